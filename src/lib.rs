@@ -1,0 +1,1 @@
+//! Pointsman runs many worker processes behind one port.
