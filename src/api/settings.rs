@@ -1,0 +1,154 @@
+//! What a cluster is to be, before it is started.
+
+use std::{
+    ffi::{OsStr, OsString},
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::PathBuf,
+    time::Duration,
+};
+
+use crate::{balance::PolicyName, fleet::Rules, sys::launch};
+
+/// What a [`Cluster`](crate::Cluster) runs and how. Made by [`Settings::new`], changed by its methods.
+///
+/// ```
+/// use pointsman::{PolicyName, Settings};
+///
+/// let settings = Settings::new("node").arg("app.js").workers(4).listen("127.0.0.1:8000".parse().unwrap());
+/// assert_eq!(settings.policy_name(), PolicyName::RoundRobin);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub(crate) program: OsString,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) backlog: u32,
+    pub(crate) policy: PolicyName,
+    pub(crate) rules: Rules,
+    pub(crate) launcher: PathBuf,
+}
+
+/// Length of the kernel's queue of a listening socket: Node's and nginx's 511.
+const BACKLOG: u32 = 511;
+
+impl Settings {
+    /// A cluster of workers that run `program`, one per core, handed connections in turn.
+    ///
+    /// The program is looked up in `PATH` unless its name has a slash. `/proc/self/exe` is this very program.
+    pub fn new(program: impl Into<OsString>) -> Self {
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            listen: Vec::new(),
+            backlog: BACKLOG,
+            policy: PolicyName::RoundRobin,
+            rules: Rules { workers: available_cores(), ..Rules::default() },
+            launcher: launch::SELF.into(),
+        }
+    }
+
+    /// Adds an argument for the program.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments for the program.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable of the workers' environment, on top of this process's own.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// How many workers to keep running. 0 starts none.
+    #[must_use]
+    pub fn workers(mut self, count: usize) -> Self {
+        self.rules.workers = count;
+        self
+    }
+
+    /// Listens on `address` from the start and for as long as the cluster lives. A worker's own `listen` on an
+    /// address that this one covers is served from it.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen.push(address);
+        self
+    }
+
+    /// Which worker gets a connection.
+    #[must_use]
+    pub fn policy(mut self, policy: PolicyName) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How long to wait before a worker that died is started again. Default 1 s.
+    #[must_use]
+    pub fn restart_delay(mut self, delay: Duration) -> Self {
+        self.rules.restart_delay = delay;
+        self
+    }
+
+    /// How long a worker that is told to leave may serve what it has open, before it gets SIGTERM. Default 30 s.
+    #[must_use]
+    pub fn stop_timeout(mut self, timeout: Duration) -> Self {
+        self.rules.stop_timeout = timeout;
+        self
+    }
+
+    /// How long after SIGTERM a worker's process group gets SIGKILL. Default 5 s.
+    #[must_use]
+    pub fn kill_timeout(mut self, timeout: Duration) -> Self {
+        self.rules.kill_timeout = timeout;
+        self
+    }
+
+    /// Starts workers through another executable than this process's own: one whose `main` begins with
+    /// [`role`](crate::role). For hosts whose `main` is not yours, such as a test harness.
+    #[must_use]
+    pub fn launcher(mut self, path: impl Into<PathBuf>) -> Self {
+        self.launcher = path.into();
+        self
+    }
+
+    /// The program to run.
+    pub fn program(&self) -> &OsStr {
+        &self.program
+    }
+
+    /// Its arguments.
+    pub fn program_args(&self) -> &[OsString] {
+        &self.args
+    }
+
+    /// The addresses given with [`Settings::listen`].
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    /// How many workers are kept running.
+    pub fn worker_count(&self) -> usize {
+        self.rules.workers
+    }
+
+    /// The policy.
+    pub fn policy_name(&self) -> PolicyName {
+        self.policy
+    }
+}
+
+/// The cores that this process may use, by its affinity mask and its cgroup's quota; 1 if that cannot be known.
+pub fn available_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}

@@ -1,0 +1,186 @@
+//! What happens to a fleet, as values: what users of the crate are told.
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use serde_json::Value;
+
+/// A worker's id: 1 for the first, never given twice. Node programs see it as `cluster.worker.id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(pub u32);
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// What a worker listens on, as it said itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// An address of the interface, or `None` for all.
+    pub host: Option<String>,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Some(host) if host.contains(':') => write!(out, "[{host}]:{}", self.port),
+            Some(host) => write!(out, "{host}:{}", self.port),
+            None => write!(out, "*:{}", self.port),
+        }
+    }
+}
+
+/// Something that happened, told in the order in which it did.
+///
+/// The first six are Node's; their order is Node's too: `Fork`, `Online`, `Listening`, then `Disconnect` and `Exit`
+/// in either order.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// A worker process was started.
+    Fork {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its place, 0 to the number of workers less one, taken over by its successor.
+        slot: u32,
+        /// Its process id.
+        pid: u32,
+    },
+    /// A worker's half of the protocol is running.
+    Online {
+        /// Which worker.
+        worker: WorkerId,
+    },
+    /// A worker listens and gets connections.
+    Listening {
+        /// Which worker.
+        worker: WorkerId,
+        /// On what.
+        address: Address,
+    },
+    /// A worker sent a message of the application.
+    Message {
+        /// Which worker.
+        worker: WorkerId,
+        /// The message.
+        message: Value,
+    },
+    /// A worker's channel has closed.
+    Disconnect {
+        /// Which worker.
+        worker: WorkerId,
+    },
+    /// A worker process has ended.
+    Exit {
+        /// Which worker.
+        worker: WorkerId,
+        /// How.
+        status: ExitStatus,
+        /// It was told to leave, or left by the protocol, and did not die.
+        exited_after_disconnect: bool,
+        /// How long it lived.
+        lived: Duration,
+        /// When its successor will be started; `None` if there will be none.
+        restart: Option<Duration>,
+    },
+    /// A worker does not do what a worker should.
+    Trouble {
+        /// Which worker.
+        worker: WorkerId,
+        /// What is wrong.
+        trouble: Trouble,
+    },
+    /// The system refuses to give out connections; accepting goes on by itself after `pause`.
+    AcceptFailed {
+        /// The listening address.
+        address: SocketAddr,
+        /// A Linux errno.
+        errno: i32,
+        /// Until the next try.
+        pause: Duration,
+    },
+    /// The cluster stops: it accepts nothing more and its workers leave.
+    Stopping {
+        /// How many workers are still there.
+        workers: usize,
+        /// How long they may take; `None` for as long as they want.
+        timeout: Option<Duration>,
+    },
+    /// The cluster has stopped; no worker is left.
+    Stopped,
+}
+
+/// What is wrong with a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// The process could not be created; tried again after `retry`.
+    SpawnFailed {
+        /// A Linux errno.
+        errno: i32,
+        /// Until the next try.
+        retry: Duration,
+    },
+    /// The program could not be executed.
+    LaunchFailed {
+        /// What was being done.
+        step: String,
+        /// A Linux errno.
+        errno: i32,
+    },
+    /// It has not spoken on its channel for this long after its start.
+    Silent {
+        /// Since its start.
+        after: Duration,
+    },
+    /// It is online, but has not listened for this long.
+    NotListening {
+        /// Since its start.
+        after: Duration,
+    },
+    /// It listens on an address that is none of those the cluster was told to serve.
+    ListensElsewhere {
+        /// Where it listens; served from there.
+        address: Address,
+        /// Where the cluster was told to listen.
+        told: Vec<SocketAddr>,
+    },
+    /// It wanted to listen and could not.
+    ListenFailed {
+        /// On what.
+        address: String,
+        /// A Linux errno.
+        errno: i32,
+    },
+    /// It sent what cannot be understood. Its channel is closed.
+    BrokeProtocol {
+        /// What was wrong.
+        why: String,
+    },
+    /// It closed its channel and had never spoken on it.
+    ClosedUnheard,
+    /// It ended with connections that it had received and not yet accepted; they are lost.
+    LostConnections {
+        /// How many.
+        count: usize,
+    },
+    /// It has not left in time and is told more plainly.
+    Overdue {
+        /// SIGTERM or SIGKILL.
+        signal: i32,
+        /// How long it was waited for.
+        after: Duration,
+    },
+}

@@ -1,0 +1,11 @@
+//! Bytes <-> messages: the protocol that Node's `child_process` and `cluster` speak over a worker's channel.
+//!
+//! `frame` cuts a byte stream into frames, `message` turns a frame into a [`message::Message`] and back. What enters
+//! comes from a program we do not trust; what leaves was understood completely or is an error that costs the sender
+//! its channel. This folder must not know who sends, when, or over which descriptor.
+//!
+//! Source: behaviour of Node 16 to 24; the same in all of them for everything here.
+
+pub mod frame;
+pub mod listen;
+pub mod message;

@@ -1,0 +1,129 @@
+//! The guard: a small process of ours that outlives the master by a moment and ends what the master could not.
+//!
+//! A killed master's direct children die by their parent-death signal, but not the children of those (`sh -c`, a
+//! wrapper), nor a program with file capabilities, which loses that signal at exec. The guard holds the read end of a
+//! pipe whose write ends are the master's (and, for a moment, each trampoline's). It is told `+PGID` when a group
+//! starts and `-PGID` when it is over; when the pipe ends, it kills the groups that are left.
+
+#![allow(unsafe_code, reason = "ignoring signals")]
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    io::{self, BufRead, Write},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::process::CommandExt,
+    },
+    path::Path,
+    process::{Command, Stdio, exit},
+};
+
+use nix::{
+    fcntl::OFlag,
+    sys::{
+        prctl,
+        signal::{SigHandler, Signal, killpg, signal},
+    },
+    unistd::{Pid, pipe2},
+};
+
+use super::{channel, process::Child};
+
+/// `argv[0]` and, being 15 bytes, also the name that `ps` shows.
+const NAME: &str = "pointsman-guard";
+
+/// The master's hold on its guard.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    pipe: fs::File,
+    child: Child,
+}
+
+impl Guard {
+    /// Starts one and tells it of the groups that already run.
+    pub(crate) fn start(launcher: &Path, groups: impl Iterator<Item = u32>) -> io::Result<Self> {
+        let (theirs, ours) = pipe2(OFlag::O_CLOEXEC)?;
+        let mut command = Command::new(launcher);
+        command.arg0(NAME).current_dir("/").process_group(0);
+        command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = Child::watch(command.spawn()?.id())?;
+        channel::set_nonblocking(&ours, true)?;
+        let mut guard = Self { pipe: ours.into(), child };
+        for group in groups {
+            guard.tell('+', group);
+        }
+        Ok(guard)
+    }
+
+    /// The pipe that a new group announces itself on.
+    pub(crate) fn pipe(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
+    /// The group is over and its number may soon be another's.
+    pub(crate) fn forget(&mut self, group: u32) {
+        self.tell('-', group);
+    }
+
+    /// Its process, to be watched: should it end first, another is started.
+    pub(crate) fn child(&self) -> &Child {
+        &self.child
+    }
+
+    /// Lets it end (it has nothing left to do) and gives back the process to be reaped.
+    pub(crate) fn dismiss(self) -> Child {
+        self.child
+    }
+
+    fn tell(&mut self, sign: char, group: u32) {
+        // A line is shorter than PIPE_BUF, so it goes whole or not at all. Not at all means that the guard is dead or
+        // stopped: its successor is told the whole list.
+        let _ = self.pipe.write_all(format!("{sign}{group}\n").as_bytes());
+    }
+}
+
+/// Runs the guard, and never returns, if this process was started as one.
+pub(crate) fn run_if_asked() {
+    if env::args_os().next().is_none_or(|name| name != NAME) {
+        return;
+    }
+    // What ends the master must not end the guard before it. Nothing to be done if the name cannot be set.
+    let _ = prctl::set_name(c"pointsman-guard");
+    for ignored in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGTSTP] {
+        // SAFETY: no handler is installed, only the disposition set.
+        let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
+    }
+    for group in groups_left(io::stdin().lock()) {
+        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
+    exit(0);
+}
+
+/// Reads to the end and returns the groups that were announced and not forgotten.
+fn groups_left(told: impl BufRead) -> BTreeSet<i32> {
+    let mut groups = BTreeSet::new();
+    for line in told.lines().map_while(Result::ok) {
+        // 0 and 1 would be every process of ours, or init's.
+        let number = line.get(1..).and_then(|text| text.parse().ok()).filter(|&group: &i32| group > 1);
+        match (line.as_bytes().first(), number) {
+            (Some(b'+'), Some(group)) => groups.insert(group),
+            (Some(b'-'), Some(group)) => groups.remove(&group),
+            _ => false,
+        };
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_that_are_over_are_left_alone() {
+        let left = |told: &str| groups_left(told.as_bytes()).into_iter().collect::<Vec<_>>();
+        assert_eq!(left(""), []);
+        assert_eq!(left("+10\n+11\n-10\n+12\n"), [11, 12]);
+        assert_eq!(left("+1\n+0\n+-5\n+x\n\n+\n*7\n+13"), [13], "nothing that could hit a stranger");
+    }
+}

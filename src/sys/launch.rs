@@ -1,0 +1,154 @@
+//! Starting a program through a trampoline: our own executable, run again under another name.
+//!
+//! What must happen in the child between fork and exec happens in the trampoline, in ordinary code, not in the forked
+//! copy of a process that may have threads. The parent hands it one end of the channel as standard input; every other
+//! descriptor of the parent is close-on-exec. The first byte on the channel carries the pipe to the guard and says
+//! go; then the trampoline
+//!
+//! 1. writes its pid to the guard, so that its group ends with the master even if that is killed;
+//! 2. asks to be killed when the thread that started it dies, and looks whether that is already so;
+//! 3. moves the channel to descriptor [`CHANNEL`] and gives the program `/dev/null` as standard input;
+//! 4. unblocks all signals and lets SIGPIPE end a program again (Rust ignores it, and both are inherited);
+//! 5. executes the program. If that fails it says so on the channel and exits with 127 (not found) or 126.
+
+#![allow(unsafe_code, reason = "dup2 and signal dispositions in a process of one thread")]
+
+use std::{
+    env,
+    ffi::{CString, OsStr, OsString},
+    fs::File,
+    io::{self, Write},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{ffi::OsStrExt, process::CommandExt},
+    },
+    path::Path,
+    process::{Command, Stdio, exit},
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        prctl,
+        signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
+    },
+    unistd::{dup2_raw, execvp, getppid},
+};
+
+use super::{channel, process::Child};
+use crate::protocol::message::{Message, Own};
+
+/// Which descriptor the channel has in the program.
+pub(crate) const CHANNEL: i32 = 3;
+
+/// `argv[0]` of a trampoline.
+pub(super) const NAME: &str = "pointsman-launch";
+
+/// The master's own executable, also when the file has been replaced since.
+pub(crate) const SELF: &str = "/proc/self/exe";
+
+/// What to start.
+#[derive(Debug)]
+pub(crate) struct Program<'a> {
+    /// Looked up in `PATH` unless it has a slash.
+    pub(crate) program: &'a OsStr,
+    pub(crate) args: &'a [OsString],
+    /// Added to this process's environment, the later winning.
+    pub(crate) env: Vec<(OsString, OsString)>,
+}
+
+/// Starts `what` and returns it with our end of its channel. `launcher` is an executable that calls
+/// [`super::guard::run_if_asked`] and [`run_if_asked`] first.
+pub(crate) fn start(
+    launcher: &Path,
+    what: &Program<'_>,
+    guard: BorrowedFd<'_>,
+) -> io::Result<(Child, OwnedFd)> {
+    let (ours, theirs) = channel::pair()?;
+    let mut command = Command::new(launcher);
+    command.arg0(NAME).arg(std::process::id().to_string()).arg(what.program).args(what.args);
+    command.envs(what.env.iter().map(|(name, value)| (name, value)));
+    command.stdin(Stdio::from(theirs)).process_group(0);
+    let mut child = command.spawn()?;
+    let ready = Child::watch(child.id()).and_then(|child| {
+        channel::set_nonblocking(&ours, true)?;
+        channel::send(ours.as_fd(), b"L", Some(guard))?;
+        Ok(child)
+    });
+    match ready {
+        Ok(child) => Ok((child, ours)),
+        Err(error) => {
+            // Without its go the trampoline ends at once, so this does not wait for anybody's program.
+            drop(ours);
+            child.wait()?;
+            Err(error)
+        }
+    }
+}
+
+/// Runs the trampoline, and never returns, if this process was started as one.
+pub(crate) fn run_if_asked() {
+    let mut args = env::args_os();
+    if args.next().is_none_or(|name| name != NAME) {
+        return;
+    }
+    let parent = args.next().and_then(|text| text.to_str()?.parse().ok());
+    let program: Vec<OsString> = args.collect();
+    let (Some(parent), false) = (parent, program.is_empty()) else {
+        exit(126);
+    };
+    let failure = launch(parent, &program);
+    let mut frame = Vec::new();
+    let Failure { channel, step, error } = failure;
+    Message::Pointsman(Own::LaunchFailed { step: step.into(), errno: error as i32 }).encode(&mut frame);
+    // SAFETY: the channel was given to this process at this number, and nothing has closed it.
+    let channel = unsafe { BorrowedFd::borrow_raw(channel) };
+    // Nobody is there to tell if this fails too.
+    let _ = channel::send(channel, &frame, None);
+    exit(if error == Errno::ENOENT { 127 } else { 126 });
+}
+
+struct Failure {
+    /// Where the channel is by now.
+    channel: i32,
+    step: &'static str,
+    error: Errno,
+}
+
+fn launch(parent: i32, program: &[OsString]) -> Failure {
+    let at = |channel, step| move |error| Failure { channel, step, error };
+    let result: Result<std::convert::Infallible, Failure> = (|| {
+        wait_for_go(parent).map_err(|error| at(0, "wait for the master")(errno(&error)))?;
+        // SAFETY: nothing in this process owns descriptor 3: the guard's pipe, which had it, is closed.
+        unsafe { dup2_raw(io::stdin(), CHANNEL) }.map_err(at(0, "place the channel"))?;
+        let null = File::open("/dev/null").map_err(|error| at(CHANNEL, "open /dev/null")(errno(&error)))?;
+        // SAFETY: standard input is replaced by intent; the channel lives on as descriptor 3.
+        unsafe { dup2_raw(&null, 0) }.map_err(at(CHANNEL, "place /dev/null"))?;
+        // SAFETY: no handler is installed, only the default restored.
+        unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map_err(at(CHANNEL, "restore SIGPIPE"))?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(at(CHANNEL, "unblock signals"))?;
+        let args: Result<Vec<CString>, _> = program.iter().map(|arg| CString::new(arg.as_bytes())).collect();
+        let args = args.map_err(|_| at(CHANNEL, "read the arguments")(Errno::EINVAL))?;
+        execvp(&args[0], &args).map_err(at(CHANNEL, "exec"))
+    })();
+    match result {
+        Err(failure) => failure,
+    }
+}
+
+/// Takes the go and registers with the guard; ends quietly when the master is gone.
+fn wait_for_go(parent: i32) -> io::Result<()> {
+    let received = channel::receive(io::stdin().as_fd(), &mut [0; 1])?;
+    let Some(guard) = received.descriptor else { exit(0) };
+    // If the guard is gone the master starts another and tells it of us.
+    let _ = File::from(guard).write_all(format!("+{}\n", std::process::id()).as_bytes());
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if getppid().as_raw() != parent {
+        exit(0);
+    }
+    Ok(())
+}
+
+fn errno(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)
+}

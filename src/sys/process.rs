@@ -1,0 +1,97 @@
+//! Child processes: watched by pidfd, signalled as groups, reaped without a race.
+//!
+//! A child leads a process group of its own. Its pid cannot be given to another process until it is reaped, so the
+//! group is always signalled before that.
+
+#![allow(unsafe_code, reason = "pidfd_open has no safe wrapper")]
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{Signal, killpg},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
+    },
+    unistd::Pid,
+};
+
+use crate::fleet::ExitStatus;
+
+/// A child of this process that has not been reaped.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+impl Child {
+    /// Takes charge of a child that was just started with its own process group.
+    pub(crate) fn watch(pid: u32) -> io::Result<Self> {
+        let pid = Pid::from_raw(i32::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?);
+        // SAFETY: pidfd_open takes two integers; what it returns is a new descriptor (close-on-exec) or -1.
+        let number = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+        let number = i32::try_from(number).ok().filter(|&number| number >= 0).ok_or_else(io::Error::last_os_error)?;
+        // SAFETY: nobody else knows the new descriptor.
+        Ok(Self { pid, pidfd: unsafe { OwnedFd::from_raw_fd(number) } })
+    }
+
+    /// The process id, also that of its group.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw().unsigned_abs()
+    }
+
+    /// Signals the whole group. That it is already gone is no error.
+    pub(crate) fn signal_group(&self, signal: Signal) -> io::Result<()> {
+        match killpg(self.pid, signal) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Signals the process alone.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        match nix::sys::signal::kill(self.pid, signal) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether it has exited; it stays a zombie, and its pid its own, until [`Child::reap`].
+    pub(crate) fn has_exited(&self) -> io::Result<bool> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        Ok(self.wait(flags)? != WaitStatus::StillAlive)
+    }
+
+    /// Ends what is left of its group, reaps it if it has exited, and says how it ended.
+    pub(crate) fn reap(&self) -> io::Result<Option<ExitStatus>> {
+        if !self.has_exited()? {
+            return Ok(None);
+        }
+        self.signal_group(Signal::SIGKILL)?;
+        Ok(match self.wait(WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG)? {
+            WaitStatus::Exited(_, code) => Some(ExitStatus::Code(code)),
+            WaitStatus::Signaled(_, signal, _) => Some(ExitStatus::Signal(signal as i32)),
+            _ => None,
+        })
+    }
+
+    fn wait(&self, flags: WaitPidFlag) -> io::Result<WaitStatus> {
+        loop {
+            match waitid(Id::PIDFd(self.pidfd.as_fd()), flags) {
+                Err(Errno::EINTR) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+}
+
+impl AsFd for Child {
+    /// Readable once it has exited.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}

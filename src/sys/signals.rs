@@ -1,0 +1,48 @@
+//! Signals as something to read, by signalfd.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use nix::sys::{
+    signal::{SigSet, Signal},
+    signalfd::{SfdFlags, SignalFd},
+};
+
+/// A signal and where it came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub(crate) signal: Signal,
+    /// The kernel sent it (`SI_KERNEL`), not a process: for HUP, the terminal is gone.
+    pub(crate) from_kernel: bool,
+}
+
+/// Signals that no longer interrupt this thread but are read in the loop.
+#[derive(Debug)]
+pub(crate) struct Signals(SignalFd);
+
+/// `SI_KERNEL` of `<bits/siginfo.h>`.
+const SI_KERNEL: i32 = 0x80;
+
+impl Signals {
+    /// Blocks `signals` in the calling thread, and in threads that it starts later.
+    pub(crate) fn new(signals: &[Signal]) -> io::Result<Self> {
+        let set: SigSet = signals.iter().copied().collect();
+        set.thread_block()?;
+        Ok(Self(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
+    }
+
+    /// The next one that has come.
+    pub(crate) fn read(&self) -> io::Result<Option<Received>> {
+        let Some(info) = self.0.read_signal()? else { return Ok(None) };
+        let number = i32::try_from(info.ssi_signo).unwrap_or(0);
+        Ok(Signal::try_from(number).ok().map(|signal| Received { signal, from_kernel: info.ssi_code == SI_KERNEL }))
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
