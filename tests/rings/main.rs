@@ -56,14 +56,14 @@ fn check(file: &str, text: &str) -> Vec<String> {
             "src/{file}:1: `{top}` stands in no ring; add it to MODULES in tests/rings/main.rs"
         )];
     };
-    let is_test_file = file.split(['/', '.']).any(|part| part == "tests");
+    let module = module_path(file);
+    let is_test_file = module.contains(&"tests");
     let tokens = source::tokens(text);
-    let mut reader = Reader::new(&tokens, module_path(file));
+    let mut reader = Reader::new(&tokens, module);
     let mut found = Vec::new();
     while let Some(token) = reader.rest().first() {
         let paths = reader.paths();
-        let pure = ring == Pure && !is_test_file && !reader.is_in_test();
-        let home = Home { ring, top, pure, module: reader.module() };
+        let home = Home { ring, top, in_test: is_test_file || reader.is_in_test(), module: reader.module() };
         found.extend(judge_token(&home, reader.rest()).map(|what| (token.line, what)));
         found.extend(paths.iter().filter_map(|(line, path)| Some((*line, judge_path(&home, path)?))));
         reader.advance();
@@ -71,10 +71,14 @@ fn check(file: &str, text: &str) -> Vec<String> {
     found.into_iter().map(|(line, what)| format!("src/{file}:{line}: {what}")).collect()
 }
 
-/// `fleet/mod.rs` is `fleet`, `fleet/handoff.rs` is `fleet::handoff`; the two roots are empty.
+/// `fleet/mod.rs` is `fleet`, `fleet/handoff.rs` is `fleet::handoff`, and its tests may be in `fleet/handoff_tests.rs`
+/// by `#[path]`; the two roots are empty.
 fn module_path(file: &str) -> Vec<&str> {
     let mut path: Vec<_> = file.trim_end_matches(".rs").split('/').collect();
-    path.pop_if(|last| ["mod", "lib", "main"].contains(last));
+    let last = path.pop_if(|last| ["mod", "lib", "main"].contains(last) || last.ends_with("_tests"));
+    if let Some(tested) = last.and_then(|name| name.strip_suffix("_tests")) {
+        path.extend([tested, "tests"]);
+    }
     path
 }
 
@@ -82,8 +86,14 @@ fn module_path(file: &str) -> Vec<&str> {
 struct Home<'a> {
     ring: Ring,
     top: &'a str,
-    pure: bool,
+    in_test: bool,
     module: &'a [&'a str],
+}
+
+impl Home<'_> {
+    fn is_pure(&self) -> bool {
+        self.ring == Pure && !self.in_test
+    }
 }
 
 fn judge_token(home: &Home<'_>, tokens: &[Token<'_>]) -> Option<String> {
@@ -91,7 +101,7 @@ fn judge_token(home: &Home<'_>, tokens: &[Token<'_>]) -> Option<String> {
     if word == "unsafe" && home.top != "sys" {
         return Some("`unsafe` is for src/sys/ only; make a safe wrapper there".to_owned());
     }
-    if begins(tokens, "[ path =") {
+    if begins(tokens, "[ path =") && !home.in_test {
         return Some("`#[path]` hides where a module stands; move the file instead".to_owned());
     }
     let is_macro = begins(tokens.get(1..)?, "!");
@@ -99,7 +109,7 @@ fn judge_token(home: &Home<'_>, tokens: &[Token<'_>]) -> Option<String> {
     let mut declared = tokens.iter().map(|token| token.text).take_while(|text| !["=", ";"].contains(text));
     let varies = |text: &str| text.starts_with("Atomic") || CELLS.split(' ').any(|cell| cell == text);
     let impure = IMPURE_WORDS.split_whitespace().any(said) || word == "static" && declared.any(varies);
-    (home.pure && impure).then(|| format!("`{word}` {PURE_RULE}"))
+    (home.is_pure() && impure).then(|| format!("`{word}` {PURE_RULE}"))
 }
 
 fn judge_path(home: &Home<'_>, path: &[&str]) -> Option<String> {
@@ -111,7 +121,7 @@ fn judge_path(home: &Home<'_>, path: &[&str]) -> Option<String> {
             (ring < Api)
                 .then(|| format!("`{written}` is inside the library; use what lib.rs shows to everybody"))
         }
-        _ if home.pure && meets(path, IMPURE_PATHS) => Some(format!("`{written}` {PURE_RULE}")),
+        _ if home.is_pure() && meets(path, IMPURE_PATHS) => Some(format!("`{written}` {PURE_RULE}")),
         _ if home.ring == Face && meets(path, BINARY_WITHOUT) => {
             Some(format!("`{written}` is not for the binary; let the library do it behind its face"))
         }
@@ -183,6 +193,9 @@ fn what_breaks_a_ring_is_found() {
         ("http/head.rs", "mod tests { mod deep { use super::super::super::super::api; } }", "out to Api"),
         ("http/head.rs", "#[cfg(test)] mod tests { use crate::worker::Worker; }", "out to Loop"),
         ("http/tests.rs", "use crate::worker::Worker;", "out to Loop"),
+        ("http/head_tests.rs", "use super::super::super::worker::Worker;", "out to Loop"),
+        ("http/head.rs", "mod a { fn f() {} } use super::super::sys::net;", "out to System"),
+        ("http/head.rs", "fn f<T>() -> impl Sized + use<T> { crate::sys::x() }", "out to System"),
         ("sys/mod.rs", "type A = Vec<crate::master::Key>;", "from ring System out to Loop"),
         ("master/control.rs", "pub use crate::api::Event;", "from ring Loop out to Api"),
         ("api/mod.rs", "macro_rules! m { () => { $crate::cli::x() } }", "out to Face"),
@@ -257,7 +270,7 @@ fn what_keeps_the_rings_passes() {
         ),
         (
             "fleet/mod.rs",
-            "fn f() -> impl Sized + use<'_> { self.log.print(); r#unsafe() } pub(in crate::fleet) fn g() {}",
+            "/* /* */ unsafe */ fn f() { self.log.print(); r#unsafe() } pub(in crate::fleet) fn g() {}",
         ),
         (
             "time.rs",
@@ -265,6 +278,8 @@ fn what_keeps_the_rings_passes() {
         ),
         ("time.rs", "#[cfg(all(test, unix))] fn f(x: [u8; 4]) { println!(); }"),
         ("time/tests.rs", "use super::Time; use std::time::Instant;"),
+        ("http/head.rs", "#[cfg(test)] #[path = \"head_tests.rs\"] mod tests;"),
+        ("http/head_tests.rs", "use super::{super::body::Body, Head}; use std::time::Instant;"),
     ];
     for (file, text) in innocent {
         assert_eq!(check(file, text), Vec::<String>::new(), "{file}: {text}");
