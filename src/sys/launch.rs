@@ -19,7 +19,7 @@ use std::{
     fs::File,
     io::{self, Write},
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd},
         unix::{ffi::OsStrExt, process::CommandExt},
     },
     path::Path,
@@ -120,13 +120,16 @@ fn launch(parent: i32, program: &[OsString]) -> Failure {
     let result: Result<std::convert::Infallible, Failure> = (|| {
         wait_for_go(parent).map_err(|error| at(0, "wait for the master")(errno(&error)))?;
         // SAFETY: nothing in this process owns descriptor 3: the guard's pipe, which had it, is closed.
-        unsafe { dup2_raw(io::stdin(), CHANNEL) }.map_err(at(0, "place the channel"))?;
+        let placed = unsafe { dup2_raw(io::stdin(), CHANNEL) }.map_err(at(0, "place the channel"))?;
         let null = File::open("/dev/null").map_err(|error| at(CHANNEL, "open /dev/null")(errno(&error)))?;
         // SAFETY: standard input is replaced by intent; the channel lives on as descriptor 3.
-        unsafe { dup2_raw(&null, 0) }.map_err(at(CHANNEL, "place /dev/null"))?;
+        let input = unsafe { dup2_raw(&null, 0) }.map_err(at(CHANNEL, "place /dev/null"))?;
+        // Both are the program's from now on.
+        let _ = (placed.into_raw_fd(), input.into_raw_fd());
         // SAFETY: no handler is installed, only the default restored.
         unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map_err(at(CHANNEL, "restore SIGPIPE"))?;
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(at(CHANNEL, "unblock signals"))?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+            .map_err(at(CHANNEL, "unblock signals"))?;
         let args: Result<Vec<CString>, _> = program.iter().map(|arg| CString::new(arg.as_bytes())).collect();
         let args = args.map_err(|_| at(CHANNEL, "read the arguments")(Errno::EINVAL))?;
         execvp(&args[0], &args).map_err(at(CHANNEL, "exec"))

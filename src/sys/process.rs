@@ -8,10 +8,12 @@
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd},
+    time::Duration,
 };
 
 use nix::{
     errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::{Signal, killpg},
         wait::{Id, WaitPidFlag, WaitStatus, waitid},
@@ -31,10 +33,12 @@ pub(crate) struct Child {
 impl Child {
     /// Takes charge of a child that was just started with its own process group.
     pub(crate) fn watch(pid: u32) -> io::Result<Self> {
-        let pid = Pid::from_raw(i32::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?);
+        let pid =
+            Pid::from_raw(i32::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?);
         // SAFETY: pidfd_open takes two integers; what it returns is a new descriptor (close-on-exec) or -1.
         let number = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-        let number = i32::try_from(number).ok().filter(|&number| number >= 0).ok_or_else(io::Error::last_os_error)?;
+        let number =
+            i32::try_from(number).ok().filter(|&number| number >= 0).ok_or_else(io::Error::last_os_error)?;
         // SAFETY: nobody else knows the new descriptor.
         Ok(Self { pid, pidfd: unsafe { OwnedFd::from_raw_fd(number) } })
     }
@@ -52,10 +56,11 @@ impl Child {
         }
     }
 
-    /// Signals the process alone.
-    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
-        match nix::sys::signal::kill(self.pid, signal) {
-            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+    /// Waits until it has exited, but no longer than `timeout`; says whether it has.
+    pub(crate) fn wait_exit(&self, timeout: Duration) -> io::Result<bool> {
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(_) | Err(Errno::EINTR) => self.has_exited(),
             Err(error) => Err(error.into()),
         }
     }
