@@ -14,9 +14,20 @@ use crate::time::Time;
 
 /// A connection in the master's hand, and where it came from.
 #[derive(Debug)]
-pub(super) struct Held<C> {
-    pub(super) connection: C,
-    pub(super) listener: ListenerId,
+pub struct Held<C> {
+    /// The connection.
+    pub connection: C,
+    /// The socket that it was accepted from.
+    pub listener: ListenerId,
+}
+
+/// What a worker that is gone has told us of what it had received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hearsay {
+    /// Everything it said was heard: what it did not acknowledge it did not receive.
+    Complete,
+    /// It was not listened to until its end.
+    Partial,
 }
 
 #[derive(Debug)]
@@ -49,13 +60,6 @@ pub(super) enum Gate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unexpected;
 
-/// What a worker that is gone had not accepted.
-#[derive(Debug)]
-pub(super) struct Orphans<C> {
-    /// The worker had their descriptors and may have read from them. (The others wait for another worker.)
-    pub(super) uncertain: Vec<C>,
-}
-
 /// All connections that are on their way.
 #[derive(Debug)]
 pub(super) struct Handoff<C> {
@@ -76,11 +80,19 @@ impl<C> Handoff<C> {
         self.outboxes.insert(worker, Outbox { unacked, acked, gate: Gate::Open });
     }
 
-    /// A worker that is gone, its channel drained. What it never acknowledged waits for another.
-    pub(super) fn remove(&mut self, worker: WorkerId) -> Orphans<C> {
-        let Some(outbox) = self.outboxes.remove(&worker) else { return Orphans { uncertain: Vec::new() } };
-        self.returned.extend(outbox.unacked.into_iter().map(|flight| flight.held));
-        Orphans { uncertain: outbox.acked.into_iter().map(|flight| flight.held.connection).collect() }
+    /// A worker that is gone. What it cannot have received waits for another; the rest is returned: it may have read
+    /// from that.
+    pub(super) fn remove(&mut self, worker: WorkerId, hearsay: Hearsay) -> Vec<Held<C>> {
+        let Some(outbox) = self.outboxes.remove(&worker) else { return Vec::new() };
+        let (unacked, acked) = (outbox.unacked.into_iter(), outbox.acked.into_iter());
+        let held = |flight: Flight<C>| flight.held;
+        match hearsay {
+            Hearsay::Complete => {
+                self.returned.extend(unacked.map(held));
+                acked.map(held).collect()
+            }
+            Hearsay::Partial => unacked.chain(acked).map(held).collect(),
+        }
     }
 
     /// Puts a connection on its way. The caller sends it next, or says [`Handoff::unsent`].
@@ -284,12 +296,14 @@ mod tests {
         assign(&mut handoff, A, 1, 10);
         assign(&mut handoff, A, 2, 20);
         handoff.acknowledged(A).unwrap();
-        let orphans = handoff.remove(A);
-        assert_eq!(orphans.uncertain, [10], "it may have read from this one");
+        let doubtful: Vec<_> = handoff.remove(A, Hearsay::Complete).into_iter().map(|held| held.connection).collect();
+        assert_eq!(doubtful, [10], "it may have read from this one");
         assert_eq!(returned(&mut handoff), [20], "but not from this one");
         assert!(handoff.assign(A, 3, Held { connection: 30, listener: LISTENER }).is_err());
-        assert!(handoff.remove(A).uncertain.is_empty());
+        assert!(handoff.remove(A, Hearsay::Complete).is_empty());
         assert!(!handoff.has_room(A, NOW));
+        assign(&mut handoff, B, 1, 40);
+        assert_eq!(handoff.remove(B, Hearsay::Partial).len(), 1, "it may have received this without a word");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     Address, Event, ExitStatus, ListenerId, Rules, Stop, Trouble, WorkerId,
-    handoff::{Gate, Handoff, Held, Unexpected},
+    handoff::{Gate, Handoff, Hearsay, Held, Unexpected},
     lifecycle::{Action, Happening, Lifecycle},
     listeners::{Answer, Listeners, Wish},
     signal,
@@ -64,6 +64,14 @@ pub enum Output<C> {
     Signal(WorkerId, i32),
     /// Close the master's copy of a connection.
     Release(C),
+    /// Look whether a worker that is gone has read from these connections or written to them; answered by
+    /// `handle_examined`.
+    Examine {
+        /// The worker.
+        worker: WorkerId,
+        /// What it had received and not accepted.
+        doubtful: Vec<Held<C>>,
+    },
     /// Tell the user.
     Event(Event),
 }
@@ -126,6 +134,7 @@ struct Worker {
     life: Lifecycle,
     next_seq: u64,
     channel_open: bool,
+    hearsay: Hearsay,
     /// It was told to leave, or left by the protocol.
     exited_after_disconnect: bool,
     serving: bool,
@@ -335,6 +344,9 @@ impl<C> Fleet<C> {
     pub fn handle_garbage(&mut self, now: Time, worker: WorkerId, why: String) {
         self.event(Event::Trouble { worker, trouble: Trouble::BrokeProtocol { why } });
         self.outputs.push_back(Output::CloseChannel(worker));
+        if let Some(state) = self.workers.get_mut(&worker) {
+            state.hearsay = Hearsay::Partial;
+        }
         self.disconnected(now, worker, Happening::ChannelBroken);
     }
 
@@ -377,6 +389,16 @@ impl<C> Fleet<C> {
             Unsent::SystemLimit => Gate::Refused { until: now + self.rules.refusal_pause },
         };
         self.handoff.unsent(worker, seq, gate);
+        self.settle(now);
+    }
+
+    /// What a worker that is gone had received: `untouched` goes to others, the rest is lost.
+    pub fn handle_examined(&mut self, now: Time, worker: WorkerId, untouched: Vec<Held<C>>, lost: Vec<Held<C>>) {
+        untouched.into_iter().for_each(|held| self.handoff.hold(held));
+        if !lost.is_empty() {
+            self.event(Event::Trouble { worker, trouble: Trouble::LostConnections { count: lost.len() } });
+            self.outputs.extend(lost.into_iter().map(|held| Output::Release(held.connection)));
+        }
         self.settle(now);
     }
 
@@ -436,6 +458,7 @@ impl<C> Fleet<C> {
             life: Lifecycle::new(now, &self.rules),
             next_seq: 0,
             channel_open: true,
+            hearsay: Hearsay::Complete,
             exited_after_disconnect: false,
             serving: false,
             elsewhere: None,
@@ -451,11 +474,9 @@ impl<C> Fleet<C> {
     fn remove(&mut self, now: Time, id: WorkerId) -> Option<Worker> {
         let worker = self.workers.remove(&id)?;
         self.listeners.leave(id);
-        let orphans = self.handoff.remove(id);
-        if !orphans.uncertain.is_empty() {
-            let count = orphans.uncertain.len();
-            self.event(Event::Trouble { worker: id, trouble: Trouble::LostConnections { count } });
-            self.outputs.extend(orphans.uncertain.into_iter().map(Output::Release));
+        let doubtful = self.handoff.remove(id, worker.hearsay);
+        if !doubtful.is_empty() {
+            self.outputs.push_back(Output::Examine { worker: id, doubtful });
         }
         if let Some(slot) = self.slots.get_mut(worker.slot as usize).filter(|slot| **slot == Slot::Taken(id)) {
             *slot = match self.phase {

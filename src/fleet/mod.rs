@@ -15,6 +15,7 @@ mod rules;
 use std::fmt;
 
 pub use event::{Address, Event, ExitStatus, Trouble, WorkerId};
+pub use handoff::Held;
 pub use listeners::Wish;
 pub use machine::{Fleet, Output, Told, Unsent, WorkerInfo};
 pub use rules::Rules;

@@ -23,6 +23,11 @@ impl Master {
             match output {
                 Output::Hand { worker, key, seq } => self.hand(worker, &key, seq),
                 Output::Release(connection) => drop(connection),
+                Output::Examine { worker, doubtful } => {
+                    let (untouched, lost) =
+                        doubtful.into_iter().partition(|held| net::is_untouched(&held.connection));
+                    self.fleet.handle_examined(self.now, worker, untouched, lost);
+                }
                 Output::Tell(worker, told) => self.tell(worker, &told),
                 Output::Spawn { worker, slot } => self.spawn(worker, slot),
                 Output::Bind { worker, ack, wish } => self.bind(worker, ack, &wish),
