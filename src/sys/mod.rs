@@ -6,7 +6,9 @@
 pub(crate) mod channel;
 pub(crate) mod clock;
 pub(crate) mod guard;
+pub(crate) mod inherited;
 pub(crate) mod launch;
 pub(crate) mod net;
 pub(crate) mod process;
 pub(crate) mod signals;
+pub(crate) mod wait;

@@ -1,0 +1,105 @@
+//! Why a worker cannot be one, or cannot listen.
+
+use std::{io, net::SocketAddr};
+
+use thiserror::Error;
+
+use crate::protocol::{frame::FrameError, message::MessageError};
+
+/// Why there is no worker, or no longer one.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// This process was not started as a worker.
+    #[error("this process is no worker: {missing} is not set; start it with `pointsman run -- PROGRAM`")]
+    NotAWorker {
+        /// The variable that is missing from the environment.
+        missing: &'static str,
+    },
+    /// A variable that the master sets has a value that it never gives.
+    #[error("{name}={value} is not {wanted}")]
+    BadVariable {
+        /// Which variable.
+        name: &'static str,
+        /// What it says.
+        value: String,
+        /// What it should say.
+        wanted: &'static str,
+    },
+    /// What `NODE_CHANNEL_FD` names is not a channel.
+    #[error("NODE_CHANNEL_FD={number} is no channel to a master: {source}")]
+    NoChannel {
+        /// The descriptor that it names.
+        number: i32,
+        /// What the system says about it.
+        source: io::Error,
+    },
+    /// There can be one [`Worker`](crate::Worker) in a process, once.
+    #[error("this process has already taken its channel; keep the Worker that from_env returned first")]
+    Taken,
+    /// The master sent what cannot be understood. The channel is closed.
+    #[error("the master broke the protocol: {why}")]
+    BrokenProtocol {
+        /// What was wrong.
+        why: String,
+    },
+    /// The system refused.
+    #[error("cannot {doing}: {source}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Why a worker does not listen.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The master cannot bind this address.
+    #[error("cannot listen on {address}: {source}")]
+    Refused {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The master's error, e.g. that the address is in use.
+        source: io::Error,
+    },
+    /// The worker is leaving, or has left.
+    #[error("cannot listen on {address}: this worker is leaving its cluster")]
+    Leaving {
+        /// The address asked for.
+        address: SocketAddr,
+    },
+    /// The master wants its workers to accept by themselves, which this version cannot.
+    #[error("cannot listen on {address}: the master shares its sockets; run it with the round-robin policy")]
+    Shared {
+        /// The address asked for.
+        address: SocketAddr,
+    },
+    /// The channel failed.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+}
+
+impl WorkerError {
+    pub(super) fn protocol(why: impl Into<String>) -> Self {
+        Self::BrokenProtocol { why: why.into() }
+    }
+
+    pub(super) fn system(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { doing, source }
+    }
+}
+
+impl From<FrameError> for WorkerError {
+    fn from(error: FrameError) -> Self {
+        Self::protocol(error.to_string())
+    }
+}
+
+impl From<MessageError> for WorkerError {
+    fn from(error: MessageError) -> Self {
+        Self::protocol(error.to_string())
+    }
+}

@@ -1,0 +1,360 @@
+//! The worker's half of the conversation, as a pure machine.
+//!
+//! What was read enters, with the descriptor that came with it; events for the program and bytes for the master
+//! leave. `D` is a descriptor: an `OwnedFd` in a worker, a number in a test. A connection is held in one place: here,
+//! in the events not yet taken, or by the program. This file must not know of sockets or of waiting.
+
+use std::{collections::VecDeque, net::SocketAddr};
+
+use serde_json::Value;
+
+use super::{
+    error::WorkerError,
+    event::Listener,
+    listeners::{Listeners, bound_address, query},
+};
+use crate::protocol::{
+    frame::Lines,
+    listen::{ListenReply, Query},
+    message::{Act, ClusterMessage, HandleMessage, Message},
+};
+
+/// What came with a read, beside the bytes.
+#[derive(Debug)]
+pub(super) enum Attached<D> {
+    Nothing,
+    Descriptor(D),
+    /// One was sent, but this process has no room for it.
+    Lost,
+}
+
+/// What the program is told.
+#[derive(Debug, PartialEq)]
+pub(super) enum Event<D> {
+    Connection { listener: Listener, descriptor: D },
+    Message(Value),
+    Disconnect,
+    Closed,
+}
+
+/// How a request to listen came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Listening(Listener),
+    /// A positive Linux errno.
+    Refused(i32),
+    /// The master wants the worker to accept by itself.
+    Shared,
+    /// The worker was told to leave, or the channel ended, before there was an answer.
+    Leaving,
+}
+
+/// Where the worker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Serving,
+    /// The master said `disconnect`; it waits for the channel to close.
+    Told,
+    /// The worker said that it leaves, in the frame `seq`, and waits for the answer.
+    Leaving {
+        seq: u64,
+    },
+    /// The channel is closed; `agreed` if by one of the two handshakes.
+    Closed {
+        agreed: bool,
+    },
+}
+
+/// A worker's conversation with its master.
+#[derive(Debug)]
+pub(super) struct Session<D> {
+    lines: Lines,
+    /// In order of arrival; a `NODE_HANDLE` takes the first. `None` for one that was lost.
+    descriptors: VecDeque<Option<D>>,
+    talk: Talk<D>,
+}
+
+/// Everything but the input, so that a frame can be borrowed from that while this changes.
+#[derive(Debug)]
+struct Talk<D> {
+    stage: Stage,
+    listeners: Listeners,
+    /// The query that is not yet answered.
+    asked: Option<(u64, Query)>,
+    answer: Option<Answer>,
+    events: VecDeque<Event<D>>,
+    output: Vec<u8>,
+    seq: u64,
+}
+
+impl<D> Session<D> {
+    /// A worker that says `online`.
+    pub(super) fn new() -> Self {
+        let mut talk = Talk {
+            stage: Stage::Serving,
+            listeners: Listeners::default(),
+            asked: None,
+            answer: None,
+            events: VecDeque::new(),
+            output: Vec::new(),
+            seq: 0,
+        };
+        talk.say(Act::Online);
+        Self { lines: Lines::default(), descriptors: VecDeque::new(), talk }
+    }
+
+    /// Takes one read, as `sys::channel` gives it: at most one descriptor, which came with the last write in it.
+    pub(super) fn handle_input(&mut self, bytes: &[u8], attached: Attached<D>) -> Result<(), WorkerError> {
+        match attached {
+            Attached::Nothing => {}
+            Attached::Descriptor(descriptor) => self.descriptors.push_back(Some(descriptor)),
+            Attached::Lost => self.descriptors.push_back(None),
+        }
+        self.lines.push(bytes);
+        while let Some(frame) = self.lines.next_frame()? {
+            match Message::decode(frame)? {
+                Message::Handle(handle) => {
+                    // None at all is a master's fault; it is answered as if the descriptor had been lost.
+                    let descriptor = self.descriptors.pop_front().flatten();
+                    self.talk.handle_handle(handle, descriptor)?;
+                }
+                message => self.talk.handle_message(message)?,
+            }
+        }
+        // What is left over belongs to the one frame that is not whole yet, if there is one.
+        let unfinished = self.lines.finish().is_err();
+        if self.descriptors.len() > usize::from(unfinished) {
+            return Err(WorkerError::protocol("a descriptor came with something else than a NODE_HANDLE"));
+        }
+        Ok(())
+    }
+
+    /// The master has closed the channel. Half a frame before that is a master killed while it wrote.
+    pub(super) fn handle_end(&mut self) {
+        self.descriptors.clear();
+        if !self.is_closed() {
+            self.talk.close();
+            self.talk.events.push_back(Event::Closed);
+        }
+    }
+
+    /// Asks to listen. The answer comes by [`Session::poll_answer`].
+    pub(super) fn listen(&mut self, address: SocketAddr) {
+        self.talk.listen(address);
+    }
+
+    /// Closes one listener. That it is closed already is no error.
+    pub(super) fn close_listener(&mut self, listener: Listener) {
+        if let Some(key) = self.talk.listeners.remove(listener) {
+            self.talk.say(Act::Close { key: key.into() });
+        }
+    }
+
+    /// Leaves by the worker's own will. The channel is to be closed once [`Session::is_closed`].
+    pub(super) fn leave(&mut self) {
+        self.talk.leave();
+    }
+
+    /// Ends the conversation from this side, at once.
+    pub(super) fn close(&mut self) {
+        self.descriptors.clear();
+        self.talk.close();
+    }
+
+    /// What to tell the program next.
+    pub(super) fn poll_event(&mut self) -> Option<Event<D>> {
+        self.talk.events.pop_front()
+    }
+
+    /// The answer to [`Session::listen`], once.
+    pub(super) fn poll_answer(&mut self) -> Option<Answer> {
+        self.talk.answer.take()
+    }
+
+    /// Bytes for the master.
+    pub(super) fn output(&self) -> &[u8] {
+        &self.talk.output
+    }
+
+    /// The first `count` bytes of the output are sent.
+    pub(super) fn handle_sent(&mut self, count: usize) {
+        self.talk.output.drain(..count);
+    }
+
+    /// Whether new connections can still come.
+    pub(super) fn is_serving(&self) -> bool {
+        self.talk.stage == Stage::Serving
+    }
+
+    /// Whether the conversation is over.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.talk.stage, Stage::Closed { .. })
+    }
+
+    /// Whether the worker leaves, or has left, by one of the two handshakes.
+    pub(super) fn has_agreed_to_leave(&self) -> bool {
+        match self.talk.stage {
+            Stage::Serving => false,
+            Stage::Told | Stage::Leaving { .. } => true,
+            Stage::Closed { agreed } => agreed,
+        }
+    }
+}
+
+impl<D> Talk<D> {
+    /// Answers the transport at once, as every `NODE_HANDLE` must be, then looks at what came with it.
+    fn handle_handle(&mut self, handle: HandleMessage<'_>, descriptor: Option<D>) -> Result<(), WorkerError> {
+        let Some(descriptor) = descriptor else {
+            Message::HandleNack.encode(&mut self.output);
+            return Ok(());
+        };
+        Message::HandleAck.encode(&mut self.output);
+        match *handle.message {
+            Message::Cluster(ClusterMessage { seq, act: Act::NewConn { key } }) => {
+                let listener = self.listeners.by_key(&key);
+                self.say(Act::Accepted { ack: seq, accepted: listener.is_some() });
+                // Refused, it is still the master's: only this copy is closed.
+                if let Some(listener) = listener {
+                    self.events.push_back(Event::Connection { listener, descriptor });
+                }
+                Ok(())
+            }
+            // A socket or server of the application: the message is delivered, the descriptor closed.
+            message => self.handle_message(message),
+        }
+    }
+
+    fn handle_message(&mut self, message: Message<'_>) -> Result<(), WorkerError> {
+        match message {
+            Message::Cluster(message) => self.handle_cluster(message.act),
+            Message::User(text) => {
+                // A number beyond f64, or a nesting too deep: JSON, but not a Value.
+                match serde_json::from_str(text.get()) {
+                    Ok(value) => self.events.push_back(Event::Message(value)),
+                    Err(error) => log::warn!("a message of the application is dropped: {error}"),
+                }
+                Ok(())
+            }
+            Message::HandleAck | Message::HandleNack => {
+                Err(WorkerError::protocol("an answer to a descriptor that was never sent"))
+            }
+            // Decoding lets none nest.
+            Message::Handle(_) | Message::Pointsman(_) | Message::Internal => Ok(()),
+        }
+    }
+
+    fn handle_cluster(&mut self, act: Act<'_>) -> Result<(), WorkerError> {
+        match (act, self.stage) {
+            (Act::Disconnect, Stage::Serving) => {
+                self.close_listeners();
+                self.stage = Stage::Told;
+                self.events.push_back(Event::Disconnect);
+            }
+            (Act::Disconnect, Stage::Told | Stage::Leaving { .. } | Stage::Closed { .. }) => {}
+            (Act::Ack { ack }, Stage::Leaving { seq }) if ack == seq => self.close(),
+            // Answers nothing that is asked now.
+            (Act::Ack { .. }, _) => {}
+            (Act::Reply { ack, reply }, _) => self.handle_reply(ack, *reply)?,
+            (Act::NewConn { .. }, _) => {
+                return Err(WorkerError::protocol("a newconn outside of a NODE_HANDLE"));
+            }
+            // What only workers say, or what a later version says: Node ignores it too.
+            (
+                Act::Online
+                | Act::QueryServer(_)
+                | Act::Listening(_)
+                | Act::Close { .. }
+                | Act::ExitedAfterDisconnect
+                | Act::Accepted { .. }
+                | Act::Unknown,
+                _,
+            ) => {}
+        }
+        Ok(())
+    }
+
+    fn handle_reply(&mut self, ack: u64, reply: ListenReply) -> Result<(), WorkerError> {
+        let Some((_, query)) = self.asked.take_if(|(seq, _)| *seq == ack) else { return Ok(()) };
+        match reply.errno {
+            None => {}
+            // The socket came with it and is closed by now. Without this the master would count us among its users.
+            Some(0) => {
+                self.say(Act::Close { key: reply.key.into() });
+                self.answer = Some(Answer::Shared);
+                return Ok(());
+            }
+            Some(errno) => {
+                self.answer = Some(Answer::Refused(errno.saturating_abs()));
+                return Ok(());
+            }
+        }
+        if self.listeners.by_key(&reply.key).is_some() {
+            return Err(WorkerError::protocol(format!("two listeners with the key {}", reply.key)));
+        }
+        let name = reply.sockname.as_ref();
+        let local_address = name.and_then(bound_address).ok_or_else(|| {
+            WorkerError::protocol(format!("the listener {} has no address: {name:?}", reply.key))
+        })?;
+        let listener = self.listeners.add(reply.key, query.clone(), local_address);
+        let port = Some(local_address.port().into());
+        self.say(Act::Listening(Box::new(Query { port, ..query })));
+        self.answer = Some(Answer::Listening(listener));
+        Ok(())
+    }
+
+    fn listen(&mut self, address: SocketAddr) {
+        self.answer = None;
+        if self.stage != Stage::Serving {
+            self.answer = Some(Answer::Leaving);
+            return;
+        }
+        let query = query(address, &self.listeners);
+        let seq = self.say(Act::QueryServer(Box::new(query.clone())));
+        self.asked = Some((seq, query));
+    }
+
+    fn leave(&mut self) {
+        match self.stage {
+            Stage::Serving => {
+                self.close_listeners();
+                let seq = self.say(Act::ExitedAfterDisconnect);
+                self.stage = Stage::Leaving { seq };
+            }
+            // Agreed already: the master waits only for the end.
+            Stage::Told => self.close(),
+            Stage::Leaving { .. } | Stage::Closed { .. } => {}
+        }
+    }
+
+    /// Also ends a query: the master answers none of a worker that leaves.
+    fn close_listeners(&mut self) {
+        for key in self.listeners.take_keys() {
+            self.say(Act::Close { key: key.into() });
+        }
+        if self.asked.take().is_some() {
+            self.answer = Some(Answer::Leaving);
+        }
+    }
+
+    fn close(&mut self) {
+        let agreed = match self.stage {
+            Stage::Serving => false,
+            Stage::Told | Stage::Leaving { .. } => true,
+            Stage::Closed { agreed } => agreed,
+        };
+        self.close_listeners();
+        self.output = Vec::new();
+        self.stage = Stage::Closed { agreed };
+    }
+
+    fn say(&mut self, act: Act<'_>) -> u64 {
+        let seq = self.seq;
+        self.seq += 1;
+        Message::Cluster(ClusterMessage { seq, act }).encode(&mut self.output);
+        seq
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
