@@ -41,8 +41,8 @@ impl Problem {
             let snippet = Snippet::source(&source.text).path(path).annotation(primary);
             let report = Level::ERROR.primary_title(&self.what).element(snippet);
             return match self.instead.is_empty() {
-                true => renderer.render(&[report]).to_string(),
-                false => renderer.render(&[report.element(Level::HELP.message(&self.instead))]).to_string(),
+                true => renderer.render(&[report]),
+                false => renderer.render(&[report.element(Level::HELP.message(&self.instead))]),
             };
         }
         let place = match (&self.origin, &self.value) {
@@ -51,7 +51,7 @@ impl Problem {
             (origin, None) => origin.to_string(),
         };
         let text = format!("{place}: {}; {}", self.what, self.instead);
-        renderer.render(&[Group::with_title(Level::ERROR.primary_title(text))]).to_string()
+        renderer.render(&[Group::with_title(Level::ERROR.primary_title(text))])
     }
 }
 

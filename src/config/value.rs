@@ -219,7 +219,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_duration_is_read_as_it_is_written(millis in 0..MAX_DURATION.as_millis() as u64) {
+        fn a_duration_is_read_as_it_is_written(millis in 0u64..7 * 24 * 3_600_000) {
             let wanted = Duration::from_millis(millis);
             prop_assert_eq!(duration(&show(wanted)), Ok(wanted));
         }
