@@ -1,10 +1,12 @@
 //! argv -> exit code.
-fn main() -> Result<(), pointsman::Error> {
+
+mod cli;
+mod config;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // In the processes that start and guard workers this does not return.
     pointsman::role();
-    let args: Vec<_> = std::env::args().skip(1).collect();
-    let settings = pointsman::Settings::new(&args[2])
-        .args(&args[3..])
-        .workers(args[0].parse().unwrap())
-        .listen(args[1].parse().unwrap());
-    pointsman::Cluster::new(settings)?.run(|_, event| eprintln!("{event:?}"))
+    cli::main()
 }
