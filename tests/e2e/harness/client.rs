@@ -147,10 +147,9 @@ impl Response {
     /// in JSON or in a sentence.
     pub(crate) fn number(&self, name: &str) -> u32 {
         let text = self.text();
-        let after = text.split_once(name).unwrap_or_else(|| panic!("no {name} in {text:?}")).1;
-        let digits = after.trim_start_matches(|c: char| !c.is_ascii_digit());
-        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-        digits[..end].parse().unwrap_or_else(|_| panic!("no number after {name} in {text:?}"))
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric()).skip_while(|&word| word != name);
+        let number = words.skip(1).find_map(|word| word.parse().ok());
+        number.unwrap_or_else(|| panic!("no number after {name} in {text:?}"))
     }
 
     /// Who answered.

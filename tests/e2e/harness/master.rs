@@ -65,6 +65,7 @@ impl Master {
         let address = self.address();
         let mut answers = BTreeMap::new();
         eventually(&format!("{count} workers answer"), || {
+            assert!(self.process.is_alive(), "the master has ended");
             if let Ok(answer) = Client::connect(address).and_then(|mut client| client.get("/")) {
                 answers.insert(answer.pid(), answer);
             }
