@@ -22,3 +22,4 @@ mod worker;
 pub use api::{Cluster, Error, Role, Settings, available_cores, block_signals, role};
 pub use balance::{PolicyName, UnknownPolicy};
 pub use fleet::{Address, Event, ExitStatus, Stop, Trouble, WorkerId, WorkerInfo};
+pub use worker::{Connection, ListenError, Listener, Worker, WorkerError, WorkerEvent};

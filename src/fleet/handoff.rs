@@ -182,14 +182,9 @@ impl<C> Handoff<C> {
     }
 
     /// Whether the worker can be sent a connection.
-    pub(super) fn has_room(&self, worker: WorkerId, now: Time) -> bool {
+    pub(super) fn has_room(&self, worker: WorkerId) -> bool {
         self.outboxes.get(&worker).is_some_and(|outbox| {
-            let open = match outbox.gate {
-                Gate::Open => true,
-                Gate::Full => false,
-                Gate::Refused { until } => now >= until,
-            };
-            open && outbox.unacked.len() + outbox.acked.len() < self.window
+            outbox.gate == Gate::Open && outbox.unacked.len() + outbox.acked.len() < self.window
         })
     }
 
@@ -203,13 +198,22 @@ impl<C> Handoff<C> {
         !self.returned.is_empty()
     }
 
-    /// When a worker that refused may be asked again.
-    pub(super) fn deadline(&self, now: Time) -> Option<Time> {
+    /// When [`Handoff::handle_timeout`] is to be called: a worker that refused may be asked again.
+    pub(super) fn deadline(&self) -> Option<Time> {
         let ends = self.outboxes.values().filter_map(|outbox| match outbox.gate {
             Gate::Refused { until } => Some(until),
             Gate::Open | Gate::Full => None,
         });
-        ends.filter(|&until| until > now).min()
+        ends.min()
+    }
+
+    /// Time has passed.
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        for outbox in self.outboxes.values_mut() {
+            if matches!(outbox.gate, Gate::Refused { until } if until <= now) {
+                outbox.gate = Gate::Open;
+            }
+        }
     }
 }
 
@@ -244,11 +248,11 @@ mod tests {
         assign(&mut handoff, A, 5, 50);
         assign(&mut handoff, A, 6, 60);
         assert_eq!(handoff.connection(A, 6), Some(&60));
-        assert!(!handoff.has_room(A, NOW), "the window is full");
-        assert!(handoff.has_room(B, NOW));
+        assert!(!handoff.has_room(A), "the window is full");
+        assert!(handoff.has_room(B));
         assert_eq!(handoff.accepted(A, 5), Err(Unexpected), "not before its descriptor has arrived");
         handoff.acknowledged(A).unwrap();
-        assert!(!handoff.has_room(A, NOW), "an acknowledged one still counts");
+        assert!(!handoff.has_room(A), "an acknowledged one still counts");
         handoff.acknowledged(A).unwrap();
         assert_eq!(handoff.acknowledged(A), Err(Unexpected));
         assert_eq!(handoff.accepted(A, 6), Ok(60), "in any order");
@@ -263,13 +267,18 @@ mod tests {
         let mut handoff = handoff();
         assign(&mut handoff, A, 1, 10);
         handoff.not_acknowledged(A, LATER).unwrap();
-        assert!(!handoff.has_room(A, NOW) && handoff.has_room(A, LATER));
-        assert_eq!((handoff.deadline(NOW), handoff.deadline(LATER)), (Some(LATER), None));
+        assert!(!handoff.has_room(A));
+        assert_eq!(handoff.deadline(), Some(LATER));
+        handoff.handle_timeout(NOW);
+        assert!(!handoff.has_room(A));
+        handoff.handle_timeout(LATER);
+        assert!(handoff.has_room(A));
+        assert_eq!(handoff.deadline(), None);
         assert_eq!(returned(&mut handoff), [10]);
         assign(&mut handoff, B, 1, 11);
         handoff.acknowledged(B).unwrap();
         handoff.refused(B, 1, LATER).unwrap();
-        assert!(!handoff.has_room(B, NOW));
+        assert!(!handoff.has_room(B));
         assert_eq!(returned(&mut handoff), [11]);
         assert_eq!(handoff.not_acknowledged(A, LATER), Err(Unexpected));
         assert_eq!(handoff.refused(A, 9, LATER), Err(Unexpected));
@@ -283,9 +292,9 @@ mod tests {
         assign(&mut handoff, A, 1, 20);
         assign(&mut handoff, A, 2, 30);
         handoff.unsent(A, 2, Gate::Full);
-        assert!(!handoff.has_room(A, LATER));
+        assert!(!handoff.has_room(A));
         handoff.writable(A);
-        assert!(handoff.has_room(A, NOW));
+        assert!(handoff.has_room(A));
         assert_eq!(returned(&mut handoff), [30, 10]);
         assert_eq!(handoff.connection(A, 1), Some(&20), "the one before it stays on its way");
     }
@@ -301,7 +310,7 @@ mod tests {
         assert_eq!(returned(&mut handoff), [20], "but not from this one");
         assert!(handoff.assign(A, 3, Held { connection: 30, listener: LISTENER }).is_err());
         assert!(handoff.remove(A, Hearsay::Complete).is_empty());
-        assert!(!handoff.has_room(A, NOW));
+        assert!(!handoff.has_room(A));
         assign(&mut handoff, B, 1, 40);
         assert_eq!(handoff.remove(B, Hearsay::Partial).len(), 1, "it may have received this without a word");
     }

@@ -3,13 +3,15 @@
 //! What happened enters by `handle_*`, with the time where it matters; what is to be done leaves by `poll_output`;
 //! `poll_timeout` says when to call `handle_timeout`. No clock, no descriptor, no process: a connection is any `C`, a
 //! worker is a number. `lifecycle` is one worker's life, `handoff` has custody of the connections, `listeners` knows
-//! who serves what, `machine` puts them together.
+//! who serves what, `machine` puts them together, and `conversation` is what workers say to it.
 
+mod conversation;
 mod event;
 mod handoff;
 mod lifecycle;
 mod listeners;
 mod machine;
+mod output;
 mod rules;
 
 use std::fmt;
@@ -17,7 +19,8 @@ use std::fmt;
 pub use event::{Address, Event, ExitStatus, Trouble, WorkerId};
 pub use handoff::Held;
 pub use listeners::Wish;
-pub use machine::{Fleet, Output, Told, Unsent, WorkerInfo};
+pub use machine::Fleet;
+pub use output::{Output, Told, Unsent, WorkerInfo};
 pub use rules::Rules;
 
 /// Names a listening socket; never given twice.

@@ -4,14 +4,15 @@
 //! standard error. Decisions are the fleet's; this folder only turns descriptors into ids and outputs into calls.
 //! Tokens are made of worker and listener ids, which are never given twice, so a late event hits nobody else.
 
+mod accept;
 mod channel;
 mod perform;
+mod workers;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
     net::SocketAddr,
-    ops::Bound,
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     path::PathBuf,
     time::Duration,
@@ -20,11 +21,10 @@ use std::{
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use nix::sys::signal::Signal;
 
-use self::channel::{Channel, Read};
+use self::channel::Channel;
 use crate::{
     balance::PolicyName,
     fleet::{Event, Fleet, ListenerId, Rules, Stop, WorkerId, WorkerInfo},
-    protocol::message::Message,
     sys::{clock, guard::Guard, net, process::Child, signals::Signals},
     time::Time,
 };
@@ -120,12 +120,6 @@ const EVENTS: usize = 256;
 /// A read's buffer. Node reads as much at a time.
 const BUFFER: usize = 64 << 10;
 
-/// Connections accepted from one listener before the others have their turn.
-const ACCEPTS: usize = 64;
-
-/// Reads of one channel before the others have their turn.
-const READS: usize = 16;
-
 /// How long to wait for a process that was sent SIGKILL, when nothing else is left to be done.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -217,7 +211,7 @@ impl Master {
             );
         }
         self.ready = ready;
-        if self.fleet.poll_timeout(self.now).is_some_and(|at| at <= self.now) {
+        if self.fleet.poll_timeout().is_some_and(|at| at <= self.now) {
             self.fleet.handle_timeout(self.now);
             self.perform();
         }
@@ -229,12 +223,12 @@ impl Master {
     pub(crate) fn timeout(&self) -> Option<Duration> {
         let resting = self.accept_again.is_some();
         let acceptable = |(&id, listener): (&ListenerId, &Listener)| {
-            listener.pending && !resting && self.fleet.has_room(self.now, id)
+            listener.pending && !resting && self.fleet.has_room(id)
         };
         if self.listeners.iter().any(acceptable) {
             return Some(Duration::ZERO);
         }
-        let at = [self.fleet.poll_timeout(self.now), self.accept_again].into_iter().flatten().min();
+        let at = [self.fleet.poll_timeout(), self.accept_again].into_iter().flatten().min();
         at.map(|at| at - clock::now())
     }
 
@@ -277,7 +271,7 @@ impl Master {
                     self.flush(id);
                 }
                 if readable {
-                    self.read(id, READS);
+                    self.read(id, workers::READS);
                 }
             }
             Source::Child(id) => self.reap(id),
@@ -286,129 +280,7 @@ impl Master {
         }
     }
 
-    /// Reads a worker's channel and tells the fleet.
-    fn read(&mut self, id: WorkerId, mut reads: usize) {
-        while let Some(channel) = self.workers.get_mut(&id).and_then(|worker| worker.channel.as_mut()) {
-            let read = channel.read(&mut self.buffer);
-            let broken = loop {
-                match channel.next_frame() {
-                    Ok(Some(frame)) => match Message::decode(frame) {
-                        Ok(message) => self.fleet.handle_message(self.now, id, message),
-                        Err(error) => break Some(error.to_string()),
-                    },
-                    Ok(None) if read == Read::Ended => {
-                        break channel.finish().err().map(|error| error.to_string());
-                    }
-                    Ok(None) => break None,
-                    Err(error) => break Some(error.to_string()),
-                }
-            };
-            if let Some(why) = broken {
-                self.fleet.handle_garbage(self.now, id, why);
-            } else if read == Read::Ended {
-                self.close_channel(id);
-                self.fleet.handle_channel_closed(self.now, id);
-            }
-            self.perform();
-            reads -= 1;
-            match read {
-                Read::More if reads > 0 => {}
-                Read::More => return self.again(id),
-                Read::Drained | Read::Ended => return,
-            }
-        }
-    }
-
-    /// Has the kernel report a channel once more, that was left with something to read.
-    fn again(&mut self, id: WorkerId) {
-        self.rewatch(id, |_| true);
-    }
-
-    /// Watches for room in a channel while, and only while, something waits for it: otherwise every frame that the
-    /// worker reads would wake the loop.
-    fn watch_room(&mut self, id: WorkerId) {
-        self.rewatch(id, |channel| channel.is_blocked() != channel.watched);
-    }
-
-    fn rewatch(&mut self, id: WorkerId, when: impl Fn(&Channel) -> bool) {
-        let channel = self.workers.get_mut(&id).and_then(|worker| worker.channel.as_mut());
-        let Some(channel) = channel.filter(|channel| when(channel)) else { return };
-        channel.watched = channel.is_blocked();
-        let room = channel.watched.then_some(Interest::WRITABLE);
-        let interest = room.map_or(Interest::READABLE, |room| Interest::READABLE | room);
-        let number = channel.as_fd().as_raw_fd();
-        let registry = self.poll.registry();
-        if let Err(error) = registry.reregister(&mut SourceFd(&number), Source::Channel(id).token(), interest)
-        {
-            log::error!("cannot watch the channel of worker {id}: {error}");
-        }
-    }
-
-    fn flush(&mut self, id: WorkerId) {
-        let Some(channel) = self.workers.get_mut(&id).and_then(|worker| worker.channel.as_mut()) else {
-            return;
-        };
-        channel.flush();
-        if !channel.is_blocked() {
-            self.watch_room(id);
-            self.fleet.handle_writable(self.now, id);
-            self.perform();
-        }
-    }
-
-    /// A worker process has ended.
-    fn reap(&mut self, id: WorkerId) {
-        match self.workers.get(&id).map(|worker| worker.child.has_exited()) {
-            Some(Ok(true)) => {}
-            Some(Ok(false)) | None => return,
-            Some(Err(error)) => return log::error!("cannot wait for worker {id}: {error}"),
-        }
-        // What it said before its end counts; what its children say after it does not.
-        let Some(worker) = self.workers.get(&id) else { return };
-        if let Err(error) = worker.child.signal_group(Signal::SIGKILL) {
-            log::error!("cannot end the process group of worker {id}: {error}");
-        }
-        self.read(id, usize::MAX);
-        let Some(worker) = self.workers.get(&id) else { return };
-        match worker.child.reap() {
-            Ok(Some(status)) => {
-                self.close_channel(id);
-                if let Some(worker) = self.workers.remove(&id) {
-                    self.unwatch(&worker.child);
-                    self.guard.forget(worker.child.pid());
-                }
-                self.fleet.handle_exited(self.now, id, status);
-                self.perform();
-            }
-            Ok(None) => {}
-            Err(error) => log::error!("cannot wait for worker {id}: {error}"),
-        }
-    }
-
-    fn close_channel(&mut self, id: WorkerId) {
-        if let Some(channel) = self.workers.get_mut(&id).and_then(|worker| worker.channel.take()) {
-            self.unwatch(&channel);
-        }
-    }
-
-    fn replace_guard(&mut self) {
-        if !matches!(self.guard.child().reap(), Ok(Some(_))) {
-            return;
-        }
-        self.unwatch(self.guard.child());
-        let groups = self.workers.values().map(|worker| worker.child.pid());
-        match Guard::start(&self.program.launcher, groups) {
-            Ok(guard) => {
-                self.guard = guard;
-                if let Err(error) = self.watch(self.guard.child(), Source::Guard) {
-                    log::error!("cannot watch the guard: {error}");
-                }
-                log::info!("the guard process had ended and was started again");
-            }
-            Err(error) => log::error!("cannot start the guard process again: {error}"),
-        }
-    }
-
+    /// Signals have come.
     fn read_signals(&mut self) {
         while let Some(received) = self.signals.as_ref().and_then(|signals| signals.read().ok().flatten()) {
             match received.signal {
@@ -423,66 +295,6 @@ impl Master {
                         _ => Stop::Graceful,
                     });
                 }
-            }
-        }
-    }
-
-    /// Takes connections that can be placed.
-    fn accept(&mut self) {
-        if self.accept_again.is_some_and(|at| self.now < at) {
-            return;
-        }
-        self.accept_again = None;
-        let mut next = self.listeners.keys().next().copied();
-        while let Some(id) = next {
-            self.accept_from(id);
-            next = self.listeners.range((Bound::Excluded(id), Bound::Unbounded)).next().map(|(&id, _)| id);
-        }
-    }
-
-    fn accept_from(&mut self, id: ListenerId) {
-        for _ in 0..ACCEPTS {
-            let Some(listener) = self.listeners.get_mut(&id).filter(|listener| listener.pending) else {
-                return;
-            };
-            if !self.fleet.has_room(self.now, id) {
-                return;
-            }
-            match net::accept(listener.socket.as_fd()) {
-                Ok(connection) => {
-                    self.accept_failed = false;
-                    self.fleet.handle_connection(self.now, id, connection);
-                    self.perform();
-                }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => {
-                        listener.pending = false;
-                        return;
-                    }
-                    // Not ours: a client that is gone before it was accepted, or its network. The next one is waiting.
-                    Some(
-                        libc::EINTR
-                        | libc::ECONNABORTED
-                        | libc::EPROTO
-                        | libc::EPERM
-                        | libc::ENETDOWN
-                        | libc::ENETUNREACH
-                        | libc::EHOSTDOWN
-                        | libc::EHOSTUNREACH
-                        | libc::ENONET
-                        | libc::ENOPROTOOPT
-                        | libc::EOPNOTSUPP,
-                    ) => {}
-                    errno => {
-                        let (address, pause) = (listener.address, self.rules.accept_pause);
-                        self.accept_again = Some(self.now + pause);
-                        if !std::mem::replace(&mut self.accept_failed, true) {
-                            let errno = errno.unwrap_or(0);
-                            self.happened.push_back(Event::AcceptFailed { address, errno, pause });
-                        }
-                        return;
-                    }
-                },
             }
         }
     }

@@ -26,7 +26,7 @@ impl Master {
                 Output::Examine { worker, doubtful } => {
                     let (untouched, lost) =
                         doubtful.into_iter().partition(|held| net::is_untouched(&held.connection));
-                    self.fleet.handle_examined(self.now, worker, untouched, lost);
+                    self.fleet.handle_examined(worker, untouched, lost);
                 }
                 Output::Tell(worker, told) => self.tell(worker, &told),
                 Output::Spawn { worker, slot } => self.spawn(worker, slot),

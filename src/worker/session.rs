@@ -193,11 +193,7 @@ impl<D> Session<D> {
 
     /// Whether the worker leaves, or has left, by one of the two handshakes.
     pub(super) fn has_agreed_to_leave(&self) -> bool {
-        match self.talk.stage {
-            Stage::Serving => false,
-            Stage::Told | Stage::Leaving { .. } => true,
-            Stage::Closed { agreed } => agreed,
-        }
+        self.talk.has_agreed()
     }
 }
 
@@ -337,14 +333,17 @@ impl<D> Talk<D> {
     }
 
     fn close(&mut self) {
-        let agreed = match self.stage {
+        self.close_listeners();
+        self.output = Vec::new();
+        self.stage = Stage::Closed { agreed: self.has_agreed() };
+    }
+
+    fn has_agreed(&self) -> bool {
+        match self.stage {
             Stage::Serving => false,
             Stage::Told | Stage::Leaving { .. } => true,
             Stage::Closed { agreed } => agreed,
-        };
-        self.close_listeners();
-        self.output = Vec::new();
-        self.stage = Stage::Closed { agreed };
+        }
     }
 
     fn say(&mut self, act: Act<'_>) -> u64 {

@@ -200,11 +200,11 @@ impl World {
 
     /// As the master does: never more than has room.
     fn accept(&mut self, random: &mut Random) {
-        while !self.kernel.is_empty() && self.fleet.has_room(self.now, self.listener) {
+        while !self.kernel.is_empty() && self.fleet.has_room(self.listener) {
             let Some(id) = self.kernel.pop_front() else { break };
             assert!(self.books.borrow_mut().in_hand.insert(id), "seed {}: {id} is in hand twice", self.seed);
             let connection = Connection { id, books: self.books.clone() };
-            self.fleet.handle_connection(self.now, self.listener, connection);
+            self.fleet.handle_connection(self.listener, connection);
             self.perform(random);
         }
     }
@@ -259,7 +259,7 @@ impl World {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         if worker.told_full && !worker.dead && worker.mail.len() < CHANNEL {
             worker.told_full = false;
-            self.fleet.handle_writable(self.now, id);
+            self.fleet.handle_writable(id);
         } else if let Some(word) = worker.words.pop_front() {
             let seq = worker.seq;
             worker.seq += 1;
@@ -313,7 +313,7 @@ impl World {
     }
 
     fn timer(&mut self, random: &mut Random) {
-        if self.fleet.poll_timeout(self.now).is_some_and(|at| at <= self.now) {
+        if self.fleet.poll_timeout().is_some_and(|at| at <= self.now) {
             self.fleet.handle_timeout(self.now);
             self.perform(random);
         }
@@ -372,7 +372,7 @@ impl World {
                 Output::Examine { worker, doubtful } => {
                     let (untouched, lost) =
                         doubtful.into_iter().partition(|held| self.is_untouched(held.connection.id));
-                    self.fleet.handle_examined(self.now, worker, untouched, lost);
+                    self.fleet.handle_examined(worker, untouched, lost);
                 }
                 Output::Signal(id, _) => self.die(id),
                 Output::CloseChannel(id) => {
@@ -430,7 +430,7 @@ impl World {
     }
 
     fn stopped_accepting(&self) -> bool {
-        !self.fleet.has_room(self.now, self.listener) && self.kernel.is_empty() && !self.faults
+        !self.fleet.has_room(self.listener) && self.kernel.is_empty() && !self.faults
     }
 
     /// Every connection is in the kernel's queue, in the master's hand, or at a worker that accepted it.
