@@ -7,10 +7,7 @@ use crate::config::{Config, show_duration};
 
 /// What a cluster serves, in a line.
 pub(super) fn summary(config: &Config, addresses: &[SocketAddr]) -> String {
-    let program = match &config.program {
-        Some(_) => format!("`{}`", config.command_line()),
-        None => config.command_line(),
-    };
+    let program = config.quoted();
     let places = addresses.iter().map(|address| place(*address)).collect::<Vec<_>>().join(" and ");
     let workers = count(config.workers.value);
     format!("{workers} of {program} behind {places} ({}, {})", config.mode.value, config.policy.value)

@@ -17,6 +17,8 @@ use super::trouble::{self, Told, about, ended, tell};
 /// A worker that ends sooner than this without having listened has most likely a mistake in it.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
+const SIGTERM: i32 = 15;
+
 /// A line for the log. What follows a line feed is advice.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
@@ -47,7 +49,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Of a cluster of `wanted` workers that run `program`.
+    /// Of a cluster of `wanted` workers that run `program`, as it is to be called.
     pub(super) fn new(program: String, wanted: usize) -> Self {
         Self {
             program,
@@ -85,14 +87,17 @@ impl Report {
             }
             Event::Stopping { workers, timeout } => {
                 self.stopping = true;
-                let time = match timeout {
-                    Some(timeout) => format!("have {} to finish", about(*timeout)),
-                    None => "may finish".into(),
+                let rest = match (workers, timeout) {
+                    (0, _) => String::new(),
+                    (_, None) => format!("; {} may finish what is in flight", count(*workers)),
+                    (1, Some(timeout)) => {
+                        format!("; 1 worker has {} to finish what is in flight", about(*timeout))
+                    }
+                    (_, Some(timeout)) => {
+                        format!("; {workers} workers have {} to finish what is in flight", about(*timeout))
+                    }
                 };
-                (
-                    Info,
-                    format!("stopping: accepts nothing more; {} {time} what is in flight", count(*workers)),
-                )
+                (Info, format!("stopping: accepts nothing more{rest}"))
             }
             Event::Stopped => (Info, "stopped".into()),
             other => (Debug, format!("{other:?}")),
@@ -127,8 +132,9 @@ impl Report {
         let listened = self.workers.remove(&worker).is_none_or(|known| known.listens);
         let mut text = format!("{name} {} after {}", ended(status), about(lived));
         if exited_after_disconnect || self.stopping {
-            let level = if status == ExitStatus::Code(0) { Debug } else { Info };
-            return (level, text);
+            // A program that is no worker by the protocol leaves by our SIGTERM.
+            let ordinary = matches!(status, ExitStatus::Code(0) | ExitStatus::Signal(SIGTERM));
+            return (if ordinary { Debug } else { Info }, text);
         }
         if !listened {
             text += ", before it listened";
@@ -239,6 +245,7 @@ mod tests {
             Event::Stopping { workers: 2, timeout: Some(Duration::from_secs(30)) },
             exit(2, ExitStatus::Code(0), true, false),
             exit(3, ExitStatus::Signal(9), true, false),
+            exit(4, ExitStatus::Signal(15), false, false),
             Event::Stopped,
         ];
         assert_eq!(
@@ -286,6 +293,19 @@ mod tests {
         let lines = lines(&mut report, &(0..1000).map(|_| failed()).collect::<Vec<_>>());
         assert_eq!(lines.len(), 10);
         assert!(lines[0].contains("ulimit -n"), "{lines:?}");
+    }
+
+    #[test]
+    fn stopping_says_who_may_still_work() {
+        let seconds = Some(Duration::from_secs(30));
+        for (workers, timeout, expected) in [
+            (0, seconds, "stopping: accepts nothing more"),
+            (1, seconds, "stopping: accepts nothing more; 1 worker has 30 s to finish what is in flight"),
+            (2, None, "stopping: accepts nothing more; 2 workers may finish what is in flight"),
+        ] {
+            let line = Report::new("node x".into(), 1).line(&Event::Stopping { workers, timeout });
+            assert_eq!(line.text, expected);
+        }
     }
 
     #[test]

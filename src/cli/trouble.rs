@@ -75,7 +75,14 @@ fn unfit(trouble: &Trouble, program: &str) -> Sentences {
     match trouble {
         Trouble::Silent { after } => (
             format!("has said nothing on its channel for {}, so it gets no connections", about(*after)),
-            Some(format!("{program} does not speak Node's cluster protocol. {MODES}")),
+            // Node sends its first word before the program runs, but only if there is a file to run.
+            Some(match program.trim_start_matches('`').starts_with("node ") {
+                true => {
+                    "Node is a worker only with a script in a file: not with -e, -p or from standard input"
+                        .into()
+                }
+                false => format!("{program} does not speak Node's cluster protocol. {MODES}"),
+            }),
         ),
         Trouble::NotListening { after } => (
             format!("has been up for {} and has not listened, so it gets no connections", about(*after)),
@@ -196,13 +203,13 @@ mod tests {
             (Trouble::SpawnFailed { errno: EAGAIN, retry: second }, &["ulimit -u"]),
             (
                 Trouble::LaunchFailed { step: "exec".into(), errno: ENOENT },
-                &["cannot run node x: exec", "interpreter"],
+                &["cannot run `py x`: exec", "interpreter"],
             ),
             (Trouble::LaunchFailed { step: "exec".into(), errno: EACCES }, &["noexec"]),
             (Trouble::LaunchFailed { step: "exec".into(), errno: ENOEXEC }, &["#!"]),
             (
                 Trouble::Silent { after: second },
-                &["for 5 s", "-m shared", "-m multiport", "a later version", "node x"],
+                &["for 5 s", "-m shared", "-m multiport", "a later version", "`py x` does not speak"],
             ),
             (Trouble::NotListening { after: second }, &["has not listened", "listen()", "wrapper"]),
             (
@@ -223,12 +230,18 @@ mod tests {
             (Trouble::LostConnections { count: 3 }, &["3 connections", "lost"]),
             (Trouble::Overdue { signal: 9, after: second }, &["for 5 s", "SIGKILL"]),
         ] {
-            let Told { what, advice } = tell(&trouble, "node x");
+            let Told { what, advice } = tell(&trouble, "`py x`");
             let text = format!("{what}\n{}", advice.unwrap_or_default());
             for part in parts {
                 assert!(text.contains(part), "{trouble:?}: {text}\nlacks {part}");
             }
         }
+    }
+
+    #[test]
+    fn node_without_a_file_is_told_what_it_lacks() {
+        let silent = Trouble::Silent { after: Duration::from_secs(5) };
+        assert!(tell(&silent, "`node -e 1`").advice.unwrap().contains("script in a file"));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) fn warning(command: &[&OsString], directory: &Path) -> Option<String>
             }
         }
         Wrapped::Package(package) => {
-            message += &format!("\nuse: pointsman run -- node node_modules/.bin/{package}");
+            message += &format!("\nuse: pointsman run … -- node node_modules/.bin/{package}");
         }
         Wrapped::Unknown => {}
     }
@@ -94,7 +94,7 @@ fn advice(script: &str, line: &str) -> String {
         return shown;
     }
     let variables: String = variables.iter().map(|variable| format!("-e {variable} ")).collect();
-    format!("use: pointsman run {variables}-- {}", program.join(" "))
+    format!("use: pointsman run … {variables}-- {}", program.join(" "))
 }
 
 #[cfg(test)]
@@ -128,12 +128,12 @@ mod tests {
     #[test]
     fn the_script_itself_is_shown() {
         for (line, expected) in [
-            ("node server.js", "use: pointsman run -- node server.js"),
+            ("node server.js", "use: pointsman run … -- node server.js"),
             (
                 "NODE_ENV=production node  --x=1 a.js b=c",
-                "use: pointsman run -e NODE_ENV=production -- node --x=1 a.js b=c",
+                "use: pointsman run … -e NODE_ENV=production -- node --x=1 a.js b=c",
             ),
-            ("cross-env A=1 node a.js", "use: pointsman run -e A=1 -- node a.js"),
+            ("cross-env A=1 node a.js", "use: pointsman run … -e A=1 -- node a.js"),
             ("node", "`start` in package.json is: node"),
             ("tsc && node a.js", "`start` in package.json is: tsc && node a.js"),
             ("next start", "`start` in package.json is: next start"),
@@ -150,7 +150,7 @@ mod tests {
         let warn = || warning(&npm_start.iter().collect::<Vec<_>>(), directory.path()).unwrap();
         assert!(warn().starts_with("`npm start` starts the program") && warn().ends_with("run it directly"));
         for (text, expected) in [
-            ("{\"scripts\":{\"start\":\"node server.js\"}}", "\nuse: pointsman run -- node server.js"),
+            ("{\"scripts\":{\"start\":\"node server.js\"}}", "\nuse: pointsman run … -- node server.js"),
             ("{\"scripts\":{\"start\":7}}", "run it directly"),
             ("{\"scripts\":", "run it directly"),
             ("", "run it directly"),

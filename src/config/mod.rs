@@ -179,6 +179,11 @@ impl Config {
         given.into_iter().flatten().flat_map(|given| &given.value).collect()
     }
 
+    /// The command line of the program within a sentence.
+    pub(crate) fn quoted(&self) -> String {
+        if self.program.is_some() { format!("`{}`", self.command_line()) } else { self.command_line() }
+    }
+
     /// The program and all its arguments, for people.
     pub(crate) fn command_line(&self) -> String {
         if self.program.is_some() { words(self.command()) } else { "the built-in demo worker".into() }
