@@ -131,19 +131,22 @@ impl Report {
         let name = self.name(worker);
         let listened = self.workers.remove(&worker).is_none_or(|known| known.listens);
         let mut text = format!("{name} {} after {}", ended(status), about(lived));
-        if exited_after_disconnect || self.stopping {
+        if self.stopping {
             // A program that is no worker by the protocol leaves by our SIGTERM.
             let ordinary = matches!(status, ExitStatus::Code(0) | ExitStatus::Signal(SIGTERM));
             return (if ordinary { Debug } else { Info }, text);
         }
-        if !listened {
+        if exited_after_disconnect {
+            text += ", having left by itself";
+        } else if !listened {
             text += ", before it listened";
         }
         if let Some(restart) = restart {
             text += &format!("; its successor starts in {}", about(restart));
         }
         let launched = !self.explained.contains(&mem::discriminant(&launch_failed()));
-        if !listened && lived < AT_ONCE && launched && !mem::replace(&mut self.explained_exit, true) {
+        let unable = !listened && !exited_after_disconnect && lived < AT_ONCE;
+        if unable && launched && !mem::replace(&mut self.explained_exit, true) {
             text += &match status {
                 ExitStatus::Code(0) => {
                     format!("\na worker is to listen and to stay: does {} do that?", self.program)
@@ -151,7 +154,9 @@ impl Report {
                 _ => format!("\nits own output may say why; try it alone: {}", self.program),
             };
         }
-        (Warn, text)
+        // One that has served and ends in order may have been told to by somebody else.
+        let in_order = exited_after_disconnect || listened && status == ExitStatus::Code(0);
+        (if in_order { Info } else { Warn }, text)
     }
 
     fn trouble(&mut self, worker: WorkerId, trouble: &Trouble) -> (Level, String) {

@@ -33,10 +33,8 @@ impl<C> Fleet<C> {
                 let until = now + self.rules.refusal_pause;
                 self.handoff.not_acknowledged(worker, until).map_err(|Unexpected| "NODE_HANDLE_NACK")
             }
-            Message::Handle(_) => {
-                self.outputs.push_back(Output::Tell(worker, Told::HandleNack));
-                Ok(())
-            }
+            // Taken by `handle_handle`.
+            Message::Handle(_) => Ok(()),
             Message::Pointsman(Own::LaunchFailed { step, errno }) => {
                 let trouble = Trouble::LaunchFailed { step: step.into_owned(), errno };
                 self.event(Event::Trouble { worker, trouble });
@@ -53,6 +51,16 @@ impl<C> Fleet<C> {
             self.handle_garbage(now, worker, format!("{what} for nothing that was sent to it"));
         }
         self.settle();
+    }
+
+    /// A worker sent a message that should bring a descriptor, which came or did not. A user's message is told to the
+    /// user; the descriptor itself is not passed on in this version.
+    pub fn handle_handle(&mut self, now: Time, worker: WorkerId, message: Message<'_>, came: bool) {
+        let answer = if came { Told::HandleAck } else { Told::HandleNack };
+        self.outputs.push_back(Output::Tell(worker, answer));
+        if came && matches!(message, Message::User(_)) {
+            self.handle_message(now, worker, message);
+        }
     }
 
     /// A worker sent what cannot be understood.

@@ -80,7 +80,9 @@ pub enum Told {
         /// Number of what it said.
         ack: u64,
     },
-    /// Its descriptor was not taken.
+    /// Its descriptor has come.
+    HandleAck,
+    /// No descriptor came with what should bring one.
     HandleNack,
 }
 

@@ -4,6 +4,7 @@
 //! to somebody else.
 
 use std::{
+    collections::VecDeque,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
@@ -14,11 +15,15 @@ use crate::{
     sys::channel,
 };
 
+/// Descriptors kept for frames that are still to come; a worker that sends more than it has frames for loses them.
+const MAX_DESCRIPTORS: usize = 64;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Channel {
     socket: OwnedFd,
     lines: Lines,
+    descriptors: Descriptors,
     /// Bytes that were not taken yet, from `written` on.
     queue: Vec<u8>,
     written: usize,
@@ -27,6 +32,9 @@ pub(super) struct Channel {
     /// The loop watches for room.
     pub(super) watched: bool,
 }
+
+/// What came with frames, in their order; `None` for one that was lost on the way.
+pub(super) type Descriptors = VecDeque<Option<OwnedFd>>;
 
 /// What one read brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +51,8 @@ impl Channel {
     /// `socket` is non-blocking.
     pub(super) fn new(socket: OwnedFd) -> Self {
         let lines = Lines::default();
-        Self { socket, lines, queue: Vec::new(), written: 0, blocked: false, watched: false }
+        let (queue, descriptors) = (Vec::new(), VecDeque::new());
+        Self { socket, lines, descriptors, queue, written: 0, blocked: false, watched: false }
     }
 
     /// Reads once, by way of `buffer`.
@@ -53,9 +62,11 @@ impl Channel {
                 Ok(received) if received.bytes == 0 => return Read::Ended,
                 Ok(received) => {
                     self.lines.push(&buffer[..received.bytes]);
-                    // A read also ends, short, where a descriptor was sent. Descriptors from workers are not taken
-                    // yet: dropping it closes it, and its frame is answered NACK.
+                    // A read also ends, short, where a descriptor was sent.
                     let stopped = received.descriptor.is_some() || received.descriptor_lost;
+                    if stopped && self.descriptors.len() < MAX_DESCRIPTORS {
+                        self.descriptors.push_back(received.descriptor);
+                    }
                     return if received.bytes == buffer.len() || stopped {
                         Read::More
                     } else {
@@ -70,9 +81,10 @@ impl Channel {
         }
     }
 
-    /// The next frame of what was read.
-    pub(super) fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameError> {
-        self.lines.next_frame()
+    /// The next frame of what was read, and the descriptors that came: a frame that brings one takes the first.
+    pub(super) fn next_frame(&mut self) -> Result<Option<(&[u8], &mut Descriptors)>, FrameError> {
+        let frame = self.lines.next_frame()?;
+        Ok(frame.map(|frame| (frame, &mut self.descriptors)))
     }
 
     /// Whether the stream may end here.
@@ -173,7 +185,7 @@ mod tests {
         let (mut buffer, mut heard) = (vec![0; 4096], 0);
         while heard < told + 1 {
             other.read(&mut buffer);
-            while let Some(line) = other.next_frame().unwrap() {
+            while let Some((line, _)) = other.next_frame().unwrap() {
                 assert_eq!(line, &frame[..999]);
                 heard += 1;
             }
@@ -182,7 +194,8 @@ mod tests {
         assert!(!here.is_blocked());
         here.hand(b"handle\n", here.as_fd().try_clone_to_owned().unwrap().as_fd()).unwrap();
         assert_eq!(other.read(&mut buffer), Read::More, "a descriptor ends a read");
-        assert_eq!(other.next_frame(), Ok(Some(&b"handle"[..])));
+        let (frame, descriptors) = other.next_frame().unwrap().unwrap();
+        assert_eq!((frame, descriptors.len()), (&b"handle"[..], 1));
     }
 
     #[test]

@@ -153,6 +153,7 @@ fn message_of(told: &Told) -> Message<'_> {
         Told::Reply { seq, ack, reply } => (*seq, Act::Reply { ack: *ack, reply: reply.clone() }),
         Told::Disconnect { seq } => (*seq, Act::Disconnect),
         Told::Ack { seq, ack } => (*seq, Act::Ack { ack: *ack }),
+        Told::HandleAck => return Message::HandleAck,
         Told::HandleNack => return Message::HandleNack,
     };
     Message::Cluster(ClusterMessage { seq, act })

@@ -9,7 +9,11 @@ use super::{
     Master, Source,
     channel::{Channel, Read},
 };
-use crate::{fleet::WorkerId, protocol::message::Message, sys::guard::Guard};
+use crate::{
+    fleet::WorkerId,
+    protocol::message::{HandleMessage, Message},
+    sys::guard::Guard,
+};
 
 /// Reads of one channel before the others have their turn.
 pub(super) const READS: usize = 16;
@@ -21,7 +25,11 @@ impl Master {
             let read = channel.read(&mut self.buffer);
             let broken = loop {
                 match channel.next_frame() {
-                    Ok(Some(frame)) => match Message::decode(frame) {
+                    Ok(Some((frame, descriptors))) => match Message::decode(frame) {
+                        Ok(Message::Handle(HandleMessage { message, .. })) => {
+                            let came = descriptors.pop_front().flatten().is_some();
+                            self.fleet.handle_handle(self.now, id, *message, came);
+                        }
                         Ok(message) => self.fleet.handle_message(self.now, id, message),
                         Err(error) => break Some(error.to_string()),
                     },

@@ -29,7 +29,10 @@ use nix::{
     unistd::{Pid, pipe2},
 };
 
-use super::{channel, process::Child};
+use super::{
+    channel,
+    process::{Child, close_from},
+};
 
 /// `argv[0]` and, being 15 bytes, also the name that `ps` shows.
 const NAME: &str = "pointsman-guard";
@@ -101,6 +104,7 @@ pub(crate) fn run_if_asked() {
     if env::args_os().next().is_none_or(|name| name != NAME) {
         return;
     }
+    close_from(3);
     // What ends the master must not end the guard before it. Nothing to be done if the name cannot be set.
     let _ = prctl::set_name(c"pointsman-guard");
     for ignored in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGTSTP] {

@@ -7,7 +7,8 @@
 //!
 //! 1. writes its pid to the guard, so that its group ends with the master even if that is killed;
 //! 2. asks to be killed when the thread that started it dies, and looks whether that is already so;
-//! 3. moves the channel to descriptor [`CHANNEL`] and gives the program `/dev/null` as standard input;
+//! 3. moves the channel to descriptor [`CHANNEL`], gives the program `/dev/null` as standard input, and marks all
+//!    other descriptors but standard output and error close-on-exec;
 //! 4. unblocks all signals and lets SIGPIPE end a program again (Rust ignores it, and both are inherited);
 //! 5. executes the program. If that fails it says so on the channel and exits with 127 (not found) or 126.
 
@@ -35,7 +36,10 @@ use nix::{
     unistd::{dup2_raw, execvp, getppid},
 };
 
-use super::{channel, process::Child};
+use super::{
+    channel,
+    process::{Child, close_on_exec_from},
+};
 use crate::protocol::message::{Message, Own};
 
 /// Which descriptor the channel has in the program.
@@ -126,6 +130,7 @@ fn launch(parent: i32, program: &[OsString]) -> Failure {
         let input = unsafe { dup2_raw(&null, 0) }.map_err(at(CHANNEL, "place /dev/null"))?;
         // Both are the program's from now on.
         let _ = (placed.into_raw_fd(), input.into_raw_fd());
+        close_on_exec_from(CHANNEL.unsigned_abs() + 1);
         // SAFETY: no handler is installed, only the default restored.
         unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map_err(at(CHANNEL, "restore SIGPIPE"))?;
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)

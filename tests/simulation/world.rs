@@ -364,7 +364,7 @@ impl World {
                             worker.mail.push_back(Mail::Listen);
                         }
                         Told::Disconnect { .. } => worker.mail.push_back(Mail::Disconnect),
-                        Told::Ack { .. } | Told::HandleNack => {}
+                        Told::Ack { .. } | Told::HandleAck | Told::HandleNack => {}
                     }
                 }
                 Output::Hand { worker, seq, .. } => self.hand(random, worker, seq),
