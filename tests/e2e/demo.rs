@@ -6,11 +6,11 @@ use crate::harness::{Client, NOBODY, Pointsman, is_root, now};
 
 #[test]
 fn without_a_program_it_says_where_it_listens_what_to_type_and_how_to_stop() {
-    let mut master = Pointsman::run().start();
+    let mut master = Pointsman::run().on_a_terminal().start();
     let address = master.address();
     master.wait_ready(thread::available_parallelism().unwrap().get());
     let log = master.log().lines().join("\n");
-    for text in [format!("http://{address}"), format!("curl http://{address}"), "Ctrl-C".to_owned()] {
+    for text in [format!("behind http://{address}"), format!("curl http://{address}/"), "Ctrl-C".to_owned()] {
         assert!(log.contains(&text), "{text:?} is not in {log}");
     }
     master.finish();
@@ -97,13 +97,18 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn what_is_not_http_is_answered_with_400_and_the_connection_closed() {
+fn what_is_not_http_is_refused_and_the_connection_closed() {
     let mut master = Pointsman::run().workers(1).start();
     master.wait_ready(1);
-    for bytes in ["this is not http\r\n\r\n", "GET / HTTP/1.1\r\nBad Header: x\r\n\r\n"] {
+    for (bytes, status) in [
+        ("hello?\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nBad Header: x\r\n\r\n", 400),
+        ("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        ("GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+    ] {
         let mut client = master.connect();
         client.send_raw(bytes.as_bytes()).unwrap();
-        assert_eq!(client.receive().unwrap().status, 400, "{bytes:?}");
+        assert_eq!(client.receive().unwrap().status, status, "{bytes:?}");
         assert!(client.is_closed_by_server());
     }
     assert_eq!(master.get("/").status, 200);

@@ -25,7 +25,7 @@ fn check(way: &str, log: &[&str]) {
         let slot = |pid| before[&pid].number("slot");
         let successor = after.values().find(|answer| answer.pid() != other).unwrap();
         assert_eq!(successor.number("slot"), slot(leaving.pid()), "{node} {way}");
-        assert_eq!(successor.number("id"), 3, "{node} {way}");
+        assert_eq!(successor.number("worker"), 3, "{node} {way}");
         drop(witness);
         master.finish();
     }
@@ -43,7 +43,7 @@ fn by_killing_itself_through_the_cluster_module() {
 
 #[test]
 fn by_disconnecting_the_process() {
-    check("/process-disconnect", &[]);
+    check("/process-disconnect", &["code 0"]);
 }
 
 #[test]

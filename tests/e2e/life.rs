@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use crate::harness::{Node, Pointsman, Process, eventually};
 
 fn check_replacement(run: Pointsman) {
-    let mut master = run.workers(3).allow_log("SIGKILL").allow_log("signal 9").start();
+    let mut master = run.workers(3).allow_log("was killed by SIGKILL").start();
     let before = master.wait_ready(3);
     let (&victim, answer) = before.iter().next().unwrap();
     let slot = answer.number("slot");
@@ -20,7 +20,7 @@ fn check_replacement(run: Pointsman) {
     let after = master.wait_ready(3);
     let (_, successor) = after.iter().find(|(pid, _)| !before.contains_key(pid)).unwrap();
     assert_eq!(successor.number("slot"), slot, "in the same slot");
-    assert_eq!(successor.number("id"), 4, "with an id that nobody had");
+    assert_eq!(successor.number("worker"), 4, "with an id that nobody had");
     let same: BTreeSet<_> = before.keys().filter(|&&pid| pid != victim).collect();
     assert!(same.iter().all(|pid| after.contains_key(pid)), "the others live on");
     for client in &mut clients {
@@ -44,7 +44,7 @@ fn a_killed_demo_worker_is_replaced_in_its_slot() {
 
 #[test]
 fn while_all_workers_are_between_two_lives_connections_wait() {
-    let mut master = Pointsman::run().workers(2).allow_log("SIGKILL").allow_log("signal 9").start();
+    let mut master = Pointsman::run().workers(2).allow_log("was killed by SIGKILL").start();
     let before = master.wait_ready(2);
     for &pid in before.keys() {
         Process::find(pid).unwrap().signal(Signal::SIGKILL);

@@ -1,6 +1,11 @@
 //! Messages that help: what is wrong, where, and what to do.
 
-use std::{fs, net::TcpListener, path::Path};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use crate::harness::{Client, Master, NOBODY, Node, Pointsman, eventually, free_port, is_root};
 
@@ -47,8 +52,7 @@ fn a_port_that_is_not_allowed_is_named() {
 }
 
 /// Where a user without rights can execute it.
-fn copy_of_the_binary(directory: &Path) -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt;
+fn copy_of_the_binary(directory: &Path) -> PathBuf {
     let binary = directory.join("pointsman");
     fs::copy(env!("CARGO_BIN_EXE_pointsman"), &binary).unwrap();
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
@@ -90,9 +94,22 @@ fn a_program_that_exits_at_once_is_started_again_and_again() {
 }
 
 #[test]
-fn a_wrapper_is_told_from_a_worker() {
-    let run = Pointsman::run().workers(1).node(Node::DEFAULT, "wrapper.js").arg("idle.js");
-    check_hint(run, &["npm start", "-m multiport"]).finish();
+fn a_wrapper_of_any_kind_is_told_from_a_worker() {
+    let run = Pointsman::run().workers(1).option("--kill-timeout", "300ms").allow_log("it gets SIGTERM");
+    let run = run.node(Node::DEFAULT, "wrapper.js").arg("idle.js");
+    check_hint(run, &["has not listened", "wrapper"]).finish();
+}
+
+#[test]
+fn npm_start_is_told_what_to_run_instead() {
+    let directory = tempfile::tempdir().unwrap();
+    let npm = directory.path().join("npm");
+    fs::write(&npm, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    fs::set_permissions(&npm, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(directory.path().join("package.json"), r#"{"scripts": {"start": "node server.js --x"}}"#)
+        .unwrap();
+    let run = Pointsman::run().workers(1).allow_log("channel").directory(directory.path());
+    check_hint(run.program(npm).arg("start"), &["start", "-- node server.js --x"]).finish();
 }
 
 #[test]

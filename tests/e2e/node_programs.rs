@@ -39,7 +39,7 @@ fn a_program_that_would_fork_its_own_workers_runs_its_worker_half_on_every_node(
     for node in Node::ALL {
         let mut master = Pointsman::run().workers(2).node(node, "cluster.js").start();
         let answers = master.wait_ready(2);
-        let ids: BTreeSet<_> = answers.values().map(|answer| answer.number("id")).collect();
+        let ids: BTreeSet<_> = answers.values().map(|answer| answer.number("worker")).collect();
         assert_eq!(ids, BTreeSet::from([1, 2]), "{node}");
         assert!(!master.printed("primary half"), "{node}");
         master.finish();

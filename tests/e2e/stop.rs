@@ -146,7 +146,7 @@ fn it_stops_while_it_starts() {
 
 #[test]
 fn it_stops_while_a_worker_waits_for_its_next_life() {
-    let run = Pointsman::run().workers(1).allow_log("SIGKILL").allow_log("signal 9");
+    let run = Pointsman::run().workers(1).allow_log("was killed by SIGKILL");
     let mut master = run.start();
     let pid = *master.wait_ready(1).keys().next().unwrap();
     Process::find(pid).unwrap().signal(Signal::SIGKILL);

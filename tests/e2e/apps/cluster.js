@@ -11,8 +11,8 @@ if (cluster.isPrimary) {
 } else {
   http
     .createServer((request, response) => {
-      const { id } = cluster.worker;
-      response.end(JSON.stringify({ pid: process.pid, id, slot: process.env.POINTSMAN_SLOT }));
+      const worker = cluster.worker.id;
+      response.end(JSON.stringify({ pid: process.pid, worker, slot: process.env.POINTSMAN_SLOT }));
     })
     .listen(process.env.PORT);
 }

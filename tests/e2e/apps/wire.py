@@ -15,7 +15,7 @@ import sys
 
 ABOUT = {
     "pid": os.getpid(),
-    "id": int(os.environ["NODE_UNIQUE_ID"]),
+    "worker": int(os.environ["NODE_UNIQUE_ID"]),
     "slot": int(os.environ["POINTSMAN_SLOT"]),
 }
 TOO_LONG = 17 << 20

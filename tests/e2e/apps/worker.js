@@ -6,7 +6,7 @@ const http = require('http');
 
 const port = Number(process.argv[2] ?? process.env.PORT);
 let listens = 0;
-const about = () => ({ pid: process.pid, id: cluster.worker.id, slot: process.env.POINTSMAN_SLOT, listens });
+const about = () => ({ pid: process.pid, worker: cluster.worker.id, slot: process.env.POINTSMAN_SLOT, listens });
 
 // Listens, and tells how that went.
 const tryListen = (...where) =>

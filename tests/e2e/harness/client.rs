@@ -143,7 +143,7 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.text()))
     }
 
-    /// The number after the word `name` in the body: every worker of these tests says its `pid`, `slot` and `id`,
+    /// The number after the word `name` in the body: every worker of these tests says its `pid`, `slot` and `worker`,
     /// in JSON or in a sentence.
     pub(crate) fn number(&self, name: &str) -> u32 {
         let text = self.text();

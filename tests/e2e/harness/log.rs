@@ -18,7 +18,8 @@ impl Log {
         let sink = Arc::clone(&lines);
         let reader = thread::spawn(move || {
             for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
-                sink.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
+                let line = String::from_utf8_lossy(&line);
+                sink.lock().unwrap().push(line.trim_end_matches('\r').to_owned());
             }
         });
         Self { lines, reader }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    iter,
     net::SocketAddr,
     process::{Child, ExitStatus, Output},
     time::Duration,
@@ -39,12 +40,13 @@ pub(crate) struct Master {
 }
 
 impl Master {
-    pub(super) fn new(builder: Pointsman, started: Started) -> Self {
+    pub(super) fn new(mut builder: Pointsman, started: Started) -> Self {
         let Started { mut child, marker, directory, command } = started;
+        let terminal = builder.terminal.take().map(Log::collect);
         Self {
             process: Process::find(child.id()).unwrap(),
             stdout: Log::collect(child.stdout.take().unwrap()),
-            stderr: child.stderr.take().map(Log::collect),
+            stderr: child.stderr.take().map(Log::collect).or(terminal),
             child,
             marker,
             command,
@@ -106,6 +108,8 @@ impl Master {
     pub(super) fn output(mut self) -> Output {
         let status = self.wait_exit();
         self.check_processes();
+        let logs = || iter::once(&self.stdout).chain(&self.stderr);
+        eventually("nobody holds its output", || logs().all(Log::has_ended));
         self.is_finished = true;
         let text = |log: &Log| log.lines().join("\n").into_bytes();
         Output {

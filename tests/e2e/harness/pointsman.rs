@@ -3,6 +3,7 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
+    fs::File,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -10,6 +11,7 @@ use std::{
     sync::atomic::{AtomicU16, AtomicU32, Ordering},
 };
 
+use nix::pty::openpty;
 use tempfile::TempDir;
 
 use super::{Master, Node};
@@ -43,6 +45,8 @@ pub(crate) struct Pointsman {
     directory: Option<PathBuf>,
     user: Option<u32>,
     stderr: Option<Stdio>,
+    /// What is written to it, if that is not a pipe.
+    pub(super) terminal: Option<File>,
     pub(super) expected: Vec<String>,
     pub(super) allowed: Vec<String>,
 }
@@ -75,6 +79,7 @@ impl Pointsman {
             directory: None,
             user: None,
             stderr: None,
+            terminal: None,
             expected: Vec::new(),
             allowed: Vec::new(),
         }
@@ -160,6 +165,13 @@ impl Pointsman {
     pub(crate) fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
         self.stderr = Some(stderr.into());
         self
+    }
+
+    /// Gives it a terminal to write its log to.
+    pub(crate) fn on_a_terminal(mut self) -> Self {
+        let pty = openpty(None, None).unwrap();
+        self.terminal = Some(pty.master.into());
+        self.stderr(pty.slave)
     }
 
     /// A warning or an error with this text must be logged.

@@ -1,11 +1,12 @@
 //! Processes as /proc shows them.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
 use nix::{
+    fcntl::OFlag,
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -26,6 +27,11 @@ struct Stat {
 }
 
 impl Process {
+    /// This very process: whoever runs the tests.
+    pub(crate) fn this() -> Self {
+        Self::find(std::process::id()).unwrap()
+    }
+
     pub(crate) fn find(pid: u32) -> Option<Self> {
         Some(Self { pid, born: stat(pid)?.born })
     }
@@ -75,11 +81,36 @@ impl Process {
         value.unwrap_or_else(|| panic!("no {field} in {text:?}")).trim().to_owned()
     }
 
+    /// A mask of signals in /proc/PID/status. Without the real-time signals: the C library leaves two of them, which
+    /// are its own, ignored in whatever it starts.
+    pub(crate) fn signals(self, field: &str) -> u64 {
+        u64::from_str_radix(&self.status(field), 16).unwrap() & 0x7fff_ffff
+    }
+
     /// What its descriptors refer to, sorted. Numbers that identify a socket or a pipe are left out.
     pub(crate) fn descriptors(self) -> Vec<String> {
-        let target = |entry: io::Result<fs::DirEntry>| fs::read_link(entry.ok()?.path()).ok();
+        self.descriptors_where(|_| true)
+    }
+
+    /// What of its descriptors a program gets that it executes, standard input, output and error aside.
+    pub(crate) fn inherited_descriptors(self) -> Vec<String> {
+        self.descriptors_where(|number| {
+            let info = self.text(&format!("fdinfo/{number}"));
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+            let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
+            number > 2 && flags.is_some_and(|flags| flags & OFlag::O_CLOEXEC.bits() == 0)
+        })
+    }
+
+    fn descriptors_where(self, wanted: impl Fn(u32) -> bool) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path("fd")) else { return Vec::new() };
-        let mut targets: Vec<_> = entries.filter_map(target).map(|target| kind_of(&target)).collect();
+        let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let target = |number: u32| fs::read_link(self.path(&format!("fd/{number}"))).ok();
+        let mut targets: Vec<_> = numbers
+            .filter(|&number| wanted(number))
+            .filter_map(target)
+            .map(|target| kind_of(&target))
+            .collect();
         targets.sort_unstable();
         targets
     }
