@@ -70,12 +70,9 @@ fn no_signal_is_blocked_or_ignored_in_a_worker() {
 
 #[test]
 fn a_worker_inherits_its_channel_and_no_other_descriptor() {
-    let own = ["/dev/null", "pipe", "pipe", "socket"].map(str::to_owned);
-    let mut expected = [own.to_vec(), Process::this().inherited_descriptors()].concat();
-    expected.sort_unstable();
     let master = sleeping_workers(2);
     for worker in master.workers() {
-        assert_eq!(worker.descriptors(), expected);
+        assert_eq!(worker.descriptors(), ["/dev/null", "pipe", "pipe", "socket"]);
     }
     master.finish();
 }

@@ -111,15 +111,16 @@ fn what_is_new_or_not_for_the_master_costs_nothing() {
 
 #[test]
 fn a_handle_from_a_worker_is_answered() {
-    // Descriptors are not taken yet.
-    for sent in ["handle_with_descriptor", "handle_without_descriptor"] {
+    for (sent, answer) in
+        [("handle_with_descriptor", "NODE_HANDLE_ACK"), ("handle_without_descriptor", "NODE_HANDLE_NACK")]
+    {
         let mut master = workers_on_the_wire().python("wire.py").start();
         master.wait_ready(3);
         let mut client = master.connect();
         client.get(&format!("/do/{sent}")).unwrap();
         eventually("the worker has its answer", || {
             let answers = client.get("/").unwrap().json()["answers"].clone();
-            answers.as_array().is_some_and(|answers| answers.iter().any(|given| given == "NODE_HANDLE_NACK"))
+            answers.as_array().is_some_and(|answers| answers.iter().any(|given| given == answer))
         });
         drop(client);
         master.finish();

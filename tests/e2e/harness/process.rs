@@ -92,16 +92,6 @@ impl Process {
         self.descriptors_where(|_| true)
     }
 
-    /// What of its descriptors a program gets that it executes, standard input, output and error aside.
-    pub(crate) fn inherited_descriptors(self) -> Vec<String> {
-        self.descriptors_where(|number| {
-            let info = self.text(&format!("fdinfo/{number}"));
-            let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-            let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
-            number > 2 && flags.is_some_and(|flags| flags & OFlag::O_CLOEXEC.bits() == 0)
-        })
-    }
-
     fn descriptors_where(self, wanted: impl Fn(u32) -> bool) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path("fd")) else { return Vec::new() };
         let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
