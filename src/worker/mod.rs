@@ -10,22 +10,23 @@ mod error;
 mod event;
 mod listeners;
 mod session;
+mod source;
 
 use std::{
     io,
     net::{Shutdown, SocketAddr},
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
 };
 
-use mio::{Interest, Registry, Token, event::Source, unix::SourceFd};
-
 pub(crate) use self::env::is_worker;
 use self::{
     env::Identity,
-    session::{Answer, Attached, Event, Session},
+    event::Event,
+    session::{Answer, Attached, Session},
+    source::Watch,
 };
 pub use self::{
     error::{ListenError, WorkerError},
@@ -60,9 +61,10 @@ const READ_BYTES: usize = 64 << 10;
 ///
 /// # Under mio
 ///
-/// The whole channel is one event source. Register it with `Interest::READABLE | Interest::WRITABLE` and at every event
-/// call [`Worker::poll_event`] until it returns `None`: mio tells of a change once. Do so once after registering too;
-/// events may have come while [`Worker::listen`] waited.
+/// The whole channel is one event source. Register it with `Interest::READABLE`, and at every event call
+/// [`Worker::poll_event`] until it returns `None`: mio tells of a change once. Do so once after registering too; events
+/// may have come while [`Worker::listen`] waited. Should the channel be full, the `Worker` itself asks the poll to tell
+/// of room: asked for always, that would wake the program for every answer that the master has read.
 ///
 /// # When a connection is taken
 ///
@@ -86,6 +88,7 @@ pub struct Worker {
     identity: Identity,
     session: Session<OwnedFd>,
     buffer: Box<[u8]>,
+    watch: Option<Watch>,
 }
 
 impl Worker {
@@ -110,7 +113,7 @@ impl Worker {
 
     fn new(channel: UnixStream, identity: Identity) -> Result<Self, WorkerError> {
         let buffer = vec![0; READ_BYTES].into_boxed_slice();
-        let mut worker = Self { channel, identity, session: Session::new(), buffer };
+        let mut worker = Self { channel, identity, session: Session::new(), buffer, watch: None };
         worker.flush()?;
         Ok(worker)
     }
@@ -279,8 +282,15 @@ impl Worker {
         Ok(true)
     }
 
-    /// Writes what the channel takes.
+    /// Writes what the channel takes, and asks the caller's poll to tell when it takes the rest.
     fn flush(&mut self) -> Result<(), WorkerError> {
+        self.write()?;
+        let pending = !self.session.output().is_empty();
+        let asked = self.watch.as_mut().map_or(Ok(()), |watch| watch.for_room(&self.channel, pending));
+        asked.map_err(WorkerError::system("watch the channel"))
+    }
+
+    fn write(&mut self) -> Result<(), WorkerError> {
         while !self.session.output().is_empty() {
             match channel::send(self.channel.as_fd(), self.session.output(), None) {
                 Ok(count) => self.session.handle_sent(count),
@@ -305,37 +315,10 @@ impl Worker {
     }
 }
 
-impl From<Event<OwnedFd>> for WorkerEvent {
-    fn from(event: Event<OwnedFd>) -> Self {
-        match event {
-            Event::Connection { listener, descriptor } => {
-                Self::Connection(Connection::new(descriptor, listener))
-            }
-            Event::Message(message) => Self::Message(message),
-            Event::Disconnect => Self::Disconnect,
-            Event::Closed => Self::Closed,
-        }
-    }
-}
-
 impl AsFd for Worker {
     /// The channel: readable when there may be an event.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.channel.as_fd()
-    }
-}
-
-impl Source for Worker {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        SourceFd(&self.channel.as_raw_fd()).register(registry, token, interests)
-    }
-
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        SourceFd(&self.channel.as_raw_fd()).reregister(registry, token, interests)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        SourceFd(&self.channel.as_raw_fd()).deregister(registry)
     }
 }
 

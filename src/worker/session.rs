@@ -6,11 +6,9 @@
 
 use std::{collections::VecDeque, net::SocketAddr};
 
-use serde_json::Value;
-
 use super::{
     error::WorkerError,
-    event::Listener,
+    event::{Event, Listener},
     listeners::{Listeners, bound_address, query},
 };
 use crate::protocol::{
@@ -26,15 +24,6 @@ pub(super) enum Attached<D> {
     Descriptor(D),
     /// One was sent, but this process has no room for it.
     Lost,
-}
-
-/// What the program is told.
-#[derive(Debug, PartialEq)]
-pub(super) enum Event<D> {
-    Connection { listener: Listener, descriptor: D },
-    Message(Value),
-    Disconnect,
-    Closed,
 }
 
 /// How a request to listen came out.
@@ -193,11 +182,7 @@ impl<D> Session<D> {
 
     /// Whether the worker leaves, or has left, by one of the two handshakes.
     pub(super) fn has_agreed_to_leave(&self) -> bool {
-        match self.talk.stage {
-            Stage::Serving => false,
-            Stage::Told | Stage::Leaving { .. } => true,
-            Stage::Closed { agreed } => agreed,
-        }
+        self.talk.has_agreed()
     }
 }
 
@@ -337,14 +322,17 @@ impl<D> Talk<D> {
     }
 
     fn close(&mut self) {
-        let agreed = match self.stage {
+        self.close_listeners();
+        self.output = Vec::new();
+        self.stage = Stage::Closed { agreed: self.has_agreed() };
+    }
+
+    fn has_agreed(&self) -> bool {
+        match self.stage {
             Stage::Serving => false,
             Stage::Told | Stage::Leaving { .. } => true,
             Stage::Closed { agreed } => agreed,
-        };
-        self.close_listeners();
-        self.output = Vec::new();
-        self.stage = Stage::Closed { agreed };
+        }
     }
 
     fn say(&mut self, act: Act<'_>) -> u64 {
