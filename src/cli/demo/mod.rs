@@ -1,0 +1,275 @@
+//! The built-in worker program: a small HTTP/1.1 server on the public face of the crate.
+//!
+//! It is what `pointsman run` serves when it is given no program, and an example of a worker on mio. `http`, `body`
+//! and `answer` are bytes and values, `conversation` is one client's requests and answers as a pure machine,
+//! `connection` puts it on a socket, and the loop here shares the time between them. Not a proxy, and not a server
+//! for anything but looking at Pointsman.
+
+mod answer;
+mod body;
+mod connection;
+mod conversation;
+mod date;
+mod http;
+
+use std::{
+    collections::BTreeSet,
+    env,
+    io::{self, ErrorKind},
+    mem,
+    net::{Ipv6Addr, SocketAddr},
+    process::{self, ExitCode},
+    time::{Duration, Instant, SystemTime},
+};
+
+use mio::{Events, Interest, Poll, Token};
+use pointsman::{ListenError, Worker, WorkerError, WorkerEvent};
+use slab::Slab;
+
+use self::{
+    answer::Site,
+    connection::{Connection, Next},
+};
+
+/// The worker's channel; connections have their place in the slab.
+const CHANNEL: Token = Token(usize::MAX);
+/// Events of the poll in one turn.
+const EVENTS: usize = 256;
+/// Events of the channel in one turn: a flood of new connections must not starve the open ones.
+const CHANNEL_EVENTS: usize = 32;
+/// One read of a socket.
+const READ_BYTES: usize = 64 << 10;
+/// Without `PORT`; the default of `pointsman run`.
+const DEFAULT_PORT: u16 = 8000;
+
+const FAILED: u8 = 1;
+const SYSTEM: u8 = 71;
+const CONFIGURATION: u8 = 78;
+
+/// Serves as a worker until its master lets it go.
+pub(crate) fn run() -> ExitCode {
+    let (worker, port) = match (Worker::from_env(), port()) {
+        (Ok(worker), Ok(port)) => (worker, port),
+        (Err(error), _) => return fail(&error.to_string(), CONFIGURATION),
+        (_, Err(value)) => return fail(&format!("PORT={value} is not a port, 0 to 65535"), CONFIGURATION),
+    };
+    let mut demo = match Demo::new(worker) {
+        Ok(demo) => demo,
+        Err(error) => return fail(&format!("cannot set up the loop: {error}"), SYSTEM),
+    };
+    // A wildcard: whatever of this port the master has open will do.
+    match demo.worker.listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
+        Ok(_) => {}
+        Err(ListenError::Leaving { .. }) => return ExitCode::SUCCESS,
+        Err(error) => return fail(&error.to_string(), SYSTEM),
+    }
+    match demo.serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string(), FAILED),
+    }
+}
+
+fn fail(why: &str, code: u8) -> ExitCode {
+    log::error!("demo: {why}");
+    ExitCode::from(code)
+}
+
+fn port() -> Result<u16, String> {
+    match env::var_os("PORT") {
+        None => Ok(DEFAULT_PORT),
+        Some(text) => {
+            let text = text.to_string_lossy().into_owned();
+            text.parse().map_err(|_| text)
+        }
+    }
+}
+
+/// The one look at the clocks in a turn.
+#[expect(clippy::disallowed_methods, reason = "the loop is where time comes from")]
+fn clocks() -> (Instant, SystemTime) {
+    (Instant::now(), SystemTime::now())
+}
+
+#[derive(Debug)]
+struct Demo {
+    poll: Poll,
+    worker: Worker,
+    site: Site,
+    connections: Slab<Open>,
+    /// When which connection is to be looked at, each at most once.
+    timers: BTreeSet<(Instant, usize)>,
+    /// Connections that had their turn and could go on.
+    again: Vec<usize>,
+    /// The channel had its turn and could go on.
+    channel_again: bool,
+    scratch: Box<[u8]>,
+}
+
+/// A connection and where it stands among the timers: at its deadline or before it.
+#[derive(Debug)]
+struct Open {
+    connection: Connection,
+    timer: Instant,
+}
+
+/// Whether the loop goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Going {
+    On,
+    /// The master is gone without a word: there is nobody to serve for.
+    Out,
+}
+
+impl Demo {
+    fn new(mut worker: Worker) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.registry().register(&mut worker, CHANNEL, Interest::READABLE)?;
+        let slot = worker.slot().map_or_else(String::new, |slot| format!("slot {slot}, "));
+        let who = format!("worker {} ({slot}pid {}) answered", worker.id(), process::id());
+        Ok(Self {
+            poll,
+            worker,
+            site: Site::new(&who),
+            connections: Slab::new(),
+            timers: BTreeSet::new(),
+            again: Vec::new(),
+            channel_again: true,
+            scratch: vec![0; READ_BYTES].into_boxed_slice(),
+        })
+    }
+
+    fn serve(&mut self) -> Result<(), WorkerError> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut now = self.read_clocks();
+        loop {
+            if self.channel_again && self.take_connections(now)? == Going::Out {
+                return Ok(());
+            }
+            if self.site.draining && self.connections.is_empty() && !self.channel_again {
+                return Ok(());
+            }
+            let timeout = match self.again.is_empty() && !self.channel_again {
+                true => self.timers.first().map(|&(at, _)| at.saturating_duration_since(now)),
+                false => Some(Duration::ZERO),
+            };
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
+                Err(source) => return Err(WorkerError::System { doing: "poll", source }),
+            }
+            now = self.read_clocks();
+            let again = mem::take(&mut self.again);
+            for event in &events {
+                if event.token() == CHANNEL {
+                    self.channel_again = true;
+                } else if let Some(open) = self.connections.get_mut(event.token().0) {
+                    open.connection.handle_event(event);
+                    self.drive(now, event.token().0);
+                }
+            }
+            for key in again {
+                self.drive(now, key);
+            }
+            self.fire_timers(now);
+        }
+    }
+
+    fn read_clocks(&mut self) -> Instant {
+        let (now, wall) = clocks();
+        self.site.date.set(wall);
+        now
+    }
+
+    /// Takes what the master sends, up to a budget.
+    fn take_connections(&mut self, now: Instant) -> Result<Going, WorkerError> {
+        for _ in 0..CHANNEL_EVENTS {
+            match self.worker.poll_event()? {
+                Some(WorkerEvent::Connection(connection)) => {
+                    self.open(now, Connection::new(now, connection.into_stream()));
+                }
+                Some(WorkerEvent::Disconnect) => self.drain(now),
+                Some(WorkerEvent::Closed) if !self.site.draining => return Ok(Going::Out),
+                // The demo knows no messages.
+                Some(_) => {}
+                None => {
+                    self.channel_again = false;
+                    return Ok(Going::On);
+                }
+            }
+        }
+        Ok(Going::On)
+    }
+
+    /// Gives a new connection its first turn. Many need no second one, and those never come under the poll.
+    fn open(&mut self, now: Instant, mut connection: Connection) {
+        if self.site.draining {
+            connection.handle_drain(now);
+        }
+        let next = connection.drive(now, &self.site, &mut self.scratch);
+        if next == Next::Drop {
+            return;
+        }
+        let entry = self.connections.vacant_entry();
+        let key = entry.key();
+        if let Err(error) = connection.register(self.poll.registry(), Token(key)) {
+            log::warn!("demo: a connection is dropped: {error}");
+            return;
+        }
+        let timer = connection.deadline();
+        entry.insert(Open { connection, timer });
+        self.timers.insert((timer, key));
+        if next == Next::Again {
+            self.again.push(key);
+        }
+    }
+
+    fn drive(&mut self, now: Instant, key: usize) {
+        let Some(open) = self.connections.get_mut(key) else { return };
+        match open.connection.drive(now, &self.site, &mut self.scratch) {
+            Next::Drop => {
+                self.timers.remove(&(open.timer, key));
+                self.connections.remove(key);
+            }
+            next => {
+                // A deadline that has moved away is looked up when the timer fires: most move with every request.
+                let deadline = open.connection.deadline();
+                if deadline < open.timer {
+                    self.timers.remove(&(open.timer, key));
+                    self.timers.insert((deadline, key));
+                    open.timer = deadline;
+                }
+                if next == Next::Again {
+                    self.again.push(key);
+                }
+            }
+        }
+    }
+
+    fn fire_timers(&mut self, now: Instant) {
+        if self.timers.first().is_none_or(|&(at, _)| at > now) {
+            return;
+        }
+        let later = self.timers.split_off(&(now, usize::MAX));
+        for (_, key) in mem::replace(&mut self.timers, later) {
+            if self.connections.get(key).is_some_and(|open| open.connection.deadline() <= now) {
+                self.drive(now, key);
+            }
+            if let Some(open) = self.connections.get_mut(key) {
+                open.timer = open.connection.deadline();
+                self.timers.insert((open.timer, key));
+            }
+        }
+    }
+
+    /// The master wants this worker to go: idle connections are closed now, the others after their answer.
+    fn drain(&mut self, now: Instant) {
+        self.site.draining = true;
+        let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            if let Some(open) = self.connections.get_mut(key) {
+                open.connection.handle_drain(now);
+            }
+            self.drive(now, key);
+        }
+    }
+}
