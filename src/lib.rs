@@ -18,6 +18,7 @@ macro_rules! inner {
         #[allow(missing_docs, reason = "not a public interface")]
         pub mod $name;
         #[cfg(not(feature = "internals"))]
+        #[allow(unreachable_pub, reason = "reachable with the feature `internals`")]
         mod $name;
     )*};
 }

@@ -99,8 +99,8 @@ mod tests {
     fn targets() -> impl Strategy<Value = Vec<Target>> {
         let one = (1u32..5, 0u32..9, any::<bool>());
         proptest::collection::vec(one, 0..9).prop_map(|all| {
-            let number = |(id, (weight, load, free)): (usize, _)| Target { id: id as u32, weight, load, free };
-            all.into_iter().enumerate().map(number).collect()
+            let number = |(id, (weight, load, free)): (u32, _)| Target { id, weight, load, free };
+            (0..).zip(all).map(number).collect()
         })
     }
 

@@ -17,7 +17,7 @@ pub enum Output<C> {
     },
     /// Send a worker a message.
     Tell(WorkerId, Told),
-    /// Send a worker the connection that [`Fleet::connection`] gives for `seq`; if its channel is full, say
+    /// Send a worker the connection that [`Fleet::connection`](super::Fleet::connection) gives for `seq`; if its channel is full, say
     /// `handle_unsent`.
     Hand {
         /// To whom.

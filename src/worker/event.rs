@@ -69,3 +69,25 @@ pub enum WorkerEvent {
     /// The master has closed the channel, or is gone. Nothing comes after this. Node's workers end here.
     Closed,
 }
+
+/// The same before a descriptor is known for a connection: what the session says.
+#[derive(Debug, PartialEq)]
+pub(super) enum Event<D> {
+    Connection { listener: Listener, descriptor: D },
+    Message(Value),
+    Disconnect,
+    Closed,
+}
+
+impl From<Event<OwnedFd>> for WorkerEvent {
+    fn from(event: Event<OwnedFd>) -> Self {
+        match event {
+            Event::Connection { listener, descriptor } => {
+                Self::Connection(Connection::new(descriptor, listener))
+            }
+            Event::Message(message) => Self::Message(message),
+            Event::Disconnect => Self::Disconnect,
+            Event::Closed => Self::Closed,
+        }
+    }
+}

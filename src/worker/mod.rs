@@ -24,7 +24,8 @@ use std::{
 pub(crate) use self::env::is_worker;
 use self::{
     env::Identity,
-    session::{Answer, Attached, Event, Session},
+    event::Event,
+    session::{Answer, Attached, Session},
     source::Watch,
 };
 pub use self::{
@@ -311,19 +312,6 @@ impl Worker {
     fn shut_down(&self) {
         // It fails only if the master was first.
         let _ = self.channel.shutdown(Shutdown::Both);
-    }
-}
-
-impl From<Event<OwnedFd>> for WorkerEvent {
-    fn from(event: Event<OwnedFd>) -> Self {
-        match event {
-            Event::Connection { listener, descriptor } => {
-                Self::Connection(Connection::new(descriptor, listener))
-            }
-            Event::Message(message) => Self::Message(message),
-            Event::Disconnect => Self::Disconnect,
-            Event::Closed => Self::Closed,
-        }
     }
 }
 

@@ -6,11 +6,9 @@
 
 use std::{collections::VecDeque, net::SocketAddr};
 
-use serde_json::Value;
-
 use super::{
     error::WorkerError,
-    event::Listener,
+    event::{Event, Listener},
     listeners::{Listeners, bound_address, query},
 };
 use crate::protocol::{
@@ -26,15 +24,6 @@ pub(super) enum Attached<D> {
     Descriptor(D),
     /// One was sent, but this process has no room for it.
     Lost,
-}
-
-/// What the program is told.
-#[derive(Debug, PartialEq)]
-pub(super) enum Event<D> {
-    Connection { listener: Listener, descriptor: D },
-    Message(Value),
-    Disconnect,
-    Closed,
 }
 
 /// How a request to listen came out.

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
     rc::Rc,
     time::Duration,
 };
@@ -53,7 +54,7 @@ struct Books {
 }
 
 /// What happened in all lives.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Totals {
     served: usize,
     lost: usize,
@@ -160,7 +161,7 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let rules = Rules { workers: WORKERS, window: WINDOW, ..Rules::default() };
         let mut fleet = Fleet::new(rules, PolicyName::RoundRobin);
-        let listener = fleet.listen("127.0.0.1:8000".parse().unwrap());
+        let listener = fleet.listen(SocketAddr::from(([127, 0, 0, 1], 8000)));
         let now = Time(1);
         fleet.start(now);
         let mut world = Self {
@@ -210,7 +211,7 @@ impl World {
     }
 
     fn any_worker(&self, random: &mut Random) -> Option<WorkerId> {
-        let place = random.below(self.workers.len() as u64) as usize;
+        let place = random.index(self.workers.len());
         self.workers.keys().nth(place).copied()
     }
 
@@ -222,8 +223,7 @@ impl World {
         };
         if !worker.received.is_empty() && (worker.mail.is_empty() || random.once_in(2)) {
             // Node answers in order; another program need not.
-            let place =
-                if random.once_in(4) { random.below(worker.received.len() as u64) as usize } else { 0 };
+            let place = if random.once_in(4) { random.index(worker.received.len()) } else { 0 };
             let Some((seq, connection)) = worker.received.remove(place) else { return };
             let accepted = !(self.faults && random.once_in(6));
             worker.words.push_back(Word::Accepted { seq, accepted });
@@ -383,7 +383,7 @@ impl World {
                 Output::Bind { .. } => panic!("seed {}: the address is open", self.seed),
                 Output::CloseListener(_) => {}
                 Output::Event(Event::Trouble { trouble: Trouble::Overdue { .. }, .. }) => {
-                    self.totals.overdue += 1
+                    self.totals.overdue += 1;
                 }
                 Output::Event(Event::Stopped) => self.stopped = true,
                 Output::Event(_) => {}
@@ -479,7 +479,7 @@ impl World {
 
     /// The fleet stops, however its workers are.
     pub(crate) fn stop(mut self, random: &mut Random) {
-        let how = [Stop::Graceful, Stop::NoDeadline, Stop::Now][random.below(3) as usize];
+        let how = [Stop::Graceful, Stop::NoDeadline, Stop::Now][random.index(3)];
         self.faults = false;
         self.kernel.clear();
         self.fleet.stop(self.now, how);

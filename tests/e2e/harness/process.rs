@@ -6,7 +6,6 @@ use std::{
 };
 
 use nix::{
-    fcntl::OFlag,
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -89,18 +88,10 @@ impl Process {
 
     /// What its descriptors refer to, sorted. Numbers that identify a socket or a pipe are left out.
     pub(crate) fn descriptors(self) -> Vec<String> {
-        self.descriptors_where(|_| true)
-    }
-
-    fn descriptors_where(self, wanted: impl Fn(u32) -> bool) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path("fd")) else { return Vec::new() };
         let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         let target = |number: u32| fs::read_link(self.path(&format!("fd/{number}"))).ok();
-        let mut targets: Vec<_> = numbers
-            .filter(|&number| wanted(number))
-            .filter_map(target)
-            .map(|target| kind_of(&target))
-            .collect();
+        let mut targets: Vec<_> = numbers.filter_map(target).map(|target| kind_of(&target)).collect();
         targets.sort_unstable();
         targets
     }
