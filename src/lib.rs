@@ -1,14 +1,41 @@
-//! Pointsman runs many worker processes behind one port.
+//! Pointsman runs many worker processes behind one port: its master accepts every connection and hands the socket to a
+//! worker, starts the workers, watches them, starts them again and stops them.
+//!
+//! [`Cluster`] is the master's side: give it [`Settings`], and it runs a program in as many processes as you want and
+//! tells of every [`Event`]. [`Worker`] is the other side, for programs that are started by a cluster (this crate's, the
+//! `pointsman` command's, or Node's own) and want to be handed connections. The two speak Node's child-process protocol,
+//! so each also works with Node on the other end.
+//!
+//! A program that uses either begins its `main` with [`role`].
+//!
+//! Linux 5.3 or later.
 
-#![cfg_attr(not(test), warn(missing_docs))]
+/// The pure modules: closed, unless this package's own tests ask for them.
+macro_rules! inner {
+    ($($name:ident),*) => {$(
+        #[cfg(feature = "internals")]
+        #[doc(hidden)]
+        #[allow(missing_docs, reason = "not a public interface")]
+        pub mod $name;
+        #[cfg(not(feature = "internals"))]
+        mod $name;
+    )*};
+}
 
-#[cfg(feature = "internals")]
-#[doc(hidden)]
-pub mod protocol;
-#[cfg(not(feature = "internals"))]
-mod protocol;
-#[cfg(feature = "internals")]
-#[doc(hidden)]
-pub mod time;
-#[cfg(not(feature = "internals"))]
-mod time;
+inner!(balance, fleet, protocol, time);
+
+mod api;
+mod master;
+mod sys;
+mod worker;
+
+pub use api::{Cluster, Error, Role, Settings, available_cores, block_signals, role};
+pub use balance::{PolicyName, UnknownPolicy};
+pub use fleet::{Address, Event, ExitStatus, Stop, Trouble, WorkerId, WorkerInfo};
+pub use worker::{Connection, ListenError, Listener, Worker, WorkerError, WorkerEvent};
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct Readme;

@@ -7,7 +7,7 @@ mod cluster;
 mod error;
 mod settings;
 
-pub use cluster::{Cluster, Stop};
+pub use cluster::{Cluster, block_signals};
 pub use error::Error;
 pub use settings::{Settings, available_cores};
 

@@ -115,24 +115,14 @@ impl<'de> Deserialize<'de> for AddressType {
 
 /// Node sends a number, `false`, or nothing.
 fn backlog<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Backlog {
-        Length(f64),
-        None(Option<bool>),
-    }
-    Ok(match Backlog::deserialize(deserializer)? {
-        Backlog::Length(length) if length >= 1.0 => {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "clamped into range just before"
-            )]
-            let length = length.min(f64::from(i32::MAX)) as u32;
-            Some(length)
-        }
-        Backlog::Length(_) | Backlog::None(_) => None,
-    })
+    let given = Option::<serde_json::Value>::deserialize(deserializer)?;
+    let length = match given {
+        Some(serde_json::Value::Number(number)) => number.as_f64().unwrap_or(0.0),
+        _ => 0.0,
+    };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped into range just before")]
+    let length = length.clamp(0.0, f64::from(i32::MAX)) as u32;
+    Ok((length > 0).then_some(length))
 }
 
 /// The answer to `queryServer`.

@@ -202,11 +202,7 @@ impl<'a> Message<'a> {
         match self {
             Self::Cluster(message) => message.encode(out),
             Self::Handle(HandleMessage { kind, message }) => {
-                out.extend_from_slice(br#"{"cmd":"NODE_HANDLE","type":"#);
-                value(out, kind);
-                out.extend_from_slice(br#","msg":"#);
-                message.encode_text(out);
-                out.push(b'}');
+                encode_handle(out, *kind, |out| message.encode_text(out));
             }
             Self::HandleAck => out.extend_from_slice(HANDLE_ACK),
             Self::HandleNack => out.extend_from_slice(HANDLE_NACK),
@@ -261,6 +257,22 @@ impl ClusterMessage<'_> {
         field(out, "seq", &self.seq);
         out.push(b'}');
     }
+}
+
+/// Appends the frame that hands a connection over, without making a [`Message`] first: this is the path of every
+/// connection, and a boxed message would be an allocation.
+pub fn encode_newconn(key: &str, seq: u64, out: &mut Vec<u8>) {
+    let message = ClusterMessage { seq, act: Act::NewConn { key: Cow::Borrowed(key) } };
+    encode_handle(out, HandleKind::NetNative, |out| message.encode(out));
+    out.push(b'\n');
+}
+
+fn encode_handle(out: &mut Vec<u8>, kind: HandleKind, message: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(br#"{"cmd":"NODE_HANDLE","type":"#);
+    value(out, &kind);
+    out.extend_from_slice(br#","msg":"#);
+    message(out);
+    out.push(b'}');
 }
 
 /// Appends a JSON value. Writing our own types to memory cannot fail.

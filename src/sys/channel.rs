@@ -3,7 +3,10 @@
 //! Neither call allocates or blocks. The kernel never joins two descriptor-carrying writes into one read, and a read
 //! ends after such a write: so a read brings at most one descriptor, at its end.
 
-#![allow(unsafe_code, reason = "sendmsg and recvmsg with control data, without the allocation of a safe wrapper")]
+#![allow(
+    unsafe_code,
+    reason = "sendmsg and recvmsg with control data, without the allocation of a safe wrapper"
+)]
 
 use std::{
     io, mem,
@@ -33,23 +36,25 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 pub(crate) fn set_nonblocking(file: impl AsFd, on: bool) -> io::Result<()> {
     let mut value = libc::c_int::from(on);
     // SAFETY: FIONBIO reads one int from a pointer that is valid for the call.
-    check(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), libc::FIONBIO, &raw mut value) }.into()).map(drop)
+    let result = unsafe { libc::ioctl(file.as_fd().as_raw_fd(), libc::FIONBIO, &raw mut value) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-const ONE_DESCRIPTOR: usize = mem::size_of::<libc::c_int>();
+/// Bytes of one descriptor.
+const ONE_DESCRIPTOR: u32 = 4;
 
 /// Room for one control message with one descriptor, aligned as `cmsghdr` must be.
 #[repr(C)]
 union Control {
     _align: libc::cmsghdr,
     // SAFETY: CMSG_SPACE is arithmetic on its argument.
-    bytes: [u8; unsafe { libc::CMSG_SPACE(ONE_DESCRIPTOR as u32) } as usize],
+    bytes: [u8; unsafe { libc::CMSG_SPACE(ONE_DESCRIPTOR) } as usize],
 }
 
 impl Control {
     /// CMSG_LEN and not CMSG_SPACE: the padding would be room for a second descriptor that nobody takes.
     // SAFETY: CMSG_LEN is arithmetic on its argument.
-    const LEN: usize = unsafe { libc::CMSG_LEN(ONE_DESCRIPTOR as u32) } as usize;
+    const LEN: usize = unsafe { libc::CMSG_LEN(ONE_DESCRIPTOR) } as usize;
 
     fn new() -> Self {
         // SAFETY: every bit pattern, zeros included, is a value of this union of plain data.
@@ -100,7 +105,8 @@ pub(crate) fn receive(channel: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<
     header.msg_control = (&raw mut control).cast();
     header.msg_controllen = Control::LEN as _;
     // SAFETY: header, slice and control live through the call and the lengths are theirs.
-    let bytes = check(unsafe { libc::recvmsg(channel.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) })?;
+    let bytes =
+        check(unsafe { libc::recvmsg(channel.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) })?;
     let mut descriptor = None;
     // SAFETY: the kernel filled in `control` and set its length; CMSG_FIRSTHDR is null when it is too short for a
     // header, and one descriptor is there when the message's own length says so. It is ours alone from now on.

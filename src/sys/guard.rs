@@ -17,6 +17,7 @@ use std::{
     },
     path::Path,
     process::{Command, Stdio, exit},
+    time::Duration,
 };
 
 use nix::{
@@ -28,7 +29,10 @@ use nix::{
     unistd::{Pid, pipe2},
 };
 
-use super::{channel, process::Child};
+use super::{
+    channel,
+    process::{Child, close_from},
+};
 
 /// `argv[0]` and, being 15 bytes, also the name that `ps` shows.
 const NAME: &str = "pointsman-guard";
@@ -36,9 +40,13 @@ const NAME: &str = "pointsman-guard";
 /// The master's hold on its guard.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    pipe: fs::File,
+    /// `None` once it was dismissed.
+    pipe: Option<fs::File>,
     child: Child,
 }
+
+/// How long to wait for a guard that was dismissed: it has nothing left to do but to end.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Guard {
     /// Starts one and tells it of the groups that already run.
@@ -49,7 +57,7 @@ impl Guard {
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
         let child = Child::watch(command.spawn()?.id())?;
         channel::set_nonblocking(&ours, true)?;
-        let mut guard = Self { pipe: ours.into(), child };
+        let mut guard = Self { pipe: Some(ours.into()), child };
         for group in groups {
             guard.tell('+', group);
         }
@@ -57,8 +65,8 @@ impl Guard {
     }
 
     /// The pipe that a new group announces itself on.
-    pub(crate) fn pipe(&self) -> BorrowedFd<'_> {
-        self.pipe.as_fd()
+    pub(crate) fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
     }
 
     /// The group is over and its number may soon be another's.
@@ -71,15 +79,23 @@ impl Guard {
         &self.child
     }
 
-    /// Lets it end (it has nothing left to do) and gives back the process to be reaped.
-    pub(crate) fn dismiss(self) -> Child {
-        self.child
+    /// Has it end whatever groups are left, and itself, and waits for that.
+    pub(crate) fn dismiss(&mut self) {
+        self.pipe = None;
+        if self.child.wait_exit(PATIENCE).is_ok_and(|exited| !exited) {
+            // Stopped, or worse. There is nobody left to be guarded.
+            let _ = self.child.signal_group(Signal::SIGKILL);
+            let _ = self.child.wait_exit(PATIENCE);
+        }
+        let _ = self.child.reap();
     }
 
     fn tell(&mut self, sign: char, group: u32) {
         // A line is shorter than PIPE_BUF, so it goes whole or not at all. Not at all means that the guard is dead or
         // stopped: its successor is told the whole list.
-        let _ = self.pipe.write_all(format!("{sign}{group}\n").as_bytes());
+        if let Some(pipe) = &mut self.pipe {
+            let _ = pipe.write_all(format!("{sign}{group}\n").as_bytes());
+        }
     }
 }
 
@@ -88,6 +104,7 @@ pub(crate) fn run_if_asked() {
     if env::args_os().next().is_none_or(|name| name != NAME) {
         return;
     }
+    close_from(3);
     // What ends the master must not end the guard before it. Nothing to be done if the name cannot be set.
     let _ = prctl::set_name(c"pointsman-guard");
     for ignored in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGTSTP] {
@@ -122,7 +139,7 @@ mod tests {
     #[test]
     fn groups_that_are_over_are_left_alone() {
         let left = |told: &str| groups_left(told.as_bytes()).into_iter().collect::<Vec<_>>();
-        assert_eq!(left(""), []);
+        assert!(left("").is_empty());
         assert_eq!(left("+10\n+11\n-10\n+12\n"), [11, 12]);
         assert_eq!(left("+1\n+0\n+-5\n+x\n\n+\n*7\n+13"), [13], "nothing that could hit a stranger");
     }

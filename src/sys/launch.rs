@@ -7,7 +7,8 @@
 //!
 //! 1. writes its pid to the guard, so that its group ends with the master even if that is killed;
 //! 2. asks to be killed when the thread that started it dies, and looks whether that is already so;
-//! 3. moves the channel to descriptor [`CHANNEL`] and gives the program `/dev/null` as standard input;
+//! 3. moves the channel to descriptor [`CHANNEL`], gives the program `/dev/null` as standard input, and marks all
+//!    other descriptors but standard output and error close-on-exec;
 //! 4. unblocks all signals and lets SIGPIPE end a program again (Rust ignores it, and both are inherited);
 //! 5. executes the program. If that fails it says so on the channel and exits with 127 (not found) or 126.
 
@@ -19,7 +20,7 @@ use std::{
     fs::File,
     io::{self, Write},
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd},
         unix::{ffi::OsStrExt, process::CommandExt},
     },
     path::Path,
@@ -35,7 +36,10 @@ use nix::{
     unistd::{dup2_raw, execvp, getppid},
 };
 
-use super::{channel, process::Child};
+use super::{
+    channel,
+    process::{Child, close_on_exec_from},
+};
 use crate::protocol::message::{Message, Own};
 
 /// Which descriptor the channel has in the program.
@@ -120,13 +124,17 @@ fn launch(parent: i32, program: &[OsString]) -> Failure {
     let result: Result<std::convert::Infallible, Failure> = (|| {
         wait_for_go(parent).map_err(|error| at(0, "wait for the master")(errno(&error)))?;
         // SAFETY: nothing in this process owns descriptor 3: the guard's pipe, which had it, is closed.
-        unsafe { dup2_raw(io::stdin(), CHANNEL) }.map_err(at(0, "place the channel"))?;
+        let placed = unsafe { dup2_raw(io::stdin(), CHANNEL) }.map_err(at(0, "place the channel"))?;
         let null = File::open("/dev/null").map_err(|error| at(CHANNEL, "open /dev/null")(errno(&error)))?;
         // SAFETY: standard input is replaced by intent; the channel lives on as descriptor 3.
-        unsafe { dup2_raw(&null, 0) }.map_err(at(CHANNEL, "place /dev/null"))?;
+        let input = unsafe { dup2_raw(&null, 0) }.map_err(at(CHANNEL, "place /dev/null"))?;
+        // Both are the program's from now on.
+        let _ = (placed.into_raw_fd(), input.into_raw_fd());
+        close_on_exec_from(CHANNEL.unsigned_abs() + 1);
         // SAFETY: no handler is installed, only the default restored.
         unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map_err(at(CHANNEL, "restore SIGPIPE"))?;
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(at(CHANNEL, "unblock signals"))?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+            .map_err(at(CHANNEL, "unblock signals"))?;
         let args: Result<Vec<CString>, _> = program.iter().map(|arg| CString::new(arg.as_bytes())).collect();
         let args = args.map_err(|_| at(CHANNEL, "read the arguments")(Errno::EINVAL))?;
         execvp(&args[0], &args).map_err(at(CHANNEL, "exec"))

@@ -3,15 +3,17 @@
 //! A child leads a process group of its own. Its pid cannot be given to another process until it is reaped, so the
 //! group is always signalled before that.
 
-#![allow(unsafe_code, reason = "pidfd_open has no safe wrapper")]
+#![allow(unsafe_code, reason = "pidfd_open and close_range have no safe wrappers")]
 
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd},
+    time::Duration,
 };
 
 use nix::{
     errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::{Signal, killpg},
         wait::{Id, WaitPidFlag, WaitStatus, waitid},
@@ -20,6 +22,24 @@ use nix::{
 };
 
 use crate::fleet::ExitStatus;
+
+/// Marks every descriptor from `first` on close-on-exec: what this process inherited is not its program's business.
+/// Does nothing on Linux before 5.11.
+pub(super) fn close_on_exec_from(first: libc::c_uint) {
+    close_range(first, libc::CLOSE_RANGE_CLOEXEC);
+}
+
+/// Closes every descriptor from `first` on, in a process that has opened none of them itself. Does nothing on Linux
+/// before 5.9.
+pub(super) fn close_from(first: libc::c_uint) {
+    close_range(first, 0);
+}
+
+fn close_range(first: libc::c_uint, flags: libc::c_uint) {
+    // SAFETY: close_range takes three integers. With a flag of zero it closes descriptors, which by the contract of
+    // `close_from` nothing in this process owns.
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) };
+}
 
 /// A child of this process that has not been reaped.
 #[derive(Debug)]
@@ -31,10 +51,12 @@ pub(crate) struct Child {
 impl Child {
     /// Takes charge of a child that was just started with its own process group.
     pub(crate) fn watch(pid: u32) -> io::Result<Self> {
-        let pid = Pid::from_raw(i32::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?);
+        let pid =
+            Pid::from_raw(i32::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?);
         // SAFETY: pidfd_open takes two integers; what it returns is a new descriptor (close-on-exec) or -1.
         let number = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-        let number = i32::try_from(number).ok().filter(|&number| number >= 0).ok_or_else(io::Error::last_os_error)?;
+        let number =
+            i32::try_from(number).ok().filter(|&number| number >= 0).ok_or_else(io::Error::last_os_error)?;
         // SAFETY: nobody else knows the new descriptor.
         Ok(Self { pid, pidfd: unsafe { OwnedFd::from_raw_fd(number) } })
     }
@@ -52,10 +74,11 @@ impl Child {
         }
     }
 
-    /// Signals the process alone.
-    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
-        match nix::sys::signal::kill(self.pid, signal) {
-            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+    /// Waits until it has exited, but no longer than `timeout`; says whether it has.
+    pub(crate) fn wait_exit(&self, timeout: Duration) -> io::Result<bool> {
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(_) | Err(Errno::EINTR) => self.has_exited(),
             Err(error) => Err(error.into()),
         }
     }

@@ -22,14 +22,20 @@ pub(crate) struct Received {
 #[derive(Debug)]
 pub(crate) struct Signals(SignalFd);
 
+/// Blocks `signals` in the calling thread, and in threads that it starts later.
+pub(crate) fn block(signals: &[Signal]) -> io::Result<()> {
+    let set: SigSet = signals.iter().copied().collect();
+    Ok(set.thread_block()?)
+}
+
 /// `SI_KERNEL` of `<bits/siginfo.h>`.
 const SI_KERNEL: i32 = 0x80;
 
 impl Signals {
-    /// Blocks `signals` in the calling thread, and in threads that it starts later.
+    /// Blocks `signals` as [`block`] does, and takes them.
     pub(crate) fn new(signals: &[Signal]) -> io::Result<Self> {
+        block(signals)?;
         let set: SigSet = signals.iter().copied().collect();
-        set.thread_block()?;
         Ok(Self(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
     }
 
@@ -37,7 +43,9 @@ impl Signals {
     pub(crate) fn read(&self) -> io::Result<Option<Received>> {
         let Some(info) = self.0.read_signal()? else { return Ok(None) };
         let number = i32::try_from(info.ssi_signo).unwrap_or(0);
-        Ok(Signal::try_from(number).ok().map(|signal| Received { signal, from_kernel: info.ssi_code == SI_KERNEL }))
+        Ok(Signal::try_from(number)
+            .ok()
+            .map(|signal| Received { signal, from_kernel: info.ssi_code == SI_KERNEL }))
     }
 }
 

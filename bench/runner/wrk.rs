@@ -1,0 +1,155 @@
+//! The load: runs wrk and reads what it says.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::watch::{self, Watch};
+use super::{Failure, Workload};
+
+/// wrk waits for its threads after the time is up, and for answers up to its time-out of 2 s.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// What wrk counted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Tally {
+    pub(crate) requests: u64,
+    pub(crate) per_second: f64,
+    /// connect, read, write, timeout.
+    errors: [u64; 4],
+    /// Answers of 400 and above.
+    refusals: u64,
+}
+
+impl Tally {
+    pub(crate) fn failures(&self) -> u64 {
+        self.errors.iter().sum::<u64>() + self.refusals
+    }
+
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let names = ["connect errors", "read errors", "write errors", "time-outs", "answers ≥ 400"];
+        let counts = self.errors.into_iter().chain([self.refusals]);
+        let seen: Vec<String> = counts
+            .zip(names)
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, name)| format!("{count} {name}"))
+            .collect();
+        if seen.is_empty() { Vec::new() } else { vec![format!("wrk saw {}", seen.join(", "))] }
+    }
+}
+
+/// Loads `address` for whole seconds, of which wrk knows no parts.
+pub(crate) fn run(
+    watch: &Watch,
+    work: &Workload,
+    address: SocketAddr,
+    seconds: u32,
+) -> Result<Tally, Failure> {
+    let mut command = Command::new("wrk");
+    command.args([format!("-t{}", work.threads), format!("-c{}", work.connections), format!("-d{seconds}s")]);
+    for header in work.headers {
+        command.args(["-H", header]);
+    }
+    command.arg(format!("http://{address}{}", work.path));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    watch::bind_to_runner(&mut command);
+    let mut wrk =
+        Running(command.spawn().map_err(|error| Failure::because(format!("cannot start wrk: {error}")))?);
+    let limit = Duration::from_secs(seconds.into()) + GRACE;
+    let status = watch.until(limit, "wrk ends", || {
+        wrk.0.try_wait().map_err(|error| Failure::because(format!("cannot wait for wrk: {error}")))
+    })?;
+    let said = wrk.said();
+    let tally = parse(&said).filter(|tally| status.success() && tally.requests > 0);
+    tally.ok_or_else(|| Failure::because(format!("wrk completed no request ({status}):\n{said}")))
+}
+
+/// Ends with the value.
+struct Running(Child);
+
+impl Running {
+    /// Both streams are short enough for the pipes to hold them until the end.
+    fn said(&mut self) -> String {
+        let mut text = Vec::new();
+        for stream in
+            [self.0.stdout.as_mut().map(|s| s as &mut dyn Read), self.0.stderr.as_mut().map(|s| s as _)]
+        {
+            // What was read before an error still says something.
+            let _ = stream.map(|stream| stream.read_to_end(&mut text));
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only when it has ended and been waited for, which is what they are for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// wrk 4 and its forks; lines that may be absent count as zero.
+fn parse(text: &str) -> Option<Tally> {
+    let mut tally = Tally::default();
+    let mut complete = false;
+    for line in text.lines().map(str::trim) {
+        if let Some(rest) = line.strip_prefix("Socket errors:") {
+            for (slot, part) in tally.errors.iter_mut().zip(rest.split(',')) {
+                *slot = part.split_whitespace().last()?.parse().ok()?;
+            }
+        } else if let Some(rest) = line.strip_prefix("Non-2xx or 3xx responses:") {
+            tally.refusals = rest.trim().parse().ok()?;
+        } else if let Some(rest) = line.strip_prefix("Requests/sec:") {
+            tally.per_second = rest.trim().parse().ok()?;
+            complete = true;
+        } else if let Some((count, _)) = line.split_once(" requests in ") {
+            tally.requests = count.parse().ok()?;
+        }
+    }
+    complete.then_some(tally)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLEAN: &str = "Running 2s test @ http://127.0.0.1:18431/
+  1 threads and 64 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     4.97ms    2.85ms  19.61ms   74.86%
+    Req/Sec    12.55k     3.33k   16.42k    75.00%
+  25047 requests in 2.01s, 2.29MB read
+Requests/sec:  12472.25
+Transfer/sec:      1.14MB
+";
+
+    #[test]
+    fn a_clean_run() {
+        let tally = parse(CLEAN).unwrap();
+        assert_eq!((tally.requests, tally.per_second, tally.failures()), (25047, 12472.25, 0));
+        assert!(tally.remarks().is_empty());
+    }
+
+    #[test]
+    fn failures_are_counted_and_named() {
+        let text = CLEAN.replace(
+            "Requests/sec",
+            "  Socket errors: connect 1, read 20, write 0, timeout 3\n  Non-2xx or 3xx responses: 400\nRequests/sec",
+        );
+        let tally = parse(&text).unwrap();
+        assert_eq!(tally.failures(), 424);
+        assert_eq!(
+            tally.remarks(),
+            ["wrk saw 1 connect errors, 20 read errors, 3 time-outs, 400 answers ≥ 400"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_result_is_none() {
+        assert_eq!(parse("unable to connect to 127.0.0.1:1 Connection refused\n"), None);
+        assert_eq!(parse(&CLEAN.replace("25047", "many")), None);
+        assert_eq!(parse(&CLEAN[..CLEAN.len() / 2]), None);
+    }
+}

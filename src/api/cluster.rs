@@ -1,0 +1,195 @@
+//! The cluster as a user of the crate holds it.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::fs::PermissionsExt,
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use mio::{Interest, Registry, Token, unix::SourceFd};
+
+use super::{Error, Settings};
+use crate::{
+    fleet::{Event, Stop, WorkerId, WorkerInfo},
+    master::{Master, Program, SIGNALS},
+    sys::{guard, launch, signals},
+};
+
+/// Worker processes behind the addresses that they share.
+///
+/// In the simple form, [`Cluster::run`] does everything until it is told to stop. A program with a loop of its own
+/// registers the cluster in it (it is a [`mio::event::Source`], and its descriptor is readable when there is something
+/// to do), calls [`Cluster::turn`] with no wait when it is ready or [`Cluster::timeout`] is over, and takes what
+/// happened from [`Cluster::poll_event`].
+///
+/// Its workers end with it: they are killed when it is dropped, when the process dies, and when the thread dies that
+/// started them, which must therefore be the one that goes on using the cluster.
+///
+/// ```no_run
+/// use pointsman::{Cluster, Event, Settings};
+///
+/// fn main() -> Result<(), pointsman::Error> {
+///     pointsman::role();
+///     let settings = Settings::new("node").arg("app.js").listen("127.0.0.1:8000".parse().unwrap());
+///     Cluster::new(settings)?.run(|_, event| {
+///         if let Event::Exit { worker, status, .. } = event {
+///             eprintln!("worker {worker} ended: {status:?}");
+///         }
+///     })
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Cluster {
+    master: Master,
+}
+
+impl Cluster {
+    /// Listens on the addresses and starts the workers.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be found, an address not be had, or the system refuses a process or a descriptor.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        guard::run_if_asked();
+        launch::run_if_asked();
+        settings.validate()?;
+        let Settings { program, args, env, listen, backlog, policy, rules, launcher } = settings;
+        let program = Program { program, args, env, launcher };
+        let master =
+            Master::new(program, rules, policy, backlog).map_err(Error::system("start the guard process"))?;
+        let mut cluster = Self { master };
+        for address in listen {
+            cluster.master.listen(address).map_err(Error::listen(address))?;
+        }
+        cluster.master.start();
+        Ok(cluster)
+    }
+
+    /// Runs until the cluster has stopped, and tells `handler` of everything that happens.
+    ///
+    /// SIGTERM and SIGINT stop it gracefully, a second one at once; SIGQUIT lets requests in flight take as long as
+    /// they want; SIGHUP from a terminal that is gone is a SIGTERM. They are taken from the calling thread only: if
+    /// the process has others, call [`block_signals`] before starting them.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses to wait for events.
+    pub fn run(mut self, mut handler: impl FnMut(&mut Self, Event)) -> Result<(), Error> {
+        self.master.take_signals().map_err(Error::system("take signals"))?;
+        loop {
+            while let Some(event) = self.poll_event() {
+                handler(&mut self, event);
+            }
+            if self.is_stopped() {
+                return Ok(());
+            }
+            self.turn(None)?;
+        }
+    }
+
+    /// Waits until something happens, but at most `timeout` (`None`: as long as it takes), and handles it.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses to wait for events.
+    pub fn turn(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        self.master.turn(timeout).map_err(Error::system("wait for events"))
+    }
+
+    /// How long until [`Cluster::turn`] must be called even if nothing happens; `None` for never.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.master.timeout()
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.master.poll_event()
+    }
+
+    /// Starts one worker more. `None` when the cluster stops.
+    pub fn fork(&mut self) -> Option<WorkerId> {
+        self.master.fork()
+    }
+
+    /// Stops accepting and has the workers leave; [`Event::Stopped`] tells when it is done. May be called again, more
+    /// urgently.
+    pub fn stop(&mut self, how: Stop) {
+        self.master.stop(how);
+    }
+
+    /// Whether it has stopped and no worker is left.
+    pub fn is_stopped(&self) -> bool {
+        self.master.is_stopped()
+    }
+
+    /// The addresses it listens on now, with the ports that the kernel chose.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.master.addresses().collect()
+    }
+
+    /// The workers whose processes exist.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerInfo> {
+        self.master.workers()
+    }
+}
+
+impl AsRawFd for Cluster {
+    /// Readable when [`Cluster::turn`] has something to do.
+    fn as_raw_fd(&self) -> RawFd {
+        self.master.as_raw_fd()
+    }
+}
+
+impl mio::event::Source for Cluster {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        registry.register(&mut SourceFd(&self.as_raw_fd()), token, interests)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        registry.reregister(&mut SourceFd(&self.as_raw_fd()), token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.deregister(&mut SourceFd(&self.as_raw_fd()))
+    }
+}
+
+/// Blocks the signals that [`Cluster::run`] takes, in this thread and in those that it starts from now on.
+///
+/// # Errors
+///
+/// When the system refuses.
+pub fn block_signals() -> Result<(), Error> {
+    signals::block(&SIGNALS).map_err(Error::system("block signals"))
+}
+
+impl Settings {
+    /// Looks whether the program can be run, without starting anything.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ProgramNotFound`] or [`Error::NotExecutable`].
+    pub fn validate(&self) -> Result<(), Error> {
+        let program = Path::new(&self.program);
+        let candidates: Vec<PathBuf> = if self.program.as_encoded_bytes().contains(&b'/') {
+            vec![program.to_owned()]
+        } else {
+            let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+            std::env::split_paths(&path).map(|directory| directory.join(program)).collect()
+        };
+        let is_file = |path: &&PathBuf| path.metadata().is_ok_and(|data| data.is_file());
+        let executable =
+            |path: &Path| path.metadata().is_ok_and(|data| data.permissions().mode() & 0o111 != 0);
+        let files: Vec<_> = candidates.iter().filter(is_file).collect();
+        match files.first() {
+            None => Err(Error::ProgramNotFound { program: self.program.clone() }),
+            Some(_) if files.iter().any(|path| executable(path)) => Ok(()),
+            Some(&first) => Err(Error::NotExecutable { program: first.clone() }),
+        }
+    }
+}

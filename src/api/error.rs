@@ -1,0 +1,87 @@
+//! Why a cluster cannot be started or go on.
+
+use std::{ffi::OsString, io, net::SocketAddr, path::PathBuf};
+
+use thiserror::Error;
+
+/// Each says what it is about and what to do.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No such program.
+    #[error("program not found: {}{}", program.display(), where_looked(program))]
+    ProgramNotFound {
+        /// As it was given.
+        program: OsString,
+    },
+    /// The program cannot be executed.
+    #[error("{} is not an executable file; make it one with chmod +x, or name the interpreter before it", program.display())]
+    NotExecutable {
+        /// The file.
+        program: PathBuf,
+    },
+    /// Another socket has the address.
+    #[error(
+        "cannot listen on {address}: the address is in use; `ss -ltnp 'sport = :{}'` shows by whom: stop that, or \
+         choose another address with -l",
+        address.port()
+    )]
+    AddressInUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Ports below 1024 need a privilege.
+    #[error(
+        "cannot listen on {address}: not permitted; choose a port from 1024 on, or run with CAP_NET_BIND_SERVICE \
+         (as root, or by `AmbientCapabilities=` in a systemd unit)"
+    )]
+    AddressNotAllowed {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// No interface of this machine has the address.
+    #[error("cannot listen on {address}: this machine has no such address; `ip addr` shows those it has")]
+    AddressNotAvailable {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Another reason not to listen.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// The system refused something that the cluster cannot do without.
+    #[error("cannot {doing}: {source}")]
+    System {
+        /// What.
+        doing: &'static str,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(super) fn system(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { doing, source }
+    }
+
+    pub(super) fn listen(address: SocketAddr) -> impl FnOnce(io::Error) -> Self {
+        move |source| match source.kind() {
+            io::ErrorKind::AddrInUse => Self::AddressInUse { address },
+            io::ErrorKind::PermissionDenied => Self::AddressNotAllowed { address },
+            io::ErrorKind::AddrNotAvailable => Self::AddressNotAvailable { address },
+            _ => Self::Listen { address, source },
+        }
+    }
+}
+
+fn where_looked(program: &OsString) -> &'static str {
+    if program.as_encoded_bytes().contains(&b'/') {
+        "; check the path, which is relative to the current directory unless it starts with /"
+    } else {
+        ", in no directory of PATH; install it, or give its path"
+    }
+}

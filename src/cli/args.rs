@@ -1,0 +1,243 @@
+//! The words of the command line.
+
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::PathBuf,
+    sync::LazyLock,
+    time::Duration,
+};
+
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser},
+};
+use clap_complete::Shell;
+use pointsman::PolicyName;
+
+use super::pages;
+use crate::config::{self, BadValue, Given, Layer, Listen, Mode, Origin, Workers};
+
+/// "0.1.0 (commit 0123456789ab)", or the bare version when it was built outside a checkout.
+pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let version = env!("CARGO_PKG_VERSION");
+    match option_env!("POINTSMAN_COMMIT") {
+        Some(commit) => format!("{version} (commit {commit})"),
+        None => version.to_owned(),
+    }
+});
+
+/// Runs many worker processes behind one port.
+///
+/// Pointsman starts N copies of a program, owns the port they serve, and hands each connection to one of them. Node
+/// programs run under it as they are, whether or not they mention `cluster`.
+#[derive(Debug, Parser)]
+#[command(name = "pointsman", version = VERSION.as_str(), after_help = pages::examples())]
+#[command(arg_required_else_help = true, disable_help_subcommand = true, max_term_width = 100)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Start workers and serve, in the foreground
+    ///
+    /// Without a program, the built-in demo worker runs.
+    #[command(after_help = pages::examples(), after_long_help = pages::reference())]
+    #[command(override_usage = "pointsman run [OPTIONS] [--] [PROGRAM [ARGS]...]")]
+    Run(RunArgs),
+    /// Validate the configuration and print what would run
+    ///
+    /// Takes the options of `run` and starts nothing. Exits with 0, or with 78 and everything that is wrong.
+    #[command(override_usage = "pointsman check [OPTIONS] [--] [PROGRAM [ARGS]...]")]
+    Check(CheckArgs),
+    /// Print a script that completes commands and options in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print a manual page, for `man -l -`
+    Man {
+        /// The command whose page to print; without it, the page of pointsman itself
+        #[arg(value_parser = ["run", "check", "completions", "man"])]
+        command: Option<String>,
+    },
+    #[command(hide = true)]
+    DemoWorker,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Say where each value comes from
+    #[arg(long)]
+    pub(super) origin: bool,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// How many workers: a number, or auto for one per core
+    ///
+    /// Default: WEB_CONCURRENCY, else auto, which knows of CPU affinity and cgroup quotas.
+    #[arg(short, long, value_name = "N|auto")]
+    workers: Option<Workers>,
+
+    /// Where to listen; can be given more than once
+    ///
+    /// 127.0.0.1:8000, [::1]:8000 or localhost:8000; :8000 or 8000 is every interface. Default: every interface at
+    /// PORT if that variable is set, else 127.0.0.1:8000.
+    #[arg(short, long, value_name = "ADDR")]
+    listen: Vec<Listen>,
+
+    /// How connections come to workers: handoff
+    ///
+    /// handoff serves Node programs as they are and programs that use the pointsman crate. shared and multiport, for
+    /// other programs, come in a later version.
+    #[arg(short, long)]
+    mode: Option<Mode>,
+
+    /// Which worker gets the next connection: round-robin
+    ///
+    /// Default: NODE_CLUSTER_SCHED_POLICY, else round-robin (Node's rr): each in turn.
+    #[arg(short, long, value_parser = config::policy)]
+    policy: Option<PolicyName>,
+
+    /// Read this TOML file
+    ///
+    /// A flag wins over the environment, which wins over the file.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Set a variable for the workers; can be given more than once
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = OsStringValueParser::new().try_map(variable))]
+    env: Vec<(OsString, OsString)>,
+
+    /// How long a worker that is told to leave may finish, before SIGTERM [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    stop_timeout: Option<Duration>,
+
+    /// How long after SIGTERM it gets SIGKILL [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    kill_timeout: Option<Duration>,
+
+    /// How long after its death a worker is started again [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    restart_delay: Option<Duration>,
+
+    /// Only validate and print what would run, as `pointsman check` does
+    #[arg(short, long)]
+    pub(super) test: bool,
+
+    /// The program that each worker runs, and its arguments
+    ///
+    /// Put -- before it if you like; everything after its name is its own.
+    #[arg(trailing_var_arg = true, value_name = "PROGRAM ARGS")]
+    program: Vec<OsString>,
+}
+
+impl RunArgs {
+    /// What the flags say, and the file that they name.
+    pub(super) fn into_layer(self) -> (Layer, Option<PathBuf>) {
+        fn some<T>(value: T, name: &'static str) -> Option<Given<T>> {
+            Some(Given::new(value, Origin::Flag(name)))
+        }
+        fn filled<T>(value: Vec<T>, name: &'static str) -> Option<Given<Vec<T>>> {
+            if value.is_empty() { None } else { some(value, name) }
+        }
+        let variable = |(name, value)| (name, Given::new(value, Origin::Flag("--env")));
+        let layer = Layer {
+            workers: self.workers.and_then(|value| some(value, "--workers")),
+            listen: filled(self.listen, "--listen"),
+            mode: self.mode.and_then(|value| some(value, "--mode")),
+            policy: self.policy.and_then(|value| some(value, "--policy")),
+            program: filled(self.program, "command line"),
+            args: None,
+            env: self.env.into_iter().map(variable).collect(),
+            stop_timeout: self.stop_timeout.and_then(|value| some(value, "--stop-timeout")),
+            kill_timeout: self.kill_timeout.and_then(|value| some(value, "--kill-timeout")),
+            restart_delay: self.restart_delay.and_then(|value| some(value, "--restart-delay")),
+        };
+        (layer, self.config)
+    }
+}
+
+/// Splits `NAME=VALUE` at the first equals sign.
+fn variable(text: OsString) -> Result<(OsString, OsString), BadValue> {
+    let mut name = text.into_vec();
+    let Some(equals) = name.iter().position(|&byte| byte == b'=').filter(|&at| at > 0) else {
+        return Err(BadValue::new("not a variable", "write NAME=VALUE"));
+    };
+    let value = OsStr::from_bytes(&name[equals + 1..]).to_owned();
+    name.truncate(equals);
+    Ok((OsString::from_vec(name), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(words: &str) -> Result<RunArgs, String> {
+        let words = ["pointsman", "run"].into_iter().chain(words.split_whitespace());
+        match Cli::try_parse_from(words).map_err(|error| error.to_string())?.command {
+            Command::Run(args) => Ok(args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_program_needs_no_dashes_before_it_and_keeps_its_own() {
+        for (words, program) in [
+            ("-w 4 -- node app.js --port 1", &["node", "app.js", "--port", "1"][..]),
+            ("-w 4 node app.js --port 1 -w 9", &["node", "app.js", "--port", "1", "-w", "9"]),
+            ("-w 4 node -- x", &["node", "--", "x"]),
+            ("-w 4 -- -odd", &["-odd"]),
+            ("-w 4", &[]),
+        ] {
+            let args = parse(words).unwrap();
+            assert_eq!(args.program, program, "{words}");
+            assert_eq!(args.workers, Some(Workers::Count(4)), "{words}");
+        }
+        let error = parse("--worker 4 node").unwrap_err();
+        assert!(error.contains("--worker") && error.contains("--workers"), "{error}");
+    }
+
+    #[test]
+    fn flags_become_a_layer() {
+        let words = "-w auto -l :1 -l 2 -m handoff -p rr -c f -e A=1 -e B=x=y -e C= --stop-timeout 1s --kill-timeout 2s \
+                     --restart-delay 3s -t x";
+        let (layer, file) = parse(words).unwrap().into_layer();
+        assert_eq!(file, Some("f".into()));
+        assert_eq!(layer.listen.unwrap().value, [Listen::Everywhere(1), Listen::Everywhere(2)]);
+        let env: Vec<_> =
+            layer.env.iter().map(|(name, given)| (name.to_str(), given.value.to_str())).collect();
+        assert_eq!(env, [(Some("A"), Some("1")), (Some("B"), Some("x=y")), (Some("C"), Some(""))]);
+        assert_eq!(layer.restart_delay.unwrap().value, Duration::from_secs(3));
+        let (layer, file) = parse("").unwrap().into_layer();
+        assert!(file.is_none() && layer.listen.is_none() && layer.program.is_none());
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_with_what_to_write() {
+        for (words, expected) in [
+            ("-w 0", "'0' for '--workers <N|auto>': without a worker nothing is served; give 1 to 1024"),
+            ("-l localhost", "the address has no port"),
+            ("-l /run/x.sock", "not in this version yet"),
+            ("-m none", "the modes are: handoff, shared, multiport"),
+            ("-p random", "the policies are: round-robin"),
+            ("-e A", "write NAME=VALUE"),
+            ("-e =A", "write NAME=VALUE"),
+            ("--stop-timeout 30", "write 30s, or 30ms"),
+        ] {
+            let error = parse(words).unwrap_err();
+            assert!(error.contains(expected), "{words}: {error}");
+        }
+    }
+}

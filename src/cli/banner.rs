@@ -1,0 +1,89 @@
+//! What is said when the addresses are bound: what runs, where, what to type next and how to stop it.
+
+use std::net::SocketAddr;
+
+use super::report::count;
+use crate::config::{Config, show_duration};
+
+/// What a cluster serves, in a line.
+pub(super) fn summary(config: &Config, addresses: &[SocketAddr]) -> String {
+    let program = config.quoted();
+    let places = addresses.iter().map(|address| place(*address)).collect::<Vec<_>>().join(" and ");
+    let workers = count(config.workers.value);
+    format!("{workers} of {program} behind {places} ({}, {})", config.mode.value, config.policy.value)
+}
+
+/// The lines for a person at a terminal.
+pub(super) fn lines(config: &Config, addresses: &[SocketAddr], pid: u32) -> String {
+    let mut text = format!("pointsman {}: {}", env!("CARGO_PKG_VERSION"), summary(config, addresses));
+    if let Some(address) = addresses.first() {
+        text += &format!("\n  try   curl {}/", url(*address));
+    }
+    if config.program.is_none() {
+        text += "\n  next  pointsman run -- node app.js   (your own program)";
+    }
+    let time = show_duration(config.stop_timeout.value);
+    text += &format!(
+        "\n  stop  Ctrl-C (or kill {pid}): requests in flight get {time} to finish; a second Ctrl-C stops at once"
+    );
+    text
+}
+
+fn place(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("port {} of every interface", address.port())
+    } else {
+        url(address)
+    }
+}
+
+/// Where a client on this machine finds it.
+fn url(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("http://localhost:{}", address.port())
+    } else {
+        format!("http://{address}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Given, Layer, Origin, Workers, load};
+
+    fn config(program: &[&str], workers: usize) -> Config {
+        let given = |words: &[&str]| Given::new(words.iter().map(Into::into).collect(), Origin::Default);
+        let layer = Layer {
+            workers: Some(Given::new(Workers::Count(workers), Origin::Default)),
+            program: (!program.is_empty()).then(|| given(program)),
+            ..Layer::default()
+        };
+        load(layer, None, &Environment::default()).unwrap()
+    }
+
+    #[test]
+    fn the_banner_says_what_where_next_and_how_to_stop() {
+        let text = lines(&config(&["node", "app.js"], 4), &["127.0.0.1:8000".parse().unwrap()], 4711);
+        let expected = concat!(
+            "pointsman ",
+            env!("CARGO_PKG_VERSION"),
+            ": 4 workers of `node app.js` behind http://127.0.0.1:8000 (handoff, round-robin)\n",
+            "  try   curl http://127.0.0.1:8000/\n",
+            "  stop  Ctrl-C (or kill 4711): requests in flight get 30s to finish; a second Ctrl-C stops at once",
+        );
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_demo_says_what_to_type_next() {
+        let addresses = ["[::]:80".parse().unwrap(), "[::1]:81".parse().unwrap()];
+        let text = lines(&config(&[], 1), &addresses, 1);
+        for part in [
+            "1 worker of the built-in demo worker behind port 80 of every interface and http://[::1]:81",
+            "curl http://localhost:80/\n",
+            "next  pointsman run -- node app.js",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}

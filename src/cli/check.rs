@@ -1,0 +1,86 @@
+//! `pointsman check`: prints what would run.
+
+use std::process::ExitCode;
+
+use super::{complain, failure, print};
+use crate::config::{Config, Given, Origin, show_duration, words};
+
+/// Prints the configuration, with the origin of each value if that is asked for.
+pub(super) fn check(config: &Config, origin: bool) -> ExitCode {
+    for warning in &config.warnings {
+        complain(&format!("warning: {warning}\n"));
+    }
+    let printed = print(table(config, origin).as_bytes());
+    if let Err(error) = config.settings().validate() {
+        let advice = failure::advice(&error, config).map(|advice| format!("; {advice}")).unwrap_or_default();
+        complain(&format!("error: {error}{advice}\n"));
+        return ExitCode::from(failure::exit_code(&error));
+    }
+    printed
+}
+
+fn table(config: &Config, origin: bool) -> String {
+    let mut rows = Vec::new();
+    let mut row = |key: String, value: String, origin: &Origin| rows.push((key, value, origin.to_string()));
+    match &config.program {
+        Some(program) => row("program".into(), words(&program.value), &program.origin),
+        None => row("program".into(), config.command_line(), &Origin::Default),
+    }
+    if let Some(args) = &config.args {
+        row("args".into(), words(&args.value), &args.origin);
+    }
+    row("workers".into(), config.workers.value.to_string(), &config.workers.origin);
+    let listen = config.listen.value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    row("listen".into(), listen, &config.listen.origin);
+    row("mode".into(), config.mode.value.to_string(), &config.mode.origin);
+    row("policy".into(), config.policy.value.to_string(), &config.policy.origin);
+    let times = [
+        ("stop_timeout", &config.stop_timeout),
+        ("kill_timeout", &config.kill_timeout),
+        ("restart_delay", &config.restart_delay),
+    ];
+    for (key, Given { value, origin }) in times {
+        row(key.into(), show_duration(*value), origin);
+    }
+    for (name, Given { value, origin }) in &config.env {
+        row(format!("env.{}", name.display()), words([value]), origin);
+    }
+
+    let width = |cell: fn(&(String, String, String)) -> &str| {
+        rows.iter().map(|row| cell(row).chars().count()).max().unwrap_or_default()
+    };
+    let (keys, values) = (width(|row| &row.0), width(|row| &row.1));
+    let line = |(key, value, from): &(String, String, String)| match origin {
+        true => format!("{key:keys$}  {value:values$}  {from}\n"),
+        false => format!("{key:keys$}  {value}\n"),
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Layer, load};
+
+    #[test]
+    fn the_table_is_aligned_and_says_where_from() {
+        let variables = [("POINTSMAN_WORKERS", "3"), ("POINTSMAN_PROGRAM", "node app.js")];
+        let environment: Environment =
+            variables.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+        let env = vec![("A".into(), Given::new("x y".into(), Origin::Flag("--env")))];
+        let config = load(Layer { env, ..Layer::default() }, None, &environment).unwrap();
+        let expected = "\
+program        node app.js     POINTSMAN_PROGRAM
+workers        3               POINTSMAN_WORKERS
+listen         127.0.0.1:8000  default
+mode           handoff         default
+policy         round-robin     default
+stop_timeout   30s             default
+kill_timeout   5s              default
+restart_delay  1s              default
+env.A          'x y'           --env
+";
+        assert_eq!(table(&config, true), expected);
+        assert!(table(&config, false).starts_with("program        node app.js\nworkers        3\n"));
+    }
+}

@@ -1,0 +1,141 @@
+//! Help, manual pages and completions: what is written for people and packagers.
+//!
+//! The sections below are shown by `--help` and by the manual alike.
+
+use std::io;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+use clap_mangen::{Man, roff};
+
+use super::args::Cli;
+
+/// A heading and its lines, which stay as they are.
+type Section = (&'static str, &'static str);
+
+const EXAMPLES: Section = (
+    "Examples",
+    "\
+pointsman run                                   the demo, one worker per core
+pointsman run -- node app.js                    a Node program, as it is
+pointsman run -w 4 -l :3000 -- node app.js      4 workers, port 3000 of every interface
+pointsman run -e NODE_ENV=production -- node app.js
+pointsman check -c pointsman.toml --origin      what would run, and who says so",
+);
+
+const SIGNALS: Section = (
+    "Signals",
+    "\
+TERM, INT   stop: accept nothing more, let requests in flight finish within
+            --stop-timeout; a second one stops at once
+QUIT        stop, and wait for requests in flight as long as they take
+HUP         stop, if the terminal is gone",
+);
+
+const ENVIRONMENT: Section = (
+    "Environment",
+    "\
+POINTSMAN_WORKERS, _LISTEN (with commas), _MODE, _POLICY, _PROGRAM and _ARGS
+(with blanks), _STOP_TIMEOUT, _KILL_TIMEOUT, _RESTART_DELAY
+            the keys of the file; they win over it, and flags win over them
+NODE_CLUSTER_SCHED_POLICY
+            rr or another policy, as for Node; POINTSMAN_POLICY wins
+WEB_CONCURRENCY
+            the number of workers if nothing else says it
+PORT        the port to listen on, on every interface, if nothing else says it
+RUST_LOG    what is logged: error, warn, info (default), debug, trace
+NO_COLOR, CLICOLOR_FORCE
+            no colours, or colours without a terminal
+Workers get PORT, NODE_APP_INSTANCE and POINTSMAN_SLOT (their place, from 0),
+and the NODE_ variables of their channel. An empty variable counts as not set.",
+);
+
+const EXIT: Section = (
+    "Exit status",
+    "\
+0 done    1 failed    2 usage    70 a bug of pointsman    71 the system refused
+77 not permitted      78 configuration",
+);
+
+const REFERENCE: [Section; 4] = [EXAMPLES, SIGNALS, ENVIRONMENT, EXIT];
+
+pub(super) fn examples() -> String {
+    text(&[EXAMPLES])
+}
+
+pub(super) fn reference() -> String {
+    text(&REFERENCE)
+}
+
+fn text(sections: &[Section]) -> String {
+    let section = |(heading, body): &Section| format!("{heading}:\n  {}", body.replace('\n', "\n  "));
+    sections.iter().map(section).collect::<Vec<_>>().join("\n\n")
+}
+
+/// The completion script for a shell.
+pub(super) fn completions(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "pointsman", &mut script);
+    script
+}
+
+/// The manual page of pointsman, or of one of its commands, in roff.
+pub(super) fn man(command: Option<&str>) -> io::Result<Vec<u8>> {
+    let mut all = Cli::command();
+    all.build();
+    let page = match command.and_then(|name| all.find_subcommand(name)) {
+        Some(found) => found.clone(),
+        None => all,
+    };
+    let has_subcommands = page.has_subcommands();
+    let man = Man::new(page).manual("Pointsman").source(concat!("pointsman ", env!("CARGO_PKG_VERSION")));
+    let mut out = Vec::new();
+    man.render_title(&mut out)?;
+    man.render_name_section(&mut out)?;
+    man.render_synopsis_section(&mut out)?;
+    man.render_description_section(&mut out)?;
+    man.render_options_section(&mut out)?;
+    if has_subcommands {
+        man.render_subcommands_section(&mut out)?;
+    }
+    if matches!(command, None | Some("run")) {
+        for section in &REFERENCE {
+            render(section, &mut out)?;
+        }
+    }
+    Ok(out)
+}
+
+fn render((heading, body): &Section, out: &mut Vec<u8>) -> io::Result<()> {
+    let mut page = roff::Roff::new();
+    page.control("SH", [heading.to_uppercase().as_str()]).control("nf", []);
+    for line in body.lines() {
+        page.text([roff::roman(line)]);
+    }
+    page.control("fi", []);
+    page.to_writer(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_and_script_is_made() {
+        let names = [None, Some("run"), Some("check"), Some("completions"), Some("man")];
+        for name in names {
+            let page = String::from_utf8(man(name).unwrap()).unwrap();
+            let title = name.map_or("pointsman".to_owned(), |name| format!("pointsman-{name}"));
+            assert!(page.contains(&format!(".TH {title} 1")), "{page}");
+        }
+        let page = String::from_utf8(man(Some("run")).unwrap()).unwrap();
+        for part in ["stop\\-timeout", ".SH ENVIRONMENT", "NODE_CLUSTER_SCHED_POLICY", ".SH \"EXIT STATUS\""]
+        {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let script = String::from_utf8(completions(shell)).unwrap();
+            assert!(script.contains("restart-delay") && !script.is_empty(), "{shell}");
+        }
+    }
+}

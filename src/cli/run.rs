@@ -1,0 +1,64 @@
+//! `pointsman run`: a cluster in the foreground, and what is said of it.
+
+use std::{path::Path, process::ExitCode};
+
+use log::{error, info, log, warn};
+use pointsman::{Cluster, Error};
+
+use super::{
+    banner, failure,
+    logging::{self, BANNER, Style},
+    report::Report,
+    wrapper,
+};
+use crate::config::Config;
+
+/// Serves until it is told to stop.
+pub(super) fn run(config: &Config) -> ExitCode {
+    // Before the log's thread starts: a signal must find nobody but the loop.
+    let log = pointsman::block_signals().and_then(|()| {
+        logging::start()
+            .map_err(|source| Error::System { doing: "start the thread that writes the log", source })
+    });
+    // Dropped last, which writes what is still queued.
+    let log = match log {
+        Ok(log) => log,
+        Err(error) => {
+            super::complain(&format!("error: {error}\n"));
+            return ExitCode::from(failure::exit_code(&error));
+        }
+    };
+    match serve(config, log.style) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let advice =
+                failure::advice(&error, config).map(|advice| format!("\n{advice}")).unwrap_or_default();
+            error!("{error}{advice}");
+            ExitCode::from(failure::exit_code(&error))
+        }
+    }
+}
+
+fn serve(config: &Config, style: Style) -> Result<(), Error> {
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    if let Some(warning) = wrapper::warning(&config.command(), Path::new(".")) {
+        warn!("{warning}");
+    }
+    let cluster = Cluster::new(config.settings())?;
+    let addresses = cluster.addresses();
+    let pid = std::process::id();
+    match style {
+        Style::Terminal => info!(target: BANNER, "{}", banner::lines(config, &addresses, pid)),
+        Style::Journal | Style::Plain => {
+            let version = super::args::VERSION.as_str();
+            info!("{}, pid {pid}, version {version}", banner::summary(config, &addresses));
+        }
+    }
+    let mut report = Report::new(config.quoted(), config.workers.value);
+    cluster.run(|_, event| {
+        let line = report.line(&event);
+        log!(line.level, "{}", line.text);
+    })
+}

@@ -1,0 +1,275 @@
+//! What is wrong with a worker -> a sentence, and what to do about it.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use pointsman::{Address, ExitStatus, Trouble};
+
+/// What a worker does, to be read after its name; and what to do, which need not be said of each worker.
+pub(super) struct Told {
+    pub(super) what: String,
+    pub(super) advice: Option<String>,
+}
+
+/// Tells of a worker that runs `program`.
+pub(super) fn tell(trouble: &Trouble, program: &str) -> Told {
+    let (what, advice) = match trouble {
+        Trouble::SpawnFailed { .. } | Trouble::LaunchFailed { .. } => not_started(trouble, program),
+        Trouble::Silent { .. } | Trouble::NotListening { .. } | Trouble::ClosedUnheard => {
+            unfit(trouble, program)
+        }
+        Trouble::ListensElsewhere { address, told } => elsewhere(address, told),
+        Trouble::ListenFailed { address, errno } => (
+            format!("could not listen on {address}: {}", reason(*errno)),
+            match *errno {
+                EADDRINUSE => Some("`ss -ltnp` shows who has the address".into()),
+                EACCES => {
+                    Some("ports below 1024 need a privilege: let it listen on another, or on PORT".into())
+                }
+                _ => None,
+            },
+        ),
+        Trouble::BrokeProtocol { why } => (
+            format!("sent what cannot be understood, and its channel is closed: {why}"),
+            Some("does it write to descriptor 3, or to NODE_CHANNEL_FD, by itself?".into()),
+        ),
+        Trouble::LostConnections { count } => (
+            format!("ended with {count} connections that it had been given and not accepted; they are lost"),
+            None,
+        ),
+        Trouble::Overdue { signal, after } => {
+            (format!("has not left for {}; it gets {}", about(*after), signal_name(*signal)), None)
+        }
+        other => unknown(other),
+    };
+    Told { what, advice }
+}
+
+type Sentences = (String, Option<String>);
+
+fn not_started(trouble: &Trouble, program: &str) -> Sentences {
+    match trouble {
+        Trouble::SpawnFailed { errno, retry } => (
+            format!("cannot be started: {}; tried again in {}", reason(*errno), about(*retry)),
+            match *errno {
+                EAGAIN => Some("too many processes: see `ulimit -u` and the cgroup's pids.max".into()),
+                EMFILE | ENFILE => Some(TOO_MANY_FILES.into()),
+                _ => None,
+            },
+        ),
+        Trouble::LaunchFailed { step, errno } => (
+            format!("cannot run {program}: {step}: {}", reason(*errno)),
+            match *errno {
+                ENOENT => Some("the program is gone, or the interpreter that its first line names".into()),
+                EACCES => Some("it must be executable, on a file system not mounted noexec".into()),
+                ENOEXEC => {
+                    Some("it is no program; a script needs a first line such as #!/usr/bin/env node".into())
+                }
+                _ => None,
+            },
+        ),
+        other => unknown(other),
+    }
+}
+
+fn unfit(trouble: &Trouble, program: &str) -> Sentences {
+    match trouble {
+        Trouble::Silent { after } => (
+            format!("has said nothing on its channel for {}, so it gets no connections", about(*after)),
+            // Node sends its first word before the program runs, but only if there is a file to run.
+            Some(match program.trim_start_matches('`').starts_with("node ") {
+                true => {
+                    "Node is a worker only with a script in a file: not with -e, -p or from standard input"
+                        .into()
+                }
+                false => format!("{program} does not speak Node's cluster protocol. {MODES}"),
+            }),
+        ),
+        Trouble::NotListening { after } => (
+            format!("has been up for {} and has not listened, so it gets no connections", about(*after)),
+            Some(format!(
+                "does {program} call listen()? If it is a wrapper that starts another program, run that program itself"
+            )),
+        ),
+        Trouble::ClosedUnheard => (
+            "closed its channel before it said a word, so it gets no connections".into(),
+            Some(format!(
+                "sudo, su and other wrappers close the descriptors that they inherit: start {program} without one, \
+                 and pointsman itself as the user that it should be. {MODES}"
+            )),
+        ),
+        other => unknown(other),
+    }
+}
+
+fn elsewhere(address: &Address, told: &[SocketAddr]) -> Sentences {
+    let addresses = told.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let port = told.first().map_or_else(String::new, |address| format!(" ({})", address.port()));
+    let flag = match &address.host {
+        Some(_) => address.to_string(),
+        None => format!(":{}", address.port),
+    };
+    (
+        format!("listens on {address} and not on {addresses}, where connections wait in vain"),
+        Some(format!(
+            "{address} is served. Use -l {flag}, or let the program listen on process.env.PORT{port}. \
+             (--map, to serve one port on another, comes in a later version)"
+        )),
+    )
+}
+
+fn unknown(trouble: &Trouble) -> Sentences {
+    (format!("is in trouble: {trouble:?}"), None)
+}
+
+const MODES: &str = "The handoff mode is for Node programs and for programs that use the pointsman crate. Others need \
+    -m shared (they take an inherited socket) or -m multiport (they listen on a port of their own, from PORT), which \
+    come in a later version";
+
+const TOO_MANY_FILES: &str = "raise the limit on open files: `ulimit -n`, or LimitNOFILE= in a systemd unit";
+
+const ENOENT: i32 = 2;
+const ENOEXEC: i32 = 8;
+const EAGAIN: i32 = 11;
+const EACCES: i32 = 13;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+const EADDRINUSE: i32 = 98;
+
+/// What the system says of an errno, and what to do about it when accepting.
+pub(super) fn accept_failed(errno: i32) -> String {
+    match errno {
+        EMFILE | ENFILE => format!("{}; {TOO_MANY_FILES}", reason(errno)),
+        _ => reason(errno),
+    }
+}
+
+fn reason(errno: i32) -> String {
+    io::Error::from_raw_os_error(errno).to_string()
+}
+
+/// How a process ended, to be read after its name.
+pub(super) fn ended(status: ExitStatus) -> String {
+    match status {
+        ExitStatus::Code(code) => format!("exited with code {code}"),
+        ExitStatus::Signal(signal) => format!("was killed by {}", signal_name(signal)),
+    }
+}
+
+/// The signals of Linux from 1 on; the numbers of the first fifteen and of CHLD and CONT are the same everywhere but
+/// on MIPS, SPARC and Alpha, for which there is no release.
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+
+fn signal_name(signal: i32) -> String {
+    let index = usize::try_from(signal).ok().and_then(|signal| signal.checked_sub(1));
+    match index.and_then(|index| SIGNALS.get(index)) {
+        Some(name) => format!("SIG{name}"),
+        None => format!("signal {signal}"),
+    }
+}
+
+/// A time for people: two or three digits tell enough.
+pub(super) fn about(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => format!("{} ms", time.as_millis()),
+        1..60 if time.subsec_millis() >= 100 && seconds < 10 => {
+            format!("{seconds}.{} s", time.subsec_millis() / 100)
+        }
+        1..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_trouble_says_what_and_what_to_do() {
+        let second = Duration::from_secs(5);
+        let address = |host: Option<&str>| Address { host: host.map(Into::into), port: 3000 };
+        let told = vec!["127.0.0.1:8000".parse().unwrap()];
+        for (trouble, parts) in [
+            (
+                Trouble::SpawnFailed { errno: EMFILE, retry: second },
+                &["Too many open files", "in 5 s", "ulimit -n"][..],
+            ),
+            (Trouble::SpawnFailed { errno: EAGAIN, retry: second }, &["ulimit -u"]),
+            (
+                Trouble::LaunchFailed { step: "exec".into(), errno: ENOENT },
+                &["cannot run `py x`: exec", "interpreter"],
+            ),
+            (Trouble::LaunchFailed { step: "exec".into(), errno: EACCES }, &["noexec"]),
+            (Trouble::LaunchFailed { step: "exec".into(), errno: ENOEXEC }, &["#!"]),
+            (
+                Trouble::Silent { after: second },
+                &["for 5 s", "-m shared", "-m multiport", "a later version", "`py x` does not speak"],
+            ),
+            (Trouble::NotListening { after: second }, &["has not listened", "listen()", "wrapper"]),
+            (
+                Trouble::ListensElsewhere { address: address(None), told: told.clone() },
+                &[
+                    "listens on *:3000 and not on 127.0.0.1:8000",
+                    "-l :3000",
+                    "process.env.PORT (8000)",
+                    "--map",
+                    "later",
+                ],
+            ),
+            (Trouble::ListensElsewhere { address: address(Some("::1")), told }, &["Use -l [::1]:3000,"]),
+            (Trouble::ListenFailed { address: "*:80".into(), errno: EACCES }, &["*:80", "below 1024"]),
+            (Trouble::ListenFailed { address: "*:80".into(), errno: EADDRINUSE }, &["in use", "ss -ltnp"]),
+            (Trouble::BrokeProtocol { why: "no JSON".into() }, &["no JSON", "descriptor 3"]),
+            (Trouble::ClosedUnheard, &["before it said a word", "sudo"]),
+            (Trouble::LostConnections { count: 3 }, &["3 connections", "lost"]),
+            (Trouble::Overdue { signal: 9, after: second }, &["for 5 s", "SIGKILL"]),
+        ] {
+            let Told { what, advice } = tell(&trouble, "`py x`");
+            let text = format!("{what}\n{}", advice.unwrap_or_default());
+            for part in parts {
+                assert!(text.contains(part), "{trouble:?}: {text}\nlacks {part}");
+            }
+        }
+    }
+
+    #[test]
+    fn node_without_a_file_is_told_what_it_lacks() {
+        let silent = Trouble::Silent { after: Duration::from_secs(5) };
+        assert!(tell(&silent, "`node -e 1`").advice.unwrap().contains("script in a file"));
+    }
+
+    #[test]
+    fn signals_have_names() {
+        for (signal, name) in
+            [(1, "SIGHUP"), (9, "SIGKILL"), (11, "SIGSEGV"), (15, "SIGTERM"), (31, "SIGSYS")]
+        {
+            assert_eq!(signal_name(signal), name);
+        }
+        for signal in [0, -1, 32, 64, i32::MIN, i32::MAX] {
+            assert_eq!(signal_name(signal), format!("signal {signal}"));
+        }
+    }
+
+    #[test]
+    fn times_are_short() {
+        for (millis, expected) in [
+            (0, "0 ms"),
+            (40, "40 ms"),
+            (999, "999 ms"),
+            (1000, "1 s"),
+            (1250, "1.2 s"),
+            (12_900, "12 s"),
+            (61_000, "1 min"),
+            (7_300_000, "2 h"),
+            (90_000_000_000, "1041 days"),
+        ] {
+            assert_eq!(about(Duration::from_millis(millis)), expected);
+        }
+    }
+}

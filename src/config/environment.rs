@@ -1,0 +1,150 @@
+//! The environment -> layers.
+//!
+//! What is meant for us (`POINTSMAN_*`, Node's scheduling policy) makes one layer; what a platform sets for any program
+//! (`WEB_CONCURRENCY`, `PORT`) only makes defaults. A variable that is empty counts as not set.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+};
+
+use pointsman::PolicyName;
+
+use super::{
+    layer::{Given, Layer, Origin},
+    listen::{Listen, port_number},
+    problem::{Problem, Problems, nearest},
+    value::{self, BadValue, Mode, Workers},
+};
+
+const WORKERS: &str = "POINTSMAN_WORKERS";
+const LISTEN: &str = "POINTSMAN_LISTEN";
+const MODE: &str = "POINTSMAN_MODE";
+const POLICY: &str = "POINTSMAN_POLICY";
+const PROGRAM: &str = "POINTSMAN_PROGRAM";
+const ARGS: &str = "POINTSMAN_ARGS";
+const STOP_TIMEOUT: &str = "POINTSMAN_STOP_TIMEOUT";
+const KILL_TIMEOUT: &str = "POINTSMAN_KILL_TIMEOUT";
+const RESTART_DELAY: &str = "POINTSMAN_RESTART_DELAY";
+const NODE_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
+
+const NAMES: [&str; 9] =
+    [WORKERS, LISTEN, MODE, POLICY, PROGRAM, ARGS, STOP_TIMEOUT, KILL_TIMEOUT, RESTART_DELAY];
+
+/// What all of ours begin with.
+const PREFIX: &str = "POINTSMAN_";
+
+/// `POINTSMAN_SLOT` is given to workers; it is there when a worker is itself a pointsman.
+const GIVEN_TO_WORKERS: &str = "SLOT";
+
+/// The variables of this process, or of a test.
+#[derive(Debug, Default)]
+pub(crate) struct Environment(BTreeMap<OsString, OsString>);
+
+impl FromIterator<(OsString, OsString)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
+        Self(variables.into_iter().filter(|(_, value)| !value.is_empty()).collect())
+    }
+}
+
+impl Environment {
+    /// What was set for us.
+    pub(crate) fn layer(&self, problems: &mut Problems) -> Layer {
+        let mut layer = self.node_policy(problems);
+        layer.policy = self.read(POLICY, super::policy, problems).or(layer.policy);
+        layer.mode = self.read(MODE, str::parse, problems).or(layer.mode);
+        layer.workers = self.read(WORKERS, str::parse, problems);
+        layer.listen = self.read(LISTEN, addresses, problems);
+        layer.program = self.read(PROGRAM, words, problems);
+        layer.args = self.read(ARGS, words, problems);
+        layer.stop_timeout = self.read(STOP_TIMEOUT, value::duration, problems);
+        layer.kill_timeout = self.read(KILL_TIMEOUT, value::duration, problems);
+        layer.restart_delay = self.read(RESTART_DELAY, value::duration, problems);
+        layer
+    }
+
+    /// What a platform sets, for what `explicit` leaves open.
+    pub(crate) fn defaults(&self, explicit: &Layer, problems: &mut Problems) -> Layer {
+        let mut layer = Layer::default();
+        if explicit.workers.is_none() {
+            layer.workers = self.read("WEB_CONCURRENCY", str::parse::<Workers>, problems);
+        }
+        if explicit.listen.is_none() {
+            let port = |text: &str| port_number(text).map(|port| vec![Listen::Everywhere(port)]);
+            layer.listen = self.read("PORT", port, problems);
+        }
+        layer
+    }
+
+    /// A sentence for each variable that looks like ours and is not.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let keys = || NAMES.into_iter().filter_map(|name| name.strip_prefix(PREFIX));
+        let ours = self.0.keys().filter_map(|name| name.to_str()?.strip_prefix(PREFIX));
+        let unknown = ours.filter(|key| *key != GIVEN_TO_WORKERS && !keys().any(|known| known == *key));
+        let warn = |key: &str| match nearest(key, keys()) {
+            Some(known) => format!("{PREFIX}{key} means nothing to pointsman; did you mean {PREFIX}{known}?"),
+            None => {
+                let keys = keys().collect::<Vec<_>>().join(", ");
+                format!("{PREFIX}{key} means nothing to pointsman; after {PREFIX} it reads {keys}")
+            }
+        };
+        unknown.map(warn).collect()
+    }
+
+    /// Node's own variable chooses between our modes as well as our policies.
+    fn node_policy(&self, problems: &mut Problems) -> Layer {
+        let origin = Origin::Variable(NODE_POLICY);
+        let mode = |mode| Some(Given::new(mode, origin.clone()));
+        let policy = |policy| Some(Given::new(policy, origin.clone()));
+        let choose = |word: &str| match word {
+            "none" => Ok(Layer { mode: mode(Mode::Shared), ..Layer::default() }),
+            "rr" => Ok(Layer {
+                mode: mode(Mode::Handoff),
+                policy: policy(PolicyName::RoundRobin),
+                ..Layer::default()
+            }),
+            other => match super::policy(other) {
+                Ok(known) => Ok(Layer { policy: policy(known), ..Layer::default() }),
+                Err(bad) => Err(BadValue { instead: format!("{}, and Node's none", bad.instead), ..bad }),
+            },
+        };
+        self.read(NODE_POLICY, choose, problems).map(|given| given.value).unwrap_or_default()
+    }
+
+    fn read<T>(
+        &self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, BadValue>,
+        problems: &mut Problems,
+    ) -> Option<Given<T>> {
+        let text = self.0.get(OsStr::new(name))?;
+        let value = match text.to_str() {
+            Some(text) => parse(text),
+            None => Err(BadValue::new("not UTF-8 text", "write it anew")),
+        };
+        match value {
+            Ok(value) => Some(Given::new(value, Origin::Variable(name))),
+            Err(bad) => {
+                problems.push(Problem::new(Origin::Variable(name), text.display(), bad));
+                None
+            }
+        }
+    }
+}
+
+/// Addresses with commas between.
+fn addresses(text: &str) -> Result<Vec<Listen>, BadValue> {
+    text.split(',').map(|address| address.trim().parse()).collect()
+}
+
+/// Words with blanks between; this is no shell.
+fn words(text: &str) -> Result<Vec<OsString>, BadValue> {
+    if text.contains(['"', '\'', '\\']) {
+        return Err(BadValue::new(
+            "quotes are not understood here",
+            "give the program after -- or in the file",
+        ));
+    }
+    let words: Vec<OsString> = text.split_whitespace().map(OsString::from).collect();
+    if words.is_empty() { Err(BadValue::new("no word in it", "leave the variable out")) } else { Ok(words) }
+}

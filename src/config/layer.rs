@@ -1,0 +1,148 @@
+//! What one source says, and which source wins.
+//!
+//! A [`Layer`] holds what a file, the environment or the command line gave, each value with its origin.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fmt,
+    ops::Range,
+    path::PathBuf,
+    rc::Rc,
+    time::Duration,
+};
+
+use pointsman::PolicyName;
+
+use super::{
+    listen::Listen,
+    value::{BadValue, Mode, Workers},
+};
+
+/// A configuration file as it was read.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum Origin {
+    Default,
+    /// These bytes of a file.
+    File(Rc<Source>, Range<usize>),
+    /// An environment variable.
+    Variable(&'static str),
+    /// A flag, or a positional argument by its name.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => out.write_str("default"),
+            Self::File(source, span) => {
+                let before = source.text.as_bytes().get(..span.start).unwrap_or_default();
+                let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+                write!(out, "{}:{line}", source.path.display())
+            }
+            Self::Variable(name) | Self::Flag(name) => out.write_str(name),
+        }
+    }
+}
+
+/// A value and where it comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Given<T> {
+    pub(crate) value: T,
+    pub(crate) origin: Origin,
+}
+
+impl<T> Given<T> {
+    pub(crate) fn new(value: T, origin: Origin) -> Self {
+        Self { value, origin }
+    }
+
+    pub(crate) fn default(value: T) -> Self {
+        Self { value, origin: Origin::Default }
+    }
+}
+
+/// The keys of a file and, in capitals after `POINTSMAN_`, of the environment.
+pub(crate) const KEYS: [&str; 10] = [
+    "workers",
+    "listen",
+    "mode",
+    "policy",
+    "program",
+    "args",
+    "env",
+    "stop_timeout",
+    "kill_timeout",
+    "restart_delay",
+];
+
+/// What one source says.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Layer {
+    pub(crate) workers: Option<Given<Workers>>,
+    pub(crate) listen: Option<Given<Vec<Listen>>>,
+    pub(crate) mode: Option<Given<Mode>>,
+    pub(crate) policy: Option<Given<PolicyName>>,
+    /// The program and its first arguments; not empty.
+    pub(crate) program: Option<Given<Vec<OsString>>>,
+    /// Further arguments.
+    pub(crate) args: Option<Given<Vec<OsString>>>,
+    /// Variables for the workers, the later winning.
+    pub(crate) env: Vec<(OsString, Given<OsString>)>,
+    pub(crate) stop_timeout: Option<Given<Duration>>,
+    pub(crate) kill_timeout: Option<Given<Duration>>,
+    pub(crate) restart_delay: Option<Given<Duration>>,
+}
+
+impl Layer {
+    /// This layer's values, and those of the layer `below` for what it leaves open. Variables of the workers are
+    /// merged one by one; a program does not take over the arguments of another.
+    pub(crate) fn over(self, below: Self) -> Self {
+        let args = match self.program {
+            Some(_) => self.args,
+            None => self.args.or(below.args),
+        };
+        let mut env = below.env;
+        env.extend(self.env);
+        Self {
+            workers: self.workers.or(below.workers),
+            listen: self.listen.or(below.listen),
+            mode: self.mode.or(below.mode),
+            policy: self.policy.or(below.policy),
+            program: self.program.or(below.program),
+            args,
+            env,
+            stop_timeout: self.stop_timeout.or(below.stop_timeout),
+            kill_timeout: self.kill_timeout.or(below.kill_timeout),
+            restart_delay: self.restart_delay.or(below.restart_delay),
+        }
+    }
+}
+
+/// Why a variable cannot be given to workers, if it cannot: its name is malformed, or the master sets it itself.
+pub(crate) fn refuse_name(name: &OsStr) -> Option<BadValue> {
+    let name = name.to_string_lossy();
+    let refuse = |what: &str, instead: &str| Some(BadValue::new(what, instead));
+    match name.as_ref() {
+        "PORT" => refuse(
+            "the workers get the public port as PORT from pointsman",
+            "choose it with -l, or with listen in the file",
+        ),
+        "NODE_CHANNEL_FD"
+        | "NODE_CHANNEL_SERIALIZATION_MODE"
+        | "NODE_UNIQUE_ID"
+        | "NODE_APP_INSTANCE"
+        | "POINTSMAN_SLOT" => refuse(&format!("the workers get {name} from pointsman"), "leave it out"),
+        "" => refuse("a variable without a name", "write NAME=VALUE"),
+        _ if name.contains(['=', '\0']) => {
+            refuse("not the name of a variable", "a name has neither = nor a zero byte in it")
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,194 @@
+//! Default, file, environment, flags -> what to run.
+//!
+//! Each source is read into a [`Layer`] of its own; the layers are laid over one another, the later winning, and what
+//! comes out is checked as a whole and becomes [`pointsman::Settings`]. Every value keeps its [`Origin`]. Nothing here
+//! prints or exits, and nothing is started.
+
+mod environment;
+mod file;
+mod layer;
+mod listen;
+mod problem;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, time::Duration};
+
+use pointsman::{PolicyName, Settings};
+
+pub(crate) use environment::Environment;
+pub(crate) use layer::{Given, Layer, Origin};
+pub(crate) use listen::Listen;
+pub(crate) use problem::{Problems, nearest};
+pub(crate) use value::{BadValue, Mode, Workers, duration, show as show_duration};
+
+use layer::refuse_name;
+use listen::covers;
+use problem::Problem;
+
+/// Where `run` listens when nothing says otherwise: Node's examples use this port, and only this machine is served.
+const LISTEN: Listen =
+    Listen::Address(SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 8000)));
+/// From the word to leave until SIGTERM. gunicorn and Kubernetes give as long.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// From SIGTERM until SIGKILL.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the death of a worker until its successor is started.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+/// What to run, complete and checked, each value with its origin.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The program and its first arguments; `None` is the built-in demo worker.
+    pub(crate) program: Option<Given<Vec<OsString>>>,
+    /// Further arguments.
+    pub(crate) args: Option<Given<Vec<OsString>>>,
+    pub(crate) workers: Given<usize>,
+    pub(crate) listen: Given<Vec<SocketAddr>>,
+    pub(crate) mode: Given<Mode>,
+    pub(crate) policy: Given<PolicyName>,
+    pub(crate) env: BTreeMap<OsString, Given<OsString>>,
+    pub(crate) stop_timeout: Given<Duration>,
+    pub(crate) kill_timeout: Given<Duration>,
+    pub(crate) restart_delay: Given<Duration>,
+    /// What is suspicious but no mistake.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads everything that has a say.
+pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment) -> Result<Config, Problems> {
+    let mut problems = Problems::default();
+    let file = file.map(|path| file::read(path, &mut problems)).unwrap_or_default();
+    let explicit = flags.over(environment.layer(&mut problems)).over(file);
+    let defaults = environment.defaults(&explicit, &mut problems);
+    let config = resolve(explicit.over(defaults), &mut problems);
+    if problems.0.is_empty() {
+        Ok(Config { warnings: environment.warnings(), ..config })
+    } else {
+        Err(problems)
+    }
+}
+
+/// Fills in the defaults and looks at everything together. What it returns is only good if it found no problem.
+fn resolve(layer: Layer, problems: &mut Problems) -> Config {
+    let mode = layer.mode.unwrap_or_else(|| Given::default(Mode::Handoff));
+    if let Some(bad) = mode.value.refusal() {
+        problems.push(Problem::new(mode.origin.clone(), mode.value, bad));
+    }
+    if let (None, Some(args)) = (&layer.program, &layer.args) {
+        let bad = BadValue::new("arguments without a program", "name the program, or leave them out");
+        problems.push(Problem::new(args.origin.clone(), words(&args.value), bad));
+    }
+    let mut env = BTreeMap::new();
+    for (name, value) in layer.env {
+        if let Some(bad) = refuse_name(&name) {
+            let text = format!("{}={}", name.display(), value.value.display());
+            problems.push(Problem::new(value.origin.clone(), text, bad));
+        }
+        env.insert(name, value);
+    }
+    let listen = layer.listen.unwrap_or_else(|| Given::default(vec![LISTEN]));
+    let workers = layer.workers.unwrap_or_else(|| Given::default(Workers::Auto));
+    Config {
+        program: layer.program,
+        args: layer.args,
+        workers: Given::new(workers.value.count(), workers.origin),
+        listen: Given::new(addresses(&listen, problems), listen.origin),
+        mode,
+        policy: layer.policy.unwrap_or_else(|| Given::default(PolicyName::default())),
+        env,
+        stop_timeout: layer.stop_timeout.unwrap_or_else(|| Given::default(STOP_TIMEOUT)),
+        kill_timeout: layer.kill_timeout.unwrap_or_else(|| Given::default(KILL_TIMEOUT)),
+        restart_delay: layer.restart_delay.unwrap_or_else(|| Given::default(RESTART_DELAY)),
+        warnings: Vec::new(),
+    }
+}
+
+/// The socket addresses, none of them taken by another of them.
+fn addresses(listen: &Given<Vec<Listen>>, problems: &mut Problems) -> Vec<SocketAddr> {
+    let mut problem = |value: &Listen, bad| problems.push(Problem::new(listen.origin.clone(), value, bad));
+    let mut found: Vec<(SocketAddr, &Listen)> = Vec::new();
+    for wanted in &listen.value {
+        match wanted.resolve() {
+            Ok(addresses) => found.extend(addresses.into_iter().map(|address| (address, wanted))),
+            Err(bad) => problem(wanted, bad),
+        }
+    }
+    for (index, (address, wanted)) in found.iter().enumerate() {
+        let others = found.iter().enumerate().filter(|&(other, _)| other != index);
+        let taken = others.map(|(other, &(wide, spelt))| (other, wide, spelt)).find(|&(other, wide, _)| {
+            // Of two that are equal, the second is the one too many.
+            covers(wide, *address) && (!covers(*address, wide) || other < index)
+        });
+        if let Some((_, _, spelt)) = taken {
+            problem(wanted, BadValue::new(format!("{wanted} is part of {spelt}"), "leave one of them out"));
+        }
+    }
+    if listen.value.is_empty() {
+        let bad = BadValue::new("no address to listen on", "name one, or leave listen out");
+        problems.push(Problem::new(listen.origin.clone(), "", bad));
+    }
+    found.into_iter().map(|(address, _)| address).collect()
+}
+
+/// Reads a policy's name.
+pub(crate) fn policy(word: &str) -> Result<PolicyName, BadValue> {
+    word.parse().map_err(|_| {
+        let known: Vec<_> = PolicyName::ALL.iter().map(ToString::to_string).collect();
+        BadValue::new(
+            "no such policy",
+            format!("the policies are: {} (or rr, Node's word)", known.join(", ")),
+        )
+    })
+}
+
+/// Words as they would be typed into a shell.
+pub(crate) fn words<'a>(words: impl IntoIterator<Item = &'a OsString>) -> String {
+    let quote = |word: &OsString| {
+        let text = word.to_string_lossy();
+        let plain = |letter: char| letter.is_alphanumeric() || "-_./=:,@%+".contains(letter);
+        if !text.is_empty() && text.chars().all(plain) {
+            text.into_owned()
+        } else {
+            format!("'{}'", text.replace('\'', r"'\''"))
+        }
+    };
+    words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+impl Config {
+    pub(crate) fn settings(&self) -> Settings {
+        let settings = match self.command().split_first() {
+            Some((program, args)) => Settings::new(program).args(args.iter().copied()),
+            None => Settings::new("/proc/self/exe").arg(DEMO_WORKER),
+        };
+        let settings = settings
+            .workers(self.workers.value)
+            .policy(self.policy.value)
+            .stop_timeout(self.stop_timeout.value)
+            .kill_timeout(self.kill_timeout.value)
+            .restart_delay(self.restart_delay.value);
+        let settings = self.env.iter().fold(settings, |all, (name, value)| all.env(name, &value.value));
+        self.listen.value.iter().fold(settings, |all, address| all.listen(*address))
+    }
+
+    /// The program and all its arguments; empty for the demo worker.
+    pub(crate) fn command(&self) -> Vec<&OsString> {
+        let given = [&self.program, &self.args];
+        given.into_iter().flatten().flat_map(|given| &given.value).collect()
+    }
+
+    /// The command line of the program within a sentence.
+    pub(crate) fn quoted(&self) -> String {
+        if self.program.is_some() { format!("`{}`", self.command_line()) } else { self.command_line() }
+    }
+
+    /// The program and all its arguments, for people.
+    pub(crate) fn command_line(&self) -> String {
+        if self.program.is_some() { words(self.command()) } else { "the built-in demo worker".into() }
+    }
+}
+
+/// The hidden subcommand that is the demo worker.
+pub(crate) const DEMO_WORKER: &str = "demo-worker";

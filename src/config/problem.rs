@@ -1,0 +1,94 @@
+//! What is wrong with a configuration, told so that it can be put right.
+
+use std::fmt;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use super::{
+    layer::{Origin, Source},
+    value::BadValue,
+};
+
+/// One mistake.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    /// Where it stands.
+    pub(crate) origin: Origin,
+    /// What stands there, unless the file shows it.
+    value: Option<String>,
+    what: String,
+    instead: String,
+}
+
+impl Problem {
+    pub(crate) fn new(origin: Origin, value: impl fmt::Display, bad: BadValue) -> Self {
+        let value = match origin {
+            Origin::File(..) => None,
+            _ => Some(value.to_string()),
+        };
+        Self { origin, value, what: bad.what, instead: bad.instead }
+    }
+
+    /// A mistake in a file, at the bytes that `origin` names.
+    pub(crate) fn at(origin: Origin, bad: BadValue) -> Self {
+        Self { origin, value: None, what: bad.what, instead: bad.instead }
+    }
+
+    fn render(&self, renderer: &Renderer) -> String {
+        if let Origin::File(source, span) = &self.origin {
+            let primary = AnnotationKind::Primary.span(fit(source, span.start)..fit(source, span.end));
+            let path = source.path.to_string_lossy();
+            let snippet = Snippet::source(&source.text).path(path).annotation(primary);
+            let report = Level::ERROR.primary_title(&self.what).element(snippet);
+            return match self.instead.is_empty() {
+                true => renderer.render(&[report]),
+                false => renderer.render(&[report.element(Level::HELP.message(&self.instead))]),
+            };
+        }
+        let place = match (&self.origin, &self.value) {
+            (Origin::Variable(name), Some(value)) => format!("{name}={value}"),
+            (origin, Some(value)) => format!("{origin} {value}"),
+            (origin, None) => origin.to_string(),
+        };
+        let text = format!("{place}: {}; {}", self.what, self.instead);
+        renderer.render(&[Group::with_title(Level::ERROR.primary_title(text))])
+    }
+}
+
+/// The nearest place in the file where a character begins.
+fn fit(source: &Source, at: usize) -> usize {
+    let mut at = at.min(source.text.len());
+    while !source.text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// All that is wrong, found in one go.
+#[derive(Debug, Default)]
+pub(crate) struct Problems(pub(crate) Vec<Problem>);
+
+impl Problems {
+    pub(crate) fn push(&mut self, problem: Problem) {
+        self.0.push(problem);
+    }
+
+    /// Paragraphs for people, each ended by a line feed.
+    pub(crate) fn render(&self, colour: bool) -> String {
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        self.0.iter().map(|problem| problem.render(&renderer) + "\n").collect()
+    }
+}
+
+/// The one of `known` that `word` was probably meant to be.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A third of the letters wrong is a slip; more is another word.
+    let most = (word.chars().count() / 3).max(1);
+    let distance = |name: &&str| strsim::osa_distance(word, name);
+    known
+        .into_iter()
+        .map(|name| (distance(&name), name))
+        .filter(|&(far, _)| far <= most)
+        .min()
+        .map(|(_, name)| name)
+}

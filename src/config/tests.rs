@@ -1,0 +1,269 @@
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::{layer::KEYS, layer::Source, *};
+
+fn file(text: &str, problems: &mut Problems) -> Layer {
+    file::parse(Source { path: PathBuf::from("p.toml"), text: text.to_owned() }, problems)
+}
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    variables.iter().map(|&(name, value)| (OsString::from(name), OsString::from(value))).collect()
+}
+
+/// What `load` does, with the text of a file in place of its path.
+fn load_text(flags: Layer, text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+    let mut problems = Problems::default();
+    let environment = environment(variables);
+    let from_file = file(text, &mut problems);
+    let explicit = flags.over(environment.layer(&mut problems)).over(from_file);
+    let defaults = environment.defaults(&explicit, &mut problems);
+    let config = resolve(explicit.over(defaults), &mut problems);
+    if problems.0.is_empty() { Ok(config) } else { Err(problems.render(false)) }
+}
+
+fn flag<T>(value: T) -> Option<Given<T>> {
+    Some(Given::new(value, Origin::Flag("--flag")))
+}
+
+fn os(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
+}
+
+#[test]
+fn nothing_given_is_the_defaults_of_the_crate() {
+    let config = load_text(Layer::default(), "", &[]).unwrap();
+    assert_eq!(config.listen.value, ["127.0.0.1:8000".parse().unwrap()]);
+    let plain = Settings::new("/proc/self/exe").arg("demo-worker").listen(config.listen.value[0]);
+    assert_eq!(format!("{:?}", config.settings()), format!("{plain:?}"));
+}
+
+/// Enables every key that the shipped file shows: its comments have a blank after the `#`.
+fn shipped_file() -> String {
+    let text = include_str!("../../conf/pointsman.toml");
+    let lines = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(rest) if !rest.is_empty() && !rest.starts_with(' ') => rest,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_shipped_file_shows_every_key_with_its_default() {
+    let text = shipped_file();
+    let table: toml::Table = toml::from_str(&text).unwrap();
+    let shown: Vec<_> = table.keys().map(String::as_str).collect();
+    let mut known = KEYS.to_vec();
+    known.sort_unstable();
+    assert_eq!(shown, known);
+
+    let shipped = load_text(Layer::default(), &text, &[]).unwrap();
+    let mut default = load_text(Layer::default(), "", &[]).unwrap();
+    // These three have no default that could be shown.
+    default.program = shipped.program.clone();
+    default.args = shipped.args.clone();
+    default.env = shipped.env.clone();
+    assert_eq!(format!("{:?}", shipped.settings()), format!("{:?}", default.settings()));
+    assert_eq!(shipped.mode.value, default.mode.value);
+
+    let as_it_is = include_str!("../../conf/pointsman.toml");
+    assert!(load_text(Layer::default(), as_it_is, &[]).unwrap().program.is_none());
+}
+
+#[test]
+fn a_later_source_wins() {
+    let text =
+        "workers = 2\nstop_timeout = \"2s\"\nlisten = [\"127.0.0.1:2\", \"127.0.0.1:3\"]\npolicy = \"rr\"";
+    let workers = |flags, text, variables| {
+        let config = load_text(flags, text, variables).unwrap();
+        (config.workers.value, config.workers.origin.to_string())
+    };
+    let three = [("POINTSMAN_WORKERS", "3"), ("WEB_CONCURRENCY", "9")];
+    let four = Layer { workers: flag(Workers::Count(4)), ..Layer::default() };
+    assert_eq!(workers(four, text, &three), (4, "--flag".into()));
+    assert_eq!(workers(Layer::default(), text, &three), (3, "POINTSMAN_WORKERS".into()));
+    assert_eq!(workers(Layer::default(), text, &three[1..]), (2, "p.toml:1".into()));
+    assert_eq!(workers(Layer::default(), "", &three[1..]), (9, "WEB_CONCURRENCY".into()));
+    assert_eq!(workers(Layer::default(), "", &[]).1, "default");
+
+    let config =
+        load_text(Layer::default(), text, &[("POINTSMAN_LISTEN", "127.0.0.1:4, 127.0.0.1:5")]).unwrap();
+    assert_eq!(config.listen.value, ["127.0.0.1:4".parse().unwrap(), "127.0.0.1:5".parse().unwrap()]);
+    assert_eq!(config.stop_timeout.origin.to_string(), "p.toml:2");
+    assert_eq!(config.policy.origin.to_string(), "p.toml:4");
+    assert_eq!(config.kill_timeout.origin.to_string(), "default");
+}
+
+#[test]
+fn port_is_a_default_for_every_interface() {
+    let listen = |text, variables: &[_]| load_text(Layer::default(), text, variables).unwrap().listen;
+    let from_port = listen("", &[("PORT", "3000")]);
+    assert_eq!(from_port.origin.to_string(), "PORT");
+    assert!(from_port.value[0].ip().is_unspecified() && from_port.value[0].port() == 3000);
+    assert_eq!(listen("listen = \"127.0.0.1:2\"", &[("PORT", "3000")]).value[0].port(), 2);
+    assert_eq!(listen("listen = \"127.0.0.1:2\"", &[("PORT", "nonsense")]).value[0].port(), 2);
+    assert_eq!(listen("", &[("PORT", "")]).origin.to_string(), "default");
+    let error = load_text(Layer::default(), "", &[("PORT", "nonsense")]).unwrap_err();
+    assert!(error.contains("PORT=nonsense: \"nonsense\" is not a port"), "{error}");
+}
+
+#[test]
+fn node_s_variable_chooses_policy_and_mode() {
+    let load = |variables: &[_]| load_text(Layer::default(), "", variables);
+    let rr = load(&[("NODE_CLUSTER_SCHED_POLICY", "rr")]).unwrap();
+    assert_eq!((rr.policy.value, rr.mode.value), (PolicyName::RoundRobin, Mode::Handoff));
+    assert_eq!(rr.policy.origin.to_string(), "NODE_CLUSTER_SCHED_POLICY");
+
+    let ours = [("NODE_CLUSTER_SCHED_POLICY", "rr"), ("POINTSMAN_POLICY", "round-robin")];
+    assert_eq!(load(&ours).unwrap().policy.origin.to_string(), "POINTSMAN_POLICY");
+
+    let none = load(&[("NODE_CLUSTER_SCHED_POLICY", "none")]).unwrap_err();
+    assert!(none.contains("the shared mode comes in a later version"), "{none}");
+    assert!(load(&[("NODE_CLUSTER_SCHED_POLICY", "none"), ("POINTSMAN_MODE", "handoff")]).is_ok());
+
+    let unknown = load(&[("NODE_CLUSTER_SCHED_POLICY", "random")]).unwrap_err();
+    assert!(unknown.contains("NODE_CLUSTER_SCHED_POLICY=random: no such policy"), "{unknown}");
+    assert!(unknown.contains("round-robin (or rr, Node's word), and Node's none"), "{unknown}");
+}
+
+#[test]
+fn a_program_does_not_take_over_the_arguments_of_another() {
+    let text = "program = [\"node\", \"a.js\"]\nargs = [\"-x\"]\n[env]\nA = \"1\"\nB = \"1\"";
+    let line = |flags, variables: &[_]| load_text(flags, text, variables).unwrap().command_line();
+    assert_eq!(line(Layer::default(), &[]), "node a.js -x");
+    assert_eq!(line(Layer::default(), &[("POINTSMAN_ARGS", "-y  -z")]), "node a.js -y -z");
+    assert_eq!(line(Layer::default(), &[("POINTSMAN_PROGRAM", "deno b.js")]), "deno b.js");
+    let flags = Layer { program: flag(os(&["sh", "-c", "it's"])), ..Layer::default() };
+    assert_eq!(line(flags, &[]), r"sh -c 'it'\''s'");
+    let error = load_text(Layer::default(), "args = [\"-x\"]", &[]).unwrap_err();
+    assert!(error.contains("arguments without a program") && error.contains("p.toml:1"), "{error}");
+
+    let env = vec![("B".into(), Given::new("2".into(), Origin::Flag("--env")))];
+    let config = load_text(Layer { env, ..Layer::default() }, text, &[]).unwrap();
+    let values: Vec<_> = config.env.iter().map(|(name, given)| (name.to_str().unwrap(), given)).collect();
+    assert_eq!((values[0].0, values[0].1.value.to_str()), ("A", Some("1")));
+    assert_eq!((values[1].0, values[1].1.value.to_str()), ("B", Some("2")));
+}
+
+#[test]
+fn mistakes_are_told_with_their_place_and_all_at_once() {
+    for (text, expected) in [
+        (
+            "worker = 4",
+            &["error: unknown key \"worker\"", "p.toml:1:1", "| ^^^^^^", "did you mean workers?"][..],
+        ),
+        ("\n\nstoptimeout = \"1s\"", &["p.toml:3:1", "did you mean stop_timeout?"]),
+        ("colour = 1", &["unknown key", "the keys are: workers, listen"]),
+        ("workers = 0", &["without a worker", "p.toml:1:11", "give 1 to 1024"]),
+        ("workers = 4.5", &["a number or \"auto\" is expected", "not a value of type float"]),
+        ("workers = \"four\"", &["not a number of workers"]),
+        ("workers = [4]", &["not a value of type array"]),
+        ("stop_timeout = 30", &["bare number", "write 30s, or 30ms, in quotes", "p.toml:1:16"]),
+        ("kill_timeout = \"5 min\"", &["\" min\" is no unit of time", "500ms, 30s"]),
+        ("restart_delay = true", &["a duration is expected", "boolean"]),
+        ("listen = [\":80\", \"nowhere\"]", &["the address has no port", "p.toml:1:18"]),
+        ("listen = 8000", &["a string is expected"]),
+        ("listen = []", &["no address to listen on"]),
+        ("listen = [\"127.0.0.1:80\", \"0.0.0.0:80\"]", &["127.0.0.1:80 is part of 0.0.0.0:80"]),
+        ("mode = \"shared\"", &["the shared mode comes in a later version", "handoff", "p.toml:1:8"]),
+        ("policy = \"random\"", &["no such policy", "round-robin"]),
+        ("program = []", &["no program is named"]),
+        ("program = \"\"", &["no program is named"]),
+        ("program = \"a\\u0000\"", &["a zero byte"]),
+        ("env = \"A=1\"", &["a table is expected", "write [env]"]),
+        ("[env]\nA = 1", &["a string is expected", "p.toml:2:5"]),
+        ("[env]\nPORT = \"1\"", &["get the public port as PORT", "choose it with -l", "p.toml:2:1"]),
+        ("[env]\nNODE_UNIQUE_ID = \"1\"", &["get NODE_UNIQUE_ID from pointsman"]),
+        ("workers = ", &["not TOML", "p.toml:1"]),
+        ("a = 1\na = 2", &["not TOML", "duplicate key", "p.toml:2:1"]),
+    ] {
+        let error = load_text(Layer::default(), text, &[]).unwrap_err();
+        for part in expected {
+            assert!(error.contains(part), "{text}:\n{error}\nlacks {part}");
+        }
+        assert_eq!(error.matches("error: ").count(), 1, "{text}:\n{error}");
+    }
+    let text = "kill_timeout = 5\nworkers = 0\nmodes = \"x\"";
+    let error = load_text(Layer::default(), text, &[("POINTSMAN_LISTEN", "x")]).unwrap_err();
+    assert_eq!(error.matches("error: ").count(), 4, "{error}");
+    let at = |part| error.find(part).unwrap();
+    assert!(at(":1:16") < at(":2:11") && at(":2:11") < at(":3:1"), "{error}");
+}
+
+#[test]
+fn mistakes_outside_a_file_name_the_variable_or_flag_and_the_value() {
+    for (name, value, expected) in [
+        (
+            "POINTSMAN_WORKERS",
+            "lots",
+            "error: POINTSMAN_WORKERS=lots: not a number of workers; give 1 to 1024",
+        ),
+        ("POINTSMAN_STOP_TIMEOUT", "30", "POINTSMAN_STOP_TIMEOUT=30: a bare number does not say"),
+        (
+            "POINTSMAN_MODE",
+            "multiport",
+            "POINTSMAN_MODE=multiport: the multiport mode comes in a later version",
+        ),
+        ("POINTSMAN_PROGRAM", "sh -c 'x'", "quotes are not understood here"),
+        ("WEB_CONCURRENCY", "0", "WEB_CONCURRENCY=0: without a worker nothing is served"),
+    ] {
+        let error = load_text(Layer::default(), "", &[(name, value)]).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+    let flags = Layer { mode: flag(Mode::Shared), ..Layer::default() };
+    let error = load_text(flags, "", &[]).unwrap_err();
+    assert!(
+        error.contains("error: --flag shared: the shared mode comes in a later version; this one has"),
+        "{error}"
+    );
+
+    let error = load(Layer::default(), Some(Path::new("/no/such/file")), &environment(&[]))
+        .unwrap_err()
+        .render(false);
+    assert!(error.contains("--config /no/such/file: the file cannot be read: No such file"), "{error}");
+    let error =
+        load(Layer::default(), Some(Path::new("/dev/zero")), &environment(&[])).unwrap_err().render(false);
+    assert!(error.contains("larger than 1 MiB"), "{error}");
+}
+
+#[test]
+fn variables_that_look_like_ours_are_warned_about() {
+    let given = [
+        ("POINTSMAN_WORKER", "4"),
+        ("POINTSMAN_SLOT", "0"),
+        ("POINTSMAN_COLOUR", "red"),
+        ("POINTSMAN_LISTEN", "127.0.0.1:1"),
+        ("POINTS", "0"),
+    ];
+    let warnings = load(Layer::default(), None, &environment(&given)).unwrap().warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(
+        warnings[0].contains("POINTSMAN_COLOUR") && warnings[0].contains("WORKERS, LISTEN"),
+        "{warnings:?}"
+    );
+    assert!(warnings[1].ends_with("did you mean POINTSMAN_WORKERS?"), "{warnings:?}");
+}
+
+proptest! {
+    #[test]
+    fn no_file_panics(text in "\\PC*", keys in "((workers|listen|mode|args|program|env|stop_timeout) = ([0-9]{1,30}|\"[^\"]{0,9}\"|\\[\".\"\\])\r?\n){0,4}.{0,5}") {
+        for text in [text, keys] {
+            let mut problems = Problems::default();
+            file(&text, &mut problems);
+            problems.render(true);
+            prop_assert_eq!(problems.render(false).is_empty(), problems.0.is_empty());
+        }
+    }
+
+    #[test]
+    fn no_variable_panics(name in proptest::sample::select(KEYS.to_vec()), value in ".*") {
+        let name = format!("POINTSMAN_{}", name.to_uppercase());
+        let environment = environment(&[(&name, &value), ("PORT", &value), ("NODE_CLUSTER_SCHED_POLICY", &value)]);
+        let mut problems = Problems::default();
+        let layer = environment.layer(&mut problems);
+        environment.defaults(&layer, &mut problems);
+        environment.warnings();
+        problems.render(false);
+    }
+}

@@ -1,0 +1,236 @@
+//! Words and numbers as people write them, in a file, a variable or a flag alike.
+//!
+//! Text comes in, a value or a [`BadValue`] goes out. Nothing here knows where the text stood.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use thiserror::Error;
+
+/// Why a text is not a value, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{what}; {instead}")]
+pub(crate) struct BadValue {
+    pub(crate) what: String,
+    pub(crate) instead: String,
+}
+
+impl BadValue {
+    pub(crate) fn new(what: impl Into<String>, instead: impl Into<String>) -> Self {
+        Self { what: what.into(), instead: instead.into() }
+    }
+}
+
+/// How many workers to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Workers {
+    /// One for each core that this process may use.
+    Auto,
+    Count(usize),
+}
+
+/// More worker processes than any machine serves well from one master; a larger number is a slip of the finger.
+pub(crate) const MAX_WORKERS: usize = 1024;
+
+impl Workers {
+    pub(crate) fn count(self) -> usize {
+        match self {
+            Self::Auto => pointsman::available_cores().min(MAX_WORKERS),
+            Self::Count(count) => count,
+        }
+    }
+}
+
+impl FromStr for Workers {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let bad =
+            |what: &str| BadValue::new(what, format!("give 1 to {MAX_WORKERS}, or auto for one per core"));
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(bad("not a number of workers"));
+        }
+        match text.parse() {
+            Ok(0) => Err(bad("without a worker nothing is served")),
+            Ok(count) if count <= MAX_WORKERS => Ok(Self::Count(count)),
+            _ => Err(bad("too many workers")),
+        }
+    }
+}
+
+/// How connections come to workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Handoff,
+    Shared,
+    Multiport,
+}
+
+impl Mode {
+    /// Why this version cannot do it, if it cannot.
+    pub(crate) fn refusal(self) -> Option<BadValue> {
+        match self {
+            Self::Handoff => None,
+            Self::Shared | Self::Multiport => Some(BadValue::new(
+                format!("the {self} mode comes in a later version"),
+                "this one has handoff, which serves Node programs and programs that use the pointsman crate",
+            )),
+        }
+    }
+}
+
+impl FromStr for Mode {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text {
+            "handoff" => Ok(Self::Handoff),
+            "shared" => Ok(Self::Shared),
+            "multiport" => Ok(Self::Multiport),
+            _ => Err(BadValue::new("no such mode", "the modes are: handoff, shared, multiport")),
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Handoff => "handoff",
+            Self::Shared => "shared",
+            Self::Multiport => "multiport",
+        })
+    }
+}
+
+/// Units of time, the largest first, in milliseconds.
+const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+
+/// The longest time that can be asked for: who waits a week for a worker has mistaken the unit.
+const MAX_DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Reads a number and its unit, such as `500ms`, `30s`, `2m` or `1h`.
+pub(crate) fn duration(text: &str) -> Result<Duration, BadValue> {
+    let number_ends = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(number_ends);
+    let examples = "write a whole number and its unit, such as 500ms, 30s, 2m or 1h";
+    if number.is_empty() {
+        return Err(BadValue::new("not a duration", examples));
+    }
+    if unit.is_empty() {
+        return Err(bare_number(number));
+    }
+    let Some((_, scale)) = UNITS.iter().find(|(name, _)| *name == unit) else {
+        return Err(BadValue::new(format!("{unit:?} is no unit of time"), examples));
+    };
+    let millis = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*scale));
+    match millis.map(Duration::from_millis) {
+        Some(duration) if duration <= MAX_DURATION => Ok(duration),
+        _ => Err(BadValue::new("longer than a week", format!("give at most {}", show(MAX_DURATION)))),
+    }
+}
+
+/// The answer to a number that does not say of what.
+pub(crate) fn bare_number(number: &str) -> BadValue {
+    BadValue::new(
+        "a bare number does not say whether it means seconds or milliseconds",
+        format!("write {number}s, or {number}ms"),
+    )
+}
+
+/// Writes a duration so that [`duration`] reads it; what is smaller than a millisecond is left out.
+pub(crate) fn show(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let exact = UNITS.iter().find(|&&(_, scale)| millis > 0 && millis.is_multiple_of(u128::from(scale)));
+    let (unit, scale) = exact.copied().unwrap_or(("s", 1000));
+    format!("{}{unit}", millis / u128::from(scale))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations() {
+        let millis = |text: &str| duration(text).map(|duration| duration.as_millis());
+        for (text, expected) in [
+            ("500ms", 500),
+            ("0s", 0),
+            ("30s", 30_000),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("168h", 604_800_000),
+        ] {
+            assert_eq!(millis(text), Ok(expected), "{text}");
+        }
+        for (text, expected) in [
+            ("", "not a duration"),
+            ("s", "not a duration"),
+            ("-1s", "not a duration"),
+            ("30", "bare number"),
+            ("30 s", "no unit"),
+            ("30S", "no unit"),
+            ("1.5s", "no unit"),
+            ("30sec", "no unit"),
+            ("169h", "a week"),
+            ("99999999999999999999h", "a week"),
+            ("18446744073709551615h", "a week"),
+        ] {
+            let error = duration(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        assert_eq!(
+            duration("30").unwrap_err().to_string(),
+            "a bare number does not say whether it means seconds or milliseconds; write 30s, or 30ms"
+        );
+    }
+
+    #[test]
+    fn numbers_of_workers() {
+        for (text, expected) in [
+            ("auto", Workers::Auto),
+            ("1", Workers::Count(1)),
+            ("008", Workers::Count(8)),
+            ("1024", Workers::Count(1024)),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+        for text in ["", "0", "00", "1025", "-1", "+1", "four", "4 ", "1.0", "99999999999999999999999"] {
+            let error = text.parse::<Workers>().unwrap_err().to_string();
+            assert!(error.contains("1 to 1024, or auto"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn modes() {
+        for mode in [Mode::Handoff, Mode::Shared, Mode::Multiport] {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        let error = "none".parse::<Mode>().unwrap_err().to_string();
+        assert_eq!(error, "no such mode; the modes are: handoff, shared, multiport");
+        assert_eq!(Mode::Handoff.refusal(), None);
+        for mode in [Mode::Shared, Mode::Multiport] {
+            let error = mode.refusal().unwrap().to_string();
+            assert!(error.contains("a later version") && error.contains("handoff"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_duration_is_read_as_it_is_written(millis in 0u64..7 * 24 * 3_600_000) {
+            let wanted = Duration::from_millis(millis);
+            prop_assert_eq!(duration(&show(wanted)), Ok(wanted));
+        }
+
+        #[test]
+        fn no_text_panics(text in ".*", near in "[0-9]{0,25}(ms|s|m|h|d| )?") {
+            for text in [text, near] {
+                let _ = duration(&text);
+                let _ = text.parse::<Workers>();
+                let _ = text.parse::<Mode>();
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What workers say to the fleet, and what they are answered.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use super::{
+    Address, Event, Fleet, ListenerId, Output, Told, Trouble, Wish, WorkerId,
+    handoff::{Hearsay, Unexpected},
+    lifecycle::Happening,
+    listeners::{Answer, Listeners},
+    machine::GRACE,
+};
+use crate::{
+    protocol::{
+        listen::{ListenReply, Query},
+        message::{Act, ClusterMessage, Message, Own},
+    },
+    time::Time,
+};
+
+impl<C> Fleet<C> {
+    /// A worker sent something.
+    pub fn handle_message(&mut self, now: Time, worker: WorkerId, message: Message<'_>) {
+        // What it still had to say when its channel was closed for the rest.
+        if self.workers.get(&worker).is_none_or(|state| !state.channel_open) {
+            return;
+        }
+        let result = match message {
+            Message::Cluster(ClusterMessage { seq, act }) => self.handle_act(now, worker, seq, act),
+            Message::HandleAck => self.handoff.acknowledged(worker).map_err(|Unexpected| "NODE_HANDLE_ACK"),
+            Message::HandleNack => {
+                let until = now + self.rules.refusal_pause;
+                self.handoff.not_acknowledged(worker, until).map_err(|Unexpected| "NODE_HANDLE_NACK")
+            }
+            // Taken by `handle_handle`.
+            Message::Handle(_) => Ok(()),
+            Message::Pointsman(Own::LaunchFailed { step, errno }) => {
+                let trouble = Trouble::LaunchFailed { step: step.into_owned(), errno };
+                self.event(Event::Trouble { worker, trouble });
+                Ok(())
+            }
+            Message::Pointsman(Own::Unknown) | Message::Internal => Ok(()),
+            Message::User(text) => {
+                let message = serde_json::from_str(text.get()).unwrap_or(Value::Null);
+                self.event(Event::Message { worker, message });
+                Ok(())
+            }
+        };
+        if let Err(what) = result {
+            self.handle_garbage(now, worker, format!("{what} for nothing that was sent to it"));
+        }
+        self.settle();
+    }
+
+    /// A worker sent a message that should bring a descriptor, which came or did not. A user's message is told to the
+    /// user; the descriptor itself is not passed on in this version.
+    pub fn handle_handle(&mut self, now: Time, worker: WorkerId, message: Message<'_>, came: bool) {
+        let answer = if came { Told::HandleAck } else { Told::HandleNack };
+        self.outputs.push_back(Output::Tell(worker, answer));
+        if came && matches!(message, Message::User(_)) {
+            self.handle_message(now, worker, message);
+        }
+    }
+
+    /// A worker sent what cannot be understood.
+    pub fn handle_garbage(&mut self, now: Time, worker: WorkerId, why: String) {
+        self.event(Event::Trouble { worker, trouble: Trouble::BrokeProtocol { why } });
+        self.outputs.push_back(Output::CloseChannel(worker));
+        if let Some(state) = self.workers.get_mut(&worker) {
+            state.hearsay = Hearsay::Partial;
+        }
+        self.disconnected(now, worker, Happening::ChannelBroken);
+    }
+
+    /// A wish has come true. Returns the name of the new socket.
+    pub fn handle_bound(&mut self, worker: WorkerId, ack: u64, wish: &Wish, address: SocketAddr) -> ListenerId {
+        let (listener, reply) = self.listeners.bound(worker, wish, address);
+        if let Some(reply) = reply {
+            self.reply(worker, ack, reply);
+        }
+        listener
+    }
+
+    /// A wish could not be fulfilled.
+    pub fn handle_not_bound(&mut self, worker: WorkerId, ack: u64, wish: &Wish, errno: i32) {
+        let address = wish.addresses.first().map(ToString::to_string).unwrap_or_default();
+        self.event(Event::Trouble { worker, trouble: Trouble::ListenFailed { address, errno } });
+        self.reply(worker, ack, Listeners::not_bound(wish, errno));
+    }
+
+    fn handle_act(&mut self, now: Time, id: WorkerId, seq: u64, act: Act<'_>) -> Result<(), &'static str> {
+        let Some(worker) = self.workers.get_mut(&id) else { return Ok(()) };
+        match act {
+            Act::Online => {
+                self.happens(now, id, Happening::Online);
+                self.event(Event::Online { worker: id });
+            }
+            Act::QueryServer(query) if worker.life.is_staying() => self.handle_query(id, seq, &query),
+            // Node's primary does not answer one that is leaving either.
+            Act::QueryServer(_) => {}
+            Act::Listening(query) => self.handle_listening(now, id, &query),
+            Act::Accepted { ack, accepted: true } => {
+                let connection = self.handoff.accepted(id, ack).map_err(|Unexpected| "accepted")?;
+                self.outputs.push_back(Output::Release(connection));
+            }
+            Act::Accepted { ack, accepted: false } => {
+                let until = now + self.rules.refusal_pause;
+                self.handoff.refused(id, ack, until).map_err(|Unexpected| "accepted: false")?;
+            }
+            Act::Close { key } => {
+                // One that leaves closes what its successor will want.
+                if worker.life.is_staying() {
+                    self.outputs.extend(self.listeners.close(id, &key).into_iter().map(Output::CloseListener));
+                }
+            }
+            Act::ExitedAfterDisconnect => {
+                worker.exited_after_disconnect = true;
+                let answer = Told::Ack { seq: worker.take_seq(), ack: seq };
+                self.outputs.push_back(Output::Tell(id, answer));
+                self.listeners.leave(id);
+                self.happens(now, id, Happening::Leaves);
+            }
+            // What only a master says, and what a later version may say.
+            Act::Disconnect | Act::NewConn { .. } | Act::Reply { .. } | Act::Ack { .. } | Act::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn handle_query(&mut self, worker: WorkerId, ack: u64, query: &Query) {
+        match self.listeners.ask(worker, query) {
+            Answer::Reply(reply) => self.reply(worker, ack, reply),
+            Answer::Bind(wish) => self.outputs.push_back(Output::Bind { worker, ack, wish }),
+            Answer::Unsupported(reply) => {
+                let address = format!("{} ({})", query.address.as_deref().unwrap_or("*"), query.address_type);
+                let errno = reply.errno.map_or(0, i32::abs);
+                self.event(Event::Trouble { worker, trouble: Trouble::ListenFailed { address, errno } });
+                self.reply(worker, ack, reply);
+            }
+        }
+    }
+
+    fn reply(&mut self, id: WorkerId, ack: u64, reply: ListenReply) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            let told = Told::Reply { seq: worker.take_seq(), ack, reply: Box::new(reply) };
+            self.outputs.push_back(Output::Tell(id, told));
+        }
+    }
+
+    fn handle_listening(&mut self, now: Time, id: WorkerId, query: &Query) {
+        self.happens(now, id, Happening::Listening);
+        let port = query.port.and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
+        let address = Address { host: query.address.clone(), port };
+        let told = self.listeners.serves_what_was_told(id);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.serving = true;
+            let elsewhere = || Trouble::ListensElsewhere { address: address.clone(), told: self.listeners.told() };
+            worker.suspicion = (!told).then(|| (now + GRACE, elsewhere()));
+        }
+        self.event(Event::Listening { worker: id, address });
+    }
+
+    /// Reports what looked wrong with a worker and still does.
+    pub(super) fn confirm_suspicion(&mut self, now: Time, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some((_, trouble)) = worker.suspicion.take_if(|(at, _)| *at <= now) else { return };
+        let staying = worker.life.is_staying();
+        let still = match trouble {
+            Trouble::ListensElsewhere { .. } => staying && !self.listeners.serves_what_was_told(id),
+            _ => true,
+        };
+        if still {
+            self.event(Event::Trouble { worker: id, trouble });
+        }
+    }
+}

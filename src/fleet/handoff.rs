@@ -1,0 +1,330 @@
+//! Custody of connections between the kernel's queue and a worker that said `accepted: true`.
+//!
+//! [`Handoff`] owns its connections by value: each is in exactly one [`Outbox`] or in the queue of those that came
+//! back, and leaves only as a return value. In the master `C` is a descriptor, in simulation a number. The file does
+//! not know who sends, which worker is the right one, or what listens where beyond a name.
+//!
+//! Handles are pipelined to a worker within a window. Their acknowledgements carry no number, so they are taken in the
+//! order of sending; the `accepted` that follows names the sequence number of its `newconn`.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{ListenerId, WorkerId};
+use crate::time::Time;
+
+/// A connection in the master's hand, and where it came from.
+#[derive(Debug)]
+pub struct Held<C> {
+    /// The connection.
+    pub connection: C,
+    /// The socket that it was accepted from.
+    pub listener: ListenerId,
+}
+
+/// What a worker that is gone has told us of what it had received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hearsay {
+    /// Everything it said was heard: what it did not acknowledge it did not receive.
+    Complete,
+    /// It was not listened to until its end.
+    Partial,
+}
+
+#[derive(Debug)]
+struct Flight<C> {
+    held: Held<C>,
+    seq: u64,
+}
+
+/// What is on the way to one worker.
+#[derive(Debug)]
+struct Outbox<C> {
+    /// Sent, or about to be; the worker has not said that it has the descriptor. In the order of sending.
+    unacked: VecDeque<Flight<C>>,
+    /// The worker has the descriptor and has not said whether it accepts.
+    acked: VecDeque<Flight<C>>,
+    gate: Gate,
+}
+
+/// Whether a worker can be sent connections at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gate {
+    Open,
+    /// Its channel is full; opens when it can be written again.
+    Full,
+    /// It refused one, or the system did; opens by the clock.
+    Refused { until: Time },
+}
+
+/// A worker answered what it was not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unexpected;
+
+/// All connections that are on their way.
+#[derive(Debug)]
+pub(super) struct Handoff<C> {
+    outboxes: BTreeMap<WorkerId, Outbox<C>>,
+    /// Came back, and wait for another worker; the longest waiting first.
+    returned: VecDeque<Held<C>>,
+    window: usize,
+}
+
+impl<C> Handoff<C> {
+    pub(super) fn new(window: usize) -> Self {
+        Self { outboxes: BTreeMap::new(), returned: VecDeque::new(), window }
+    }
+
+    /// A worker that can be sent connections from now on.
+    pub(super) fn add(&mut self, worker: WorkerId) {
+        let (unacked, acked) = (VecDeque::with_capacity(self.window), VecDeque::with_capacity(self.window));
+        self.outboxes.insert(worker, Outbox { unacked, acked, gate: Gate::Open });
+    }
+
+    /// A worker that is gone. What it cannot have received waits for another; the rest is returned: it may have read
+    /// from that.
+    pub(super) fn remove(&mut self, worker: WorkerId, hearsay: Hearsay) -> Vec<Held<C>> {
+        let Some(outbox) = self.outboxes.remove(&worker) else { return Vec::new() };
+        let (unacked, acked) = (outbox.unacked.into_iter(), outbox.acked.into_iter());
+        let held = |flight: Flight<C>| flight.held;
+        match hearsay {
+            Hearsay::Complete => {
+                self.returned.extend(unacked.map(held));
+                acked.map(held).collect()
+            }
+            Hearsay::Partial => unacked.chain(acked).map(held).collect(),
+        }
+    }
+
+    /// Puts a connection on its way. The caller sends it next, or says [`Handoff::unsent`].
+    pub(super) fn assign(&mut self, worker: WorkerId, seq: u64, held: Held<C>) -> Result<(), Held<C>> {
+        match self.outboxes.get_mut(&worker) {
+            Some(outbox) => {
+                outbox.unacked.push_back(Flight { held, seq });
+                Ok(())
+            }
+            None => Err(held),
+        }
+    }
+
+    /// The connection to be sent with `seq`.
+    pub(super) fn connection(&self, worker: WorkerId, seq: u64) -> Option<&C> {
+        let flights = &self.outboxes.get(&worker)?.unacked;
+        flights.iter().rev().find(|flight| flight.seq == seq).map(|flight| &flight.held.connection)
+    }
+
+    /// `seq` could not be sent: it goes to somebody else, and the worker gets none until `gate` opens.
+    pub(super) fn unsent(&mut self, worker: WorkerId, seq: u64, gate: Gate) {
+        let Some(outbox) = self.outboxes.get_mut(&worker) else { return };
+        outbox.gate = gate;
+        if let Some(place) = outbox.unacked.iter().rposition(|flight| flight.seq == seq)
+            && let Some(flight) = outbox.unacked.remove(place)
+        {
+            self.returned.push_front(flight.held);
+        }
+    }
+
+    /// The channel has room again.
+    pub(super) fn writable(&mut self, worker: WorkerId) {
+        if let Some(outbox) = self.outboxes.get_mut(&worker)
+            && outbox.gate == Gate::Full
+        {
+            outbox.gate = Gate::Open;
+        }
+    }
+
+    /// The worker has the descriptor of the oldest handle.
+    pub(super) fn acknowledged(&mut self, worker: WorkerId) -> Result<(), Unexpected> {
+        let outbox = self.outboxes.get_mut(&worker).ok_or(Unexpected)?;
+        let flight = outbox.unacked.pop_front().ok_or(Unexpected)?;
+        outbox.acked.push_back(flight);
+        Ok(())
+    }
+
+    /// The worker got no descriptor with the oldest handle (it has none free): the connection goes to somebody else.
+    pub(super) fn not_acknowledged(&mut self, worker: WorkerId, until: Time) -> Result<(), Unexpected> {
+        let outbox = self.outboxes.get_mut(&worker).ok_or(Unexpected)?;
+        let flight = outbox.unacked.pop_front().ok_or(Unexpected)?;
+        outbox.gate = Gate::Refused { until };
+        self.returned.push_back(flight.held);
+        Ok(())
+    }
+
+    /// The worker has taken the connection: ours to let go.
+    pub(super) fn accepted(&mut self, worker: WorkerId, seq: u64) -> Result<C, Unexpected> {
+        self.answered(worker, seq).map(|held| held.connection)
+    }
+
+    /// The worker does not take the connection: it goes to somebody else, and the worker gets none until `until`.
+    pub(super) fn refused(&mut self, worker: WorkerId, seq: u64, until: Time) -> Result<(), Unexpected> {
+        let held = self.answered(worker, seq)?;
+        if let Some(outbox) = self.outboxes.get_mut(&worker) {
+            outbox.gate = Gate::Refused { until };
+        }
+        self.returned.push_back(held);
+        Ok(())
+    }
+
+    fn answered(&mut self, worker: WorkerId, seq: u64) -> Result<Held<C>, Unexpected> {
+        let flights = &mut self.outboxes.get_mut(&worker).ok_or(Unexpected)?.acked;
+        let place = flights.iter().position(|flight| flight.seq == seq).ok_or(Unexpected)?;
+        flights.remove(place).map(|flight| flight.held).ok_or(Unexpected)
+    }
+
+    /// Takes back the next connection that needs another worker and for whose listener `placeable` holds.
+    pub(super) fn take_returned(&mut self, placeable: impl Fn(ListenerId) -> bool) -> Option<Held<C>> {
+        let place = self.returned.iter().position(|held| placeable(held.listener))?;
+        self.returned.remove(place)
+    }
+
+    /// Holds on to a connection that has no worker yet.
+    pub(super) fn hold(&mut self, held: Held<C>) {
+        self.returned.push_front(held);
+    }
+
+    /// Whether the worker can be sent a connection.
+    pub(super) fn has_room(&self, worker: WorkerId) -> bool {
+        self.outboxes.get(&worker).is_some_and(|outbox| {
+            outbox.gate == Gate::Open && outbox.unacked.len() + outbox.acked.len() < self.window
+        })
+    }
+
+    /// How many connections the worker has been sent and not accepted.
+    pub(super) fn in_flight(&self, worker: WorkerId) -> usize {
+        self.outboxes.get(&worker).map_or(0, |outbox| outbox.unacked.len() + outbox.acked.len())
+    }
+
+    /// Whether connections wait for another worker.
+    pub(super) fn has_returned(&self) -> bool {
+        !self.returned.is_empty()
+    }
+
+    /// When [`Handoff::handle_timeout`] is to be called: a worker that refused may be asked again.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let ends = self.outboxes.values().filter_map(|outbox| match outbox.gate {
+            Gate::Refused { until } => Some(until),
+            Gate::Open | Gate::Full => None,
+        });
+        ends.min()
+    }
+
+    /// Time has passed.
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        for outbox in self.outboxes.values_mut() {
+            if matches!(outbox.gate, Gate::Refused { until } if until <= now) {
+                outbox.gate = Gate::Open;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: WorkerId = WorkerId(1);
+    const B: WorkerId = WorkerId(2);
+    const LISTENER: ListenerId = ListenerId(0);
+    const NOW: Time = Time(100);
+    const LATER: Time = Time(200);
+
+    fn handoff() -> Handoff<u32> {
+        let mut handoff = Handoff::new(2);
+        handoff.add(A);
+        handoff.add(B);
+        handoff
+    }
+
+    fn assign(handoff: &mut Handoff<u32>, worker: WorkerId, seq: u64, connection: u32) {
+        handoff.assign(worker, seq, Held { connection, listener: LISTENER }).unwrap();
+    }
+
+    fn returned(handoff: &mut Handoff<u32>) -> Vec<u32> {
+        std::iter::from_fn(|| handoff.take_returned(|_| true)).map(|held| held.connection).collect()
+    }
+
+    #[test]
+    fn a_connection_leaves_when_it_is_accepted() {
+        let mut handoff = handoff();
+        assign(&mut handoff, A, 5, 50);
+        assign(&mut handoff, A, 6, 60);
+        assert_eq!(handoff.connection(A, 6), Some(&60));
+        assert!(!handoff.has_room(A), "the window is full");
+        assert!(handoff.has_room(B));
+        assert_eq!(handoff.accepted(A, 5), Err(Unexpected), "not before its descriptor has arrived");
+        handoff.acknowledged(A).unwrap();
+        assert!(!handoff.has_room(A), "an acknowledged one still counts");
+        handoff.acknowledged(A).unwrap();
+        assert_eq!(handoff.acknowledged(A), Err(Unexpected));
+        assert_eq!(handoff.accepted(A, 6), Ok(60), "in any order");
+        assert_eq!(handoff.accepted(A, 6), Err(Unexpected), "and once");
+        assert_eq!(handoff.accepted(A, 5), Ok(50));
+        assert_eq!(handoff.in_flight(A), 0);
+        assert!(!handoff.has_returned());
+    }
+
+    #[test]
+    fn what_a_worker_does_not_take_comes_back_and_it_gets_a_rest() {
+        let mut handoff = handoff();
+        assign(&mut handoff, A, 1, 10);
+        handoff.not_acknowledged(A, LATER).unwrap();
+        assert!(!handoff.has_room(A));
+        assert_eq!(handoff.deadline(), Some(LATER));
+        handoff.handle_timeout(NOW);
+        assert!(!handoff.has_room(A));
+        handoff.handle_timeout(LATER);
+        assert!(handoff.has_room(A));
+        assert_eq!(handoff.deadline(), None);
+        assert_eq!(returned(&mut handoff), [10]);
+        assign(&mut handoff, B, 1, 11);
+        handoff.acknowledged(B).unwrap();
+        handoff.refused(B, 1, LATER).unwrap();
+        assert!(!handoff.has_room(B));
+        assert_eq!(returned(&mut handoff), [11]);
+        assert_eq!(handoff.not_acknowledged(A, LATER), Err(Unexpected));
+        assert_eq!(handoff.refused(A, 9, LATER), Err(Unexpected));
+    }
+
+    #[test]
+    fn a_full_channel_gives_the_connection_back_first() {
+        let mut handoff = handoff();
+        assign(&mut handoff, B, 1, 10);
+        handoff.not_acknowledged(B, LATER).unwrap();
+        assign(&mut handoff, A, 1, 20);
+        assign(&mut handoff, A, 2, 30);
+        handoff.unsent(A, 2, Gate::Full);
+        assert!(!handoff.has_room(A));
+        handoff.writable(A);
+        assert!(handoff.has_room(A));
+        assert_eq!(returned(&mut handoff), [30, 10]);
+        assert_eq!(handoff.connection(A, 1), Some(&20), "the one before it stays on its way");
+    }
+
+    #[test]
+    fn a_dead_worker_keeps_nothing() {
+        let mut handoff = handoff();
+        assign(&mut handoff, A, 1, 10);
+        assign(&mut handoff, A, 2, 20);
+        handoff.acknowledged(A).unwrap();
+        let doubtful: Vec<_> = handoff.remove(A, Hearsay::Complete).into_iter().map(|held| held.connection).collect();
+        assert_eq!(doubtful, [10], "it may have read from this one");
+        assert_eq!(returned(&mut handoff), [20], "but not from this one");
+        assert!(handoff.assign(A, 3, Held { connection: 30, listener: LISTENER }).is_err());
+        assert!(handoff.remove(A, Hearsay::Complete).is_empty());
+        assert!(!handoff.has_room(A));
+        assign(&mut handoff, B, 1, 40);
+        assert_eq!(handoff.remove(B, Hearsay::Partial).len(), 1, "it may have received this without a word");
+    }
+
+    #[test]
+    fn a_listener_that_nobody_serves_holds_up_no_other() {
+        let mut handoff = handoff();
+        let other = ListenerId(7);
+        handoff.hold(Held { connection: 1, listener: LISTENER });
+        handoff.hold(Held { connection: 2, listener: other });
+        handoff.hold(Held { connection: 3, listener: LISTENER });
+        let taken = handoff.take_returned(|listener| listener == other).unwrap();
+        assert_eq!(taken.connection, 2);
+        assert!(handoff.take_returned(|listener| listener == other).is_none());
+        assert_eq!(returned(&mut handoff), [3, 1]);
+    }
+}

@@ -1,0 +1,151 @@
+//! Keys, covering and closing, as Node's primary does it and where `-l` differs.
+
+use super::*;
+
+const A: WorkerId = WorkerId(1);
+const B: WorkerId = WorkerId(2);
+
+fn query(host: Option<&str>, port: i64, index: u32) -> Query {
+    Query {
+        index,
+        data: None,
+        address: host.map(str::to_owned),
+        port: Some(port),
+        address_type: if host.is_some_and(|host| host.contains(':')) { AddressType::Tcp6 } else { AddressType::Tcp4 },
+        fd: None,
+        flags: None,
+        backlog: None,
+    }
+}
+
+fn with(open: &[&str]) -> Listeners {
+    let mut listeners = Listeners::new(PolicyName::RoundRobin);
+    for address in open {
+        listeners.open(address.parse().unwrap(), false, true);
+    }
+    listeners
+}
+
+/// `Ok(None)`: to be bound; `Ok(Some(address))`: served from there; `Err`: the errno.
+fn ask(listeners: &mut Listeners, worker: WorkerId, query: &Query) -> Result<Option<String>, i32> {
+    match listeners.ask(worker, query) {
+        Answer::Bind(_) => Ok(None),
+        Answer::Reply(ListenReply { errno: None, sockname, .. }) => {
+            let name = sockname.unwrap();
+            Ok(Some(format!("{} {}", name.address, name.port)))
+        }
+        Answer::Reply(reply) | Answer::Unsupported(reply) => Err(reply.errno.unwrap()),
+    }
+}
+
+#[test]
+fn an_open_address_serves_what_it_covers() {
+    let table: &[(&str, Option<&str>, bool)] = &[
+        ("127.0.0.1:8000", None, true),
+        ("127.0.0.1:8000", Some("0.0.0.0"), true),
+        ("127.0.0.1:8000", Some("::"), true),
+        ("127.0.0.1:8000", Some("127.0.0.1"), true),
+        ("127.0.0.1:8000", Some("127.0.0.2"), false),
+        ("127.0.0.1:8000", Some("::1"), false),
+        ("[::]:8000", None, true),
+        ("[::]:8000", Some("127.0.0.1"), true),
+        ("[::]:8000", Some("::1"), true),
+        ("0.0.0.0:8000", Some("127.0.0.1"), true),
+        ("0.0.0.0:8000", Some("::1"), false),
+        ("[::1]:8000", Some("127.0.0.1"), false),
+        ("127.0.0.1:8001", None, false),
+    ];
+    for &(open, host, served) in table {
+        let answer = ask(&mut with(&[open]), A, &query(host, 8000, 0)).unwrap();
+        assert_eq!(answer.is_some(), served, "{open} and {host:?}");
+    }
+}
+
+#[test]
+fn one_listen_is_served_from_every_address_on_its_port() {
+    let mut listeners = with(&["127.0.0.1:8000", "[::1]:8000", "127.0.0.1:9000"]);
+    ask(&mut listeners, A, &query(None, 8000, 0)).unwrap();
+    let served: Vec<_> = (0..3).map(|id| listeners.members(ListenerId(id)).count()).collect();
+    assert_eq!(served, [1, 1, 0]);
+    assert!(listeners.serves_what_was_told(A) && !listeners.serves_what_was_told(B));
+    assert!(with(&[]).serves_what_was_told(B));
+}
+
+#[test]
+fn the_same_listen_in_two_workers_shares_a_socket() {
+    let mut listeners = with(&[]);
+    let Answer::Bind(wish) = listeners.ask(A, &query(None, 0, 0)) else { panic!("nothing is open") };
+    assert_eq!(wish.addresses, ["[::]:0".parse().unwrap(), "0.0.0.0:0".parse().unwrap()]);
+    let (listener, reply) = listeners.bound(A, &wish, "[::]:4711".parse().unwrap());
+    assert_eq!(reply.unwrap().key, "null:0:4:undefined:0");
+    assert_eq!(ask(&mut listeners, B, &query(None, 0, 0)), Ok(Some(":: 4711".to_owned())));
+    assert_eq!(ask(&mut listeners, A, &query(None, 0, 1)), Ok(None), "a second listen(0) gets a port of its own");
+    assert_eq!(listeners.members(listener).collect::<Vec<_>>(), [A, B]);
+    listeners.leave(A);
+    listeners.leave(B);
+    assert_eq!(ask(&mut listeners, B, &query(None, 0, 0)), Ok(Some(":: 4711".to_owned())), "a successor finds it");
+}
+
+#[test]
+fn one_worker_cannot_have_an_address_twice() {
+    let mut listeners = with(&["127.0.0.1:8000"]);
+    ask(&mut listeners, A, &query(None, 8000, 0)).unwrap();
+    assert_eq!(ask(&mut listeners, A, &query(Some("127.0.0.1"), 8000, 0)), Err(-98));
+    assert_eq!(ask(&mut listeners, A, &query(None, 8000, 0)), Err(-98));
+    assert_eq!(ask(&mut listeners, A, &query(None, 8000, 1)), Ok(None), "the kernel refuses this one");
+    assert!(ask(&mut listeners, B, &query(Some("127.0.0.1"), 8000, 0)).is_ok(), "another worker may");
+}
+
+#[test]
+fn a_socket_goes_with_its_last_server_unless_it_was_given() {
+    let mut listeners = with(&["127.0.0.1:8000"]);
+    ask(&mut listeners, A, &query(None, 8000, 0)).unwrap();
+    assert_eq!(listeners.close(A, "null:8000:4:undefined:0"), []);
+    assert!(ask(&mut listeners, A, &query(None, 8000, 0)).unwrap().is_some(), "listen, close, listen again");
+
+    let Answer::Bind(wish) = listeners.ask(A, &query(None, 9000, 0)) else { panic!("not open") };
+    let (listener, _) = listeners.bound(A, &wish, "[::]:9000".parse().unwrap());
+    ask(&mut listeners, B, &query(None, 9000, 0)).unwrap();
+    ask(&mut listeners, B, &query(Some("::1"), 9000, 0)).unwrap_err();
+    assert_eq!(listeners.close(A, "null:9000:4:undefined:0"), []);
+    assert_eq!(listeners.close(A, "nosuch"), []);
+    assert_eq!(listeners.close(B, "null:9000:4:undefined:0"), [listener]);
+    assert_eq!(ask(&mut listeners, A, &query(None, 9000, 0)), Ok(None));
+    assert_eq!(listeners.close_all().len(), 1);
+}
+
+#[test]
+fn what_cannot_be_served_is_answered_with_its_errno() {
+    let mut listeners = with(&[]);
+    let mut check = |change: fn(&mut Query), errno| {
+        let mut query = query(None, 8000, 0);
+        change(&mut query);
+        assert_eq!(ask(&mut listeners, A, &query), Err(errno), "{query:?}");
+    };
+    check(|query| query.port = Some(65536), -22);
+    check(|query| query.port = None, -22);
+    check(|query| query.address = Some("fe80::1%eth0".to_owned()), -22);
+    check(|query| (query.port, query.address_type) = (Some(-1), AddressType::Unix), -22);
+    check(|query| (query.address, query.address_type) = (Some("/tmp/s".to_owned()), AddressType::Unix), -95);
+    check(|query| query.address_type = AddressType::Udp4, -95);
+    check(|query| (query.fd, query.address_type) = (Some(3), AddressType::None), -95);
+    let Answer::Bind(wish) = listeners.ask(A, &query(None, 80, 0)) else { panic!() };
+    let reply = Listeners::not_bound(&wish, 13);
+    assert_eq!((reply.errno, reply.key.as_str()), (Some(-13), "null:80:4:undefined:0"));
+    assert_eq!(ask(&mut listeners, A, &query(None, 80, 0)), Ok(None), "and may be asked again");
+}
+
+#[test]
+fn data_of_the_first_is_given_to_all() {
+    let mut listeners = with(&["127.0.0.1:443"]);
+    let mut tls = query(None, 443, 0);
+    let data = |reply: Answer| match reply {
+        Answer::Reply(reply) => reply.data.map(|text| text.get().to_owned()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(data(listeners.ask(WorkerId(9), &tls)), None);
+    for (worker, keys) in [(A, "\"first\""), (B, "\"second\"")] {
+        tls.data = Some(RawValue::from_string(keys.to_owned()).unwrap());
+        assert_eq!(data(listeners.ask(worker, &tls)), Some("\"first\"".to_owned()));
+    }
+}

@@ -1,0 +1,60 @@
+//! The fleet: every worker, what they listen on, and the connections on their way to them. Pure.
+//!
+//! What happened enters by `handle_*`, with the time where it matters; what is to be done leaves by `poll_output`;
+//! `poll_timeout` says when to call `handle_timeout`. No clock, no descriptor, no process: a connection is any `C`, a
+//! worker is a number. `lifecycle` is one worker's life, `handoff` has custody of the connections, `listeners` knows
+//! who serves what, `machine` puts them together, and `conversation` is what workers say to it.
+
+mod conversation;
+mod event;
+mod handoff;
+mod lifecycle;
+mod listeners;
+mod machine;
+mod output;
+mod rules;
+
+use std::fmt;
+
+pub use event::{Address, Event, ExitStatus, Trouble, WorkerId};
+pub use handoff::Held;
+pub use listeners::Wish;
+pub use machine::Fleet;
+pub use output::{Output, Told, Unsent, WorkerInfo};
+pub use rules::Rules;
+
+/// Names a listening socket; never given twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerId(pub u32);
+
+impl fmt::Display for ListenerId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+/// How the whole fleet is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Requests in flight may finish within the deadline of the rules.
+    Graceful,
+    /// They may take as long as they want.
+    NoDeadline,
+    /// Every worker is killed.
+    Now,
+}
+
+/// The signals that a fleet sends, by their numbers on Linux.
+pub mod signal {
+    /// Please end.
+    pub const TERM: i32 = 15;
+    /// End.
+    pub const KILL: i32 = 9;
+}
+
+/// The errors that a fleet answers with, by their numbers on Linux.
+mod errno {
+    pub(super) const EINVAL: i32 = 22;
+    pub(super) const EADDRINUSE: i32 = 98;
+    pub(super) const EOPNOTSUPP: i32 = 95;
+}

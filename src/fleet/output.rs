@@ -1,0 +1,110 @@
+//! What a fleet wants done, and shows: everything that leaves it.
+
+use std::sync::Arc;
+
+use super::{Event, Held, ListenerId, Wish, WorkerId};
+use crate::protocol::listen::ListenReply;
+
+/// What the loop is to do.
+#[derive(Debug)]
+pub enum Output<C> {
+    /// Start a worker process; answered by `handle_spawned` or `handle_spawn_failed`.
+    Spawn {
+        /// Its id.
+        worker: WorkerId,
+        /// Its place.
+        slot: u32,
+    },
+    /// Send a worker a message.
+    Tell(WorkerId, Told),
+    /// Send a worker the connection that [`Fleet::connection`] gives for `seq`; if its channel is full, say
+    /// `handle_unsent`.
+    Hand {
+        /// To whom.
+        worker: WorkerId,
+        /// The worker's name for the listening socket.
+        key: Arc<str>,
+        /// Number of the message.
+        seq: u64,
+    },
+    /// Bind a socket for a worker; answered by `handle_bound` or `handle_not_bound`.
+    Bind {
+        /// For whom.
+        worker: WorkerId,
+        /// Number of its question.
+        ack: u64,
+        /// What to bind.
+        wish: Wish,
+    },
+    /// Close a listening socket.
+    CloseListener(ListenerId),
+    /// Close a worker's channel.
+    CloseChannel(WorkerId),
+    /// Send a worker's process group a signal.
+    Signal(WorkerId, i32),
+    /// Close the master's copy of a connection.
+    Release(C),
+    /// Look whether a worker that is gone has read from these connections or written to them; answered by
+    /// `handle_examined`.
+    Examine {
+        /// The worker.
+        worker: WorkerId,
+        /// What it had received and not accepted.
+        doubtful: Vec<Held<C>>,
+    },
+    /// Tell the user.
+    Event(Event),
+}
+
+/// What a worker is told, besides connections.
+#[derive(Debug)]
+pub enum Told {
+    /// The answer to its question.
+    Reply {
+        /// Number of this message.
+        seq: u64,
+        /// Number of the question.
+        ack: u64,
+        /// The answer.
+        reply: Box<ListenReply>,
+    },
+    /// Leave.
+    Disconnect {
+        /// Number of this message.
+        seq: u64,
+    },
+    /// It may leave, as it said it would.
+    Ack {
+        /// Number of this message.
+        seq: u64,
+        /// Number of what it said.
+        ack: u64,
+    },
+    /// Its descriptor has come.
+    HandleAck,
+    /// No descriptor came with what should bring one.
+    HandleNack,
+}
+
+/// Why a connection could not be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsent {
+    /// The worker's channel is full, or broken; `handle_writable` tells when it is not.
+    ChannelFull,
+    /// The system has too many descriptors on their way (ETOOMANYREFS) or no memory: later.
+    SystemLimit,
+}
+
+/// A worker as users see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerInfo {
+    /// Its id.
+    pub id: WorkerId,
+    /// Its place.
+    pub slot: u32,
+    /// Its process id.
+    pub pid: u32,
+    /// It listens and has not begun to leave.
+    pub serving: bool,
+}

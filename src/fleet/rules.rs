@@ -1,0 +1,42 @@
+//! The numbers a fleet goes by, each with its reason.
+
+use std::time::Duration;
+
+/// How many workers, and how long everything may take.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Workers to keep running.
+    pub workers: usize,
+    /// Pause between the death of a worker and the start of its successor: enough that a program which dies at once
+    /// does not fill the machine with its starts.
+    pub restart_delay: Duration,
+    /// From the word to leave until SIGTERM. gunicorn and Kubernetes give as long.
+    pub stop_timeout: Duration,
+    /// From SIGTERM until SIGKILL of the process group.
+    pub kill_timeout: Duration,
+    /// After its start, a worker that has not spoken, or is online and has not listened, is reported.
+    pub patience: Duration,
+    /// Connections on their way to a worker that it has not accepted yet. Node's own primary has one; deeper windows
+    /// save the wait for an answer, but park connections behind a worker that is busy.
+    pub window: usize,
+    /// A worker that refused a connection, or was out of descriptors, gets none for this long: an immediate retry
+    /// would spin.
+    pub refusal_pause: Duration,
+    /// Accepting rests this long when the system refuses to give out a connection.
+    pub accept_pause: Duration,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            restart_delay: Duration::from_secs(1),
+            stop_timeout: Duration::from_secs(30),
+            kill_timeout: Duration::from_secs(5),
+            patience: Duration::from_secs(5),
+            window: 8,
+            refusal_pause: Duration::from_millis(20),
+            accept_pause: Duration::from_millis(100),
+        }
+    }
+}

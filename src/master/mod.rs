@@ -1,0 +1,325 @@
+//! The master's loop: waits for the kernel, tells the fleet what happened, does what the fleet says.
+//!
+//! One thread; the clock is read once per turn. Nothing here waits for anybody: not for a worker, a full channel or
+//! standard error. Decisions are the fleet's; this folder only turns descriptors into ids and outputs into calls.
+//! Tokens are made of worker and listener ids, which are never given twice, so a late event hits nobody else.
+
+mod accept;
+mod channel;
+mod perform;
+mod workers;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    path::PathBuf,
+    time::Duration,
+};
+
+use mio::{Events, Interest, Poll, Token, unix::SourceFd};
+use nix::sys::signal::Signal;
+
+use self::channel::Channel;
+use crate::{
+    balance::PolicyName,
+    fleet::{Event, Fleet, ListenerId, Rules, Stop, WorkerId, WorkerInfo},
+    sys::{clock, guard::Guard, net, process::Child, signals::Signals},
+    time::Time,
+};
+
+/// What every worker runs.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) program: std::ffi::OsString,
+    pub(crate) args: Vec<std::ffi::OsString>,
+    pub(crate) env: Vec<(std::ffi::OsString, std::ffi::OsString)>,
+    pub(crate) launcher: PathBuf,
+}
+
+/// One cluster: its fleet and every descriptor of it.
+#[derive(Debug)]
+pub(crate) struct Master {
+    poll: Poll,
+    ready: Events,
+    now: Time,
+    fleet: Fleet<OwnedFd>,
+    program: Program,
+    rules: Rules,
+    backlog: u32,
+    workers: BTreeMap<WorkerId, Worker>,
+    listeners: BTreeMap<ListenerId, Listener>,
+    guard: Guard,
+    signals: Option<Signals>,
+    stop_signals: u32,
+    /// After the system refused to give out a connection.
+    accept_again: Option<Time>,
+    accept_failed: bool,
+    /// Events for the user.
+    happened: VecDeque<Event>,
+    /// What is read passes through here.
+    buffer: Vec<u8>,
+    /// What is written is put together here.
+    frame: Vec<u8>,
+}
+
+/// A worker process, and the channel to it for as long as it is open.
+#[derive(Debug)]
+struct Worker {
+    child: Child,
+    channel: Option<Channel>,
+}
+
+/// A listening socket.
+#[derive(Debug)]
+struct Listener {
+    socket: OwnedFd,
+    address: SocketAddr,
+    /// The kernel's queue was not seen empty. It is told once that a connection came, so this must be remembered.
+    pending: bool,
+}
+
+/// What a token stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Listener(ListenerId),
+    Channel(WorkerId),
+    Child(WorkerId),
+    Guard,
+    Signals,
+}
+
+impl Source {
+    fn token(self) -> Token {
+        let (kind, id) = match self {
+            Self::Listener(ListenerId(id)) => (0, id),
+            Self::Channel(WorkerId(id)) => (1, id),
+            Self::Child(WorkerId(id)) => (2, id),
+            Self::Guard => (3, 0),
+            Self::Signals => (4, 0),
+        };
+        Token((id as usize) << 3 | kind)
+    }
+
+    fn of(token: Token) -> Self {
+        let id = u32::try_from(token.0 >> 3).unwrap_or(u32::MAX);
+        match token.0 & 7 {
+            0 => Self::Listener(ListenerId(id)),
+            1 => Self::Channel(WorkerId(id)),
+            2 => Self::Child(WorkerId(id)),
+            3 => Self::Guard,
+            _ => Self::Signals,
+        }
+    }
+}
+
+/// Events taken from the kernel in one go.
+const EVENTS: usize = 256;
+
+/// A read's buffer. Node reads as much at a time.
+const BUFFER: usize = 64 << 10;
+
+/// How long to wait for a process that was sent SIGKILL, when nothing else is left to be done.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
+
+impl Master {
+    /// A master with its guard and nothing else.
+    pub(crate) fn new(program: Program, rules: Rules, policy: PolicyName, backlog: u32) -> io::Result<Self> {
+        let guard = Guard::start(&program.launcher, std::iter::empty())?;
+        let master = Self {
+            poll: Poll::new()?,
+            ready: Events::with_capacity(EVENTS),
+            now: clock::now(),
+            fleet: Fleet::new(rules.clone(), policy),
+            program,
+            rules,
+            backlog,
+            workers: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            guard,
+            signals: None,
+            stop_signals: 0,
+            accept_again: None,
+            accept_failed: false,
+            happened: VecDeque::new(),
+            buffer: vec![0; BUFFER],
+            frame: Vec::new(),
+        };
+        master.watch(master.guard.child(), Source::Guard)?;
+        Ok(master)
+    }
+
+    /// Listens on an address for as long as the cluster lives.
+    pub(crate) fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
+        let socket = net::listen_tcp(address, false, self.backlog)?;
+        let address = net::local_address(&socket)?;
+        let id = self.fleet.listen(address);
+        self.open(id, socket, address)?;
+        Ok(address)
+    }
+
+    /// Starts the workers.
+    pub(crate) fn start(&mut self) {
+        self.now = clock::now();
+        self.fleet.start(self.now);
+        self.perform();
+    }
+
+    /// Adds a worker.
+    pub(crate) fn fork(&mut self) -> Option<WorkerId> {
+        self.now = clock::now();
+        let worker = self.fleet.fork(self.now);
+        self.perform();
+        worker
+    }
+
+    /// Stops, after taking what the kernel has queued and the workers have room for.
+    pub(crate) fn stop(&mut self, how: Stop) {
+        self.now = clock::now();
+        if how != Stop::Now {
+            self.listeners.values_mut().for_each(|listener| listener.pending = true);
+            self.accept();
+        }
+        self.fleet.stop(self.now, how);
+        self.perform();
+    }
+
+    /// Reads signals in the loop from now on: TERM, INT and QUIT stop, as does HUP from a terminal that is gone.
+    pub(crate) fn take_signals(&mut self) -> io::Result<()> {
+        let signals = Signals::new(&SIGNALS)?;
+        self.watch(&signals, Source::Signals)?;
+        self.signals = Some(signals);
+        Ok(())
+    }
+
+    /// One turn: waits until something happens, `timeout` or the fleet's own time has come, and handles it.
+    pub(crate) fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let own = self.timeout();
+        let timeout = own.map_or(timeout, |own| Some(timeout.map_or(own, |timeout| timeout.min(own))));
+        match self.poll.poll(&mut self.ready, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.ready.clear(),
+            other => other?,
+        }
+        self.now = clock::now();
+        let ready = std::mem::replace(&mut self.ready, Events::with_capacity(0));
+        for event in &ready {
+            self.handle(
+                Source::of(event.token()),
+                event.is_readable() || event.is_read_closed(),
+                event.is_writable(),
+            );
+        }
+        self.ready = ready;
+        if self.fleet.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.fleet.handle_timeout(self.now);
+            self.perform();
+        }
+        self.accept();
+        Ok(())
+    }
+
+    /// How long the next turn may wait at most.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        let resting = self.accept_again.is_some();
+        let acceptable = |(&id, listener): (&ListenerId, &Listener)| {
+            listener.pending && !resting && self.fleet.has_room(id)
+        };
+        if self.listeners.iter().any(acceptable) {
+            return Some(Duration::ZERO);
+        }
+        let at = [self.fleet.poll_timeout(), self.accept_again].into_iter().flatten().min();
+        at.map(|at| at - clock::now())
+    }
+
+    /// The next event for the user.
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.happened.pop_front()
+    }
+
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.values().map(|listener| listener.address)
+    }
+
+    pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerInfo> {
+        self.fleet.workers()
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.fleet.is_stopped()
+    }
+
+    fn watch(&self, file: impl AsFd, source: Source) -> io::Result<()> {
+        let number = file.as_fd().as_raw_fd();
+        self.poll.registry().register(&mut SourceFd(&number), source.token(), Interest::READABLE)
+    }
+
+    fn unwatch(&self, file: impl AsFd) {
+        // It is about to be closed, which would have the same effect if nobody else held the file.
+        let _ = self.poll.registry().deregister(&mut SourceFd(&file.as_fd().as_raw_fd()));
+    }
+
+    fn handle(&mut self, source: Source, readable: bool, writable: bool) {
+        match source {
+            Source::Listener(id) => {
+                if let Some(listener) = self.listeners.get_mut(&id) {
+                    listener.pending = true;
+                }
+            }
+            Source::Channel(id) => {
+                if writable {
+                    self.flush(id);
+                }
+                if readable {
+                    self.read(id, workers::READS);
+                }
+            }
+            Source::Child(id) => self.reap(id),
+            Source::Guard => self.replace_guard(),
+            Source::Signals => self.read_signals(),
+        }
+    }
+
+    /// Signals have come.
+    fn read_signals(&mut self) {
+        while let Some(received) = self.signals.as_ref().and_then(|signals| signals.read().ok().flatten()) {
+            match received.signal {
+                Signal::SIGHUP if !received.from_kernel => {
+                    log::info!("SIGHUP is ignored: this version cannot reload; stop and start it instead");
+                }
+                signal => {
+                    self.stop_signals += 1;
+                    self.stop(match signal {
+                        _ if self.stop_signals > 1 => Stop::Now,
+                        Signal::SIGQUIT => Stop::NoDeadline,
+                        _ => Stop::Graceful,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// The signals that [`Master::take_signals`] takes.
+pub(crate) const SIGNALS: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP];
+
+impl Drop for Master {
+    /// Ends every worker that is left and the guard, and leaves no zombie.
+    fn drop(&mut self) {
+        for worker in self.workers.values() {
+            let _ = worker.child.signal_group(Signal::SIGKILL);
+        }
+        for worker in self.workers.values() {
+            let _ = worker.child.wait_exit(LAST_PATIENCE);
+            let _ = worker.child.reap();
+        }
+        self.guard.dismiss();
+    }
+}
+
+impl AsRawFd for Master {
+    /// Readable when a turn has something to do.
+    fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+}

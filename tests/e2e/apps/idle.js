@@ -1,0 +1,3 @@
+'use strict';
+// A Node program that never listens.
+setInterval(() => {}, 1000);

@@ -1,0 +1,257 @@
+//! A running master: what it can be asked, and the checks at its end.
+
+use std::{
+    collections::BTreeMap,
+    iter,
+    net::SocketAddr,
+    process::{Child, ExitStatus, Output},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::{
+    Client, Pointsman, Process, Response, eventually, eventually_some,
+    log::{Log, is_trouble},
+    pointsman::Started,
+    wait::wait_for,
+};
+
+/// Longer than the time that a master gives its workers by default.
+const LONGEST_STOP: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(crate) struct Master {
+    child: Child,
+    process: Process,
+    marker: String,
+    command: String,
+    _directory: TempDir,
+    stdout: Log,
+    stderr: Option<Log>,
+    fixed_address: Option<SocketAddr>,
+    expected: Vec<String>,
+    allowed: Vec<String>,
+    /// What the master has open when it is ready and has no connection.
+    descriptors: Option<Vec<String>>,
+    exit: Option<ExitStatus>,
+    is_finished: bool,
+}
+
+impl Master {
+    pub(super) fn new(mut builder: Pointsman, started: Started) -> Self {
+        let Started { mut child, marker, directory, command } = started;
+        let terminal = builder.terminal.take().map(Log::collect);
+        Self {
+            process: Process::find(child.id()).unwrap(),
+            stdout: Log::collect(child.stdout.take().unwrap()),
+            stderr: child.stderr.take().map(Log::collect).or(terminal),
+            child,
+            marker,
+            command,
+            _directory: directory,
+            fixed_address: builder.fixed_address(),
+            expected: builder.expected,
+            allowed: builder.allowed,
+            descriptors: None,
+            exit: None,
+            is_finished: false,
+        }
+    }
+
+    /// Waits until `count` workers answer, and returns the answer of each by its pid. What the master has open now
+    /// is what it may have open when it is told to stop.
+    #[track_caller]
+    pub(crate) fn wait_ready(&mut self, count: usize) -> BTreeMap<u32, Response> {
+        let address = self.address();
+        let mut answers = BTreeMap::new();
+        eventually(&format!("{count} workers answer"), || {
+            assert!(self.process.is_alive(), "the master has ended");
+            if let Ok(answer) = Client::connect(address).and_then(|mut client| client.get("/")) {
+                answers.insert(answer.pid(), answer);
+            }
+            answers.retain(|&pid, _| Process::find(pid).is_some_and(Process::is_alive));
+            answers.len() == count
+        });
+        self.descriptors = Some(self.process.descriptors());
+        answers
+    }
+
+    /// Waits for the end.
+    #[track_caller]
+    pub(crate) fn wait_exit(&mut self) -> ExitStatus {
+        let exit = wait_for(LONGEST_STOP, || self.child.try_wait().unwrap());
+        self.exit = exit;
+        exit.unwrap_or_else(|| panic!("the master has not ended within {LONGEST_STOP:?}"))
+    }
+
+    /// Stops the master unless it has ended, and looks for all that a healthy run does not leave behind.
+    #[track_caller]
+    pub(crate) fn finish(mut self) {
+        if self.exit.is_none() {
+            self.check_descriptors();
+            let master = self.pid();
+            let has_zombie = || Process::children_of(master).into_iter().any(Process::is_zombie);
+            eventually("the master reaps its children", || !has_zombie());
+            self.signal(Signal::SIGTERM);
+            let exit = self.wait_exit();
+            assert_eq!(exit.code(), Some(0), "{exit}");
+        }
+        self.check_processes();
+        self.check_log();
+        self.is_finished = true;
+    }
+
+    /// Waits for the end of a command that ends by itself; its log is the caller's business.
+    #[track_caller]
+    pub(super) fn output(mut self) -> Output {
+        let status = self.wait_exit();
+        self.check_processes();
+        let logs = || iter::once(&self.stdout).chain(&self.stderr);
+        eventually("nobody holds its output", || logs().all(Log::has_ended));
+        self.is_finished = true;
+        let text = |log: &Log| log.lines().join("\n").into_bytes();
+        Output {
+            status,
+            stdout: text(&self.stdout),
+            stderr: self.stderr.as_ref().map(text).unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Where it says that it listens.
+    #[track_caller]
+    pub(crate) fn address(&self) -> SocketAddr {
+        if let Some(address) = self.fixed_address {
+            return address;
+        }
+        let log = self.log();
+        eventually_some("the master says where it listens", || {
+            assert!(self.process.is_alive(), "the master has ended");
+            log.lines().iter().find_map(|line| address_in(line))
+        })
+    }
+
+    #[track_caller]
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.address()).unwrap()
+    }
+
+    /// Asks for this on a connection of its own.
+    #[track_caller]
+    pub(crate) fn get(&self, path: &str) -> Response {
+        self.connect().get(path).unwrap()
+    }
+
+    /// What it writes to standard error.
+    pub(crate) fn log(&self) -> &Log {
+        self.stderr.as_ref().expect("this test has taken the log away")
+    }
+
+    /// Whether it, or a worker, has written a line with `text` to standard output.
+    pub(crate) fn printed(&self, text: &str) -> bool {
+        self.stdout.has(text)
+    }
+
+    /// Waits for a line with this text.
+    #[track_caller]
+    pub(crate) fn wait_log(&self, text: &str) -> String {
+        let line = || self.log().lines().into_iter().find(|line| line.contains(text));
+        eventually_some(&format!("a line of the log with {text:?}"), line)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Its workers: all children that are neither its guard nor on their way to becoming something.
+    pub(crate) fn workers(&self) -> Vec<Process> {
+        let mut children = Process::children_of(self.pid());
+        let is_ours = |process: &Process| {
+            let name = process.command_line().into_iter().next().unwrap_or_default();
+            name.starts_with("pointsman-") || process.name() == "pointsman-guard"
+        };
+        children.retain(|child| child.is_alive() && !is_ours(child));
+        children
+    }
+
+    /// Waits for its guard.
+    #[track_caller]
+    pub(crate) fn guard(&self) -> Process {
+        let is_guard = |process: &Process| process.is_alive() && process.name() == "pointsman-guard";
+        eventually_some("the master has a guard", || {
+            Process::children_of(self.pid()).into_iter().find(is_guard)
+        })
+    }
+
+    /// Everything that descends from it and is alive, itself included.
+    pub(crate) fn tree(&self) -> Vec<Process> {
+        Process::marked(&self.marker).into_iter().filter(|process| process.is_alive()).collect()
+    }
+
+    #[track_caller]
+    fn check_descriptors(&self) {
+        let Some(before) = &self.descriptors else { return };
+        let mut now = Vec::new();
+        let is_back = wait_for(Duration::from_secs(10), || {
+            now = self.process.descriptors();
+            (now.len() <= before.len()).then_some(())
+        });
+        assert!(is_back.is_some(), "descriptors have leaked: {before:#?} became {now:#?}");
+    }
+
+    #[track_caller]
+    fn check_processes(&self) {
+        let mut left = Vec::new();
+        let gone = wait_for(Duration::from_secs(10), || {
+            left = self.tree();
+            left.is_empty().then_some(())
+        });
+        let names: Vec<_> = left.iter().map(|process| (process.pid(), process.command_line())).collect();
+        assert!(gone.is_some(), "processes are left: {names:?}");
+    }
+
+    #[track_caller]
+    fn check_log(&self) {
+        let Some(log) = &self.stderr else { return };
+        eventually("nobody holds the master's standard error", || log.has_ended());
+        let lines = log.lines();
+        let is_known = |line: &&String| {
+            !self.expected.iter().chain(&self.allowed).any(|text| line.contains(text.as_str()))
+        };
+        let bad: Vec<_> = lines.iter().filter(|line| is_trouble(line)).filter(is_known).collect();
+        assert!(bad.is_empty(), "the log is not clean: {bad:#?}");
+        for text in &self.expected {
+            assert!(lines.iter().any(|line| line.contains(text.as_str())), "not in the log: {text:?}");
+        }
+    }
+}
+
+impl Drop for Master {
+    /// After a failed test: ends what is left, and shows the log.
+    fn drop(&mut self) {
+        if self.is_finished {
+            return;
+        }
+        wait_for(Duration::from_secs(10), || {
+            let left = self.tree();
+            left.iter().for_each(|process| process.signal(Signal::SIGKILL));
+            left.is_empty().then_some(())
+        });
+        // It was killed above, or has ended before; only its status is left to be collected.
+        let _ = self.child.wait();
+        let log = self.stderr.as_ref().map(Log::lines).unwrap_or_default();
+        eprintln!("--- {}\n{}\n{}---", self.command, log.join("\n"), self.stdout.lines().join("\n"));
+    }
+}
+
+/// The address after `http://` in a line.
+fn address_in(line: &str) -> Option<SocketAddr> {
+    let rest = line.split_once("http://")?.1;
+    let end = rest.find(|c: char| !(c.is_ascii_hexdigit() || ".:[]".contains(c))).unwrap_or(rest.len());
+    rest[..end].trim_end_matches(['.', ':']).parse().ok()
+}

@@ -1,0 +1,24 @@
+//! What the tests are written in: a builder for a master, a small HTTP client, a look into /proc, and one way to wait.
+
+mod client;
+mod log;
+mod master;
+mod node;
+mod pointsman;
+mod process;
+mod wait;
+
+pub(crate) use client::{Client, Response};
+pub(crate) use master::Master;
+pub(crate) use node::Node;
+pub(crate) use pointsman::{Pointsman, free_port, python};
+pub(crate) use process::Process;
+pub(crate) use wait::{eventually, eventually_some, now};
+
+/// Whether the tests may become another user.
+pub(crate) fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Somebody without any rights: `nobody` on most systems.
+pub(crate) const NOBODY: u32 = 65534;

@@ -1,0 +1,148 @@
+//! Processes as /proc shows them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    fcntl::OFlag,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// A process that was there when it was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Process {
+    pid: u32,
+    /// In clock ticks since the machine started: tells it from a later process with the same pid.
+    born: u64,
+}
+
+/// The fields of /proc/PID/stat that matter here.
+struct Stat {
+    state: String,
+    parent: u32,
+    born: u64,
+}
+
+impl Process {
+    /// This very process: whoever runs the tests.
+    pub(crate) fn this() -> Self {
+        Self::find(std::process::id()).unwrap()
+    }
+
+    pub(crate) fn find(pid: u32) -> Option<Self> {
+        Some(Self { pid, born: stat(pid)?.born })
+    }
+
+    /// All processes that were started with `NAME=VALUE` in their environment, however they descend from whom.
+    pub(crate) fn marked(marker: &str) -> Vec<Self> {
+        let is_marked = |process: &Self| process.environ().iter().any(|entry| entry == marker);
+        all().filter(is_marked).collect()
+    }
+
+    pub(crate) fn children_of(parent: u32) -> Vec<Self> {
+        all().filter(|process| process.stat().is_some_and(|stat| stat.parent == parent)).collect()
+    }
+
+    pub(crate) fn pid(self) -> u32 {
+        self.pid
+    }
+
+    /// It has not exited, and it is not a zombie.
+    pub(crate) fn is_alive(self) -> bool {
+        self.stat().is_some_and(|stat| stat.state != "Z" && stat.state != "X")
+    }
+
+    /// It has exited and nobody has reaped it.
+    pub(crate) fn is_zombie(self) -> bool {
+        self.stat().is_some_and(|stat| stat.state == "Z")
+    }
+
+    /// The name that `ps` shows.
+    pub(crate) fn name(self) -> String {
+        self.text("comm").trim_end().to_owned()
+    }
+
+    pub(crate) fn command_line(self) -> Vec<String> {
+        self.text("cmdline").split_terminator('\0').map(str::to_owned).collect()
+    }
+
+    /// The environment that it was started with.
+    pub(crate) fn environ(self) -> Vec<String> {
+        self.text("environ").split_terminator('\0').map(str::to_owned).collect()
+    }
+
+    /// A line of /proc/PID/status.
+    pub(crate) fn status(self, field: &str) -> String {
+        let text = self.text("status");
+        let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value.unwrap_or_else(|| panic!("no {field} in {text:?}")).trim().to_owned()
+    }
+
+    /// A mask of signals in /proc/PID/status. Without the real-time signals: the C library leaves two of them, which
+    /// are its own, ignored in whatever it starts.
+    pub(crate) fn signals(self, field: &str) -> u64 {
+        u64::from_str_radix(&self.status(field), 16).unwrap() & 0x7fff_ffff
+    }
+
+    /// What its descriptors refer to, sorted. Numbers that identify a socket or a pipe are left out.
+    pub(crate) fn descriptors(self) -> Vec<String> {
+        self.descriptors_where(|_| true)
+    }
+
+    fn descriptors_where(self, wanted: impl Fn(u32) -> bool) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.path("fd")) else { return Vec::new() };
+        let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let target = |number: u32| fs::read_link(self.path(&format!("fd/{number}"))).ok();
+        let mut targets: Vec<_> = numbers
+            .filter(|&number| wanted(number))
+            .filter_map(target)
+            .map(|target| kind_of(&target))
+            .collect();
+        targets.sort_unstable();
+        targets
+    }
+
+    pub(crate) fn signal(self, signal: Signal) {
+        // A process that is gone by now got what a signal would have done.
+        let _ = kill(Pid::from_raw(self.pid.cast_signed()), signal);
+    }
+
+    fn stat(self) -> Option<Stat> {
+        stat(self.pid).filter(|stat| stat.born == self.born)
+    }
+
+    fn text(self, file: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.path(file)).unwrap_or_default()).into_owned()
+    }
+
+    fn path(self, file: &str) -> PathBuf {
+        format!("/proc/{}/{file}", self.pid).into()
+    }
+}
+
+fn all() -> impl Iterator<Item = Process> {
+    let entries = fs::read_dir("/proc").unwrap();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(Process::find)
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before the last parenthesis may contain anything.
+    let fields: Vec<_> = text.get(text.rfind(')')? + 2..)?.split_whitespace().collect();
+    Some(Stat {
+        state: fields[0].to_owned(),
+        parent: fields[1].parse().ok()?,
+        born: fields[19].parse().ok()?,
+    })
+}
+
+fn kind_of(target: &Path) -> String {
+    let text = target.to_string_lossy();
+    match text.split_once(":[") {
+        Some((kind @ ("socket" | "pipe"), _)) => kind.to_owned(),
+        _ => text.into_owned(),
+    }
+}

@@ -1,0 +1,21 @@
+//! End to end: real masters, real workers, real clients.
+//!
+//! Every test starts a master of its own on port 0, waits for conditions and never for time, and ends with
+//! [`Master::finish`](harness::Master::finish), which asks for a clean log, exit code 0 and nothing left behind.
+//! Tests that run Node do so on Node 20, and with `POINTSMAN_TEST_MATRIX=all` on 18, 20, 22 and 24.
+
+#![cfg(test)]
+
+mod cli;
+mod demo;
+mod environment;
+mod harness;
+mod killed;
+mod leaving;
+mod life;
+mod messages;
+mod node_programs;
+mod stderr;
+mod stop;
+mod turns;
+mod wire;

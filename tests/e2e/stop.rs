@@ -1,0 +1,159 @@
+//! TERM and INT: what is in flight is served, nothing new is taken, and it ends.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Client, Master, Node, Pointsman, Process, eventually, now};
+
+/// Longer than a stop that needs no deadline takes on a busy machine, and shorter than any default deadline.
+const SOON: Duration = Duration::from_secs(15);
+
+fn refuses(address: SocketAddr) -> bool {
+    Client::connect(address).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// A request that its worker is busy with.
+fn slow_request(master: &Master, path: &str) -> (Client, u32) {
+    let mut client = master.connect();
+    let pid = client.get("/").unwrap().pid();
+    client.send_get(path).unwrap();
+    // The worker reads in the order of arrival: once it has answered a later one, it has that one too.
+    eventually("the same worker answers another connection", || master.get("/").pid() == pid);
+    (client, pid)
+}
+
+fn check_in_flight(run: Pointsman, signal: Signal) {
+    let mut master = run.workers(2).start();
+    master.wait_ready(2);
+    let (mut client, pid) = slow_request(&master, "/slow?ms=1000");
+    master.signal(signal);
+    eventually("new connections are refused", || refuses(master.address()));
+    assert!(Process::find(pid).is_some_and(Process::is_alive), "the request is still served");
+    assert_eq!(client.receive().unwrap().status, 200);
+    assert_eq!(master.wait_exit().code(), Some(0));
+    master.finish();
+}
+
+#[test]
+fn a_request_in_flight_to_a_node_worker_is_answered() {
+    for node in Node::matrix() {
+        check_in_flight(Pointsman::run().node(node, "plain.js"), Signal::SIGTERM);
+    }
+}
+
+#[test]
+fn a_request_in_flight_to_a_demo_worker_is_answered() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        check_in_flight(Pointsman::run(), signal);
+    }
+}
+
+#[test]
+fn idle_connections_do_not_hold_up_the_end() {
+    let node = Pointsman::run().node(Node::DEFAULT, "plain.js");
+    for run in [Pointsman::run(), node] {
+        let mut master = run.workers(2).start();
+        master.wait_ready(2);
+        let mut idle: Vec<_> = (0..4).map(|_| master.connect()).collect();
+        idle.iter_mut().for_each(|client| assert_eq!(client.get("/").unwrap().status, 200));
+        let start = now();
+        master.signal(Signal::SIGTERM);
+        assert_eq!(master.wait_exit().code(), Some(0));
+        assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+        master.finish();
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let node = Pointsman::run().node(Node::DEFAULT, "plain.js");
+    for (run, second) in [(Pointsman::run(), Signal::SIGTERM), (node, Signal::SIGINT)] {
+        let mut master = run.workers(2).start();
+        master.wait_ready(2);
+        let (mut client, _) = slow_request(&master, "/slow?ms=600000");
+        let start = now();
+        master.signal(Signal::SIGTERM);
+        eventually("new connections are refused", || refuses(master.address()));
+        master.signal(second);
+        assert_eq!(master.wait_exit().code(), Some(0));
+        assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+        assert!(client.is_closed_by_server());
+        master.finish();
+    }
+}
+
+#[test]
+fn quit_waits_longer_than_any_deadline() {
+    let run = Pointsman::run().option("--stop-timeout", "100ms").option("--kill-timeout", "100ms");
+    check_in_flight(run, Signal::SIGQUIT);
+}
+
+#[test]
+fn a_worker_that_does_not_leave_is_forced_to_after_the_deadlines() {
+    let run = || Pointsman::run().option("--stop-timeout", "300ms").option("--kill-timeout", "300ms");
+    for node in Node::matrix() {
+        let run = run().expect_log("SIGTERM").expect_log("SIGKILL").node(node, "stubborn.js");
+        let mut master = run.workers(2).start();
+        master.wait_ready(2);
+        let start = now();
+        master.signal(Signal::SIGTERM);
+        assert_eq!(master.wait_exit().code(), Some(0));
+        assert!(
+            start.elapsed() >= Duration::from_millis(600) && start.elapsed() < SOON,
+            "{:?}",
+            start.elapsed()
+        );
+        assert!(master.log().has("SIGTERM is ignored"), "it was asked before it was forced");
+        master.finish();
+    }
+    // A request that takes for ever holds up nobody for longer than that.
+    let mut master = run().expect_log("SIGTERM").workers(2).start();
+    master.wait_ready(2);
+    let (mut client, _) = slow_request(&master, "/slow?ms=600000");
+    let start = now();
+    master.signal(Signal::SIGTERM);
+    assert_eq!(master.wait_exit().code(), Some(0));
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    assert!(client.is_closed_by_server());
+    master.finish();
+}
+
+#[test]
+fn a_program_that_never_spoke_is_stopped_by_signal_without_delay() {
+    let master = Pointsman::run().workers(2).allow_log("channel").python("idle.py").start();
+    eventually("the workers run", || {
+        master.workers().iter().filter(|worker| worker.command_line()[0].contains("python")).count() == 2
+    });
+    let start = now();
+    master.finish();
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+}
+
+#[test]
+fn it_stops_while_it_starts() {
+    for processes in 1..=5 {
+        let mut master = Pointsman::run().workers(3).node(Node::DEFAULT, "plain.js").start();
+        master.address();
+        eventually("it has started some workers", || master.tree().len() >= processes);
+        let start = now();
+        master.signal(Signal::SIGTERM);
+        assert_eq!(master.wait_exit().code(), Some(0), "{processes} processes");
+        assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+        master.finish();
+    }
+}
+
+#[test]
+fn it_stops_while_a_worker_waits_for_its_next_life() {
+    let run = Pointsman::run().workers(1).allow_log("was killed by SIGKILL");
+    let mut master = run.start();
+    let pid = *master.wait_ready(1).keys().next().unwrap();
+    Process::find(pid).unwrap().signal(Signal::SIGKILL);
+    eventually("the worker is gone", || Process::find(pid).is_none());
+    let start = now();
+    master.signal(Signal::SIGTERM);
+    assert_eq!(master.wait_exit().code(), Some(0));
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    master.finish();
+}
