@@ -6,7 +6,6 @@ use std::{
 };
 
 use nix::{
-    fcntl::OFlag,
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
