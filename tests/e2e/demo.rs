@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, thread, time::Duration};
 
-use crate::harness::{Client, NOBODY, Pointsman, is_root, now};
+use crate::harness::{Client, Master, NOBODY, Pointsman, eventually, is_root, now};
 
 #[test]
 fn without_a_program_it_says_where_it_listens_what_to_type_and_how_to_stop() {
@@ -120,6 +120,9 @@ fn many_clients_at_once_get_each_their_own_answer() {
     let mut master = Pointsman::run().workers(3).start();
     master.wait_ready(3);
     let address = master.address();
+    let open =
+        |master: &Master| -> usize { master.workers().iter().map(|worker| worker.descriptors().len()).sum() };
+    let before = open(&master);
     let talk = |name: usize| {
         for connection in 0..25 {
             let mut client = Client::connect(address).unwrap();
@@ -133,6 +136,7 @@ fn many_clients_at_once_get_each_their_own_answer() {
         let clients: Vec<_> = (0..8).map(|name| scope.spawn(move || talk(name))).collect();
         clients.into_iter().for_each(|client| client.join().unwrap());
     });
+    eventually("the workers have closed every connection", || open(&master) <= before);
     master.finish();
 }
 

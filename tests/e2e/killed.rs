@@ -125,6 +125,19 @@ fn a_worker_that_starts_after_the_guard_was_replaced_is_guarded_too() {
 }
 
 #[test]
+fn workers_die_with_their_master_even_if_the_guard_died_before() {
+    let run = Pointsman::run().workers(2).allow_log("channel").python("idle.py").arg("--ignore-term");
+    let master = run.start();
+    wait_for_python(&master, 2);
+    // A master that is stopped cannot start another guard.
+    master.signal(Signal::SIGSTOP);
+    let guard = master.guard();
+    guard.signal(Signal::SIGKILL);
+    eventually("the guard is gone", || !guard.is_alive());
+    kill(master);
+}
+
+#[test]
 fn the_guard_survives_the_signals_that_stop_the_master() {
     let mut master = Pointsman::run().workers(1).start();
     master.wait_ready(1);

@@ -7,6 +7,7 @@
 #![cfg(test)]
 
 mod cli;
+mod custody;
 mod demo;
 mod environment;
 mod harness;
@@ -17,5 +18,6 @@ mod messages;
 mod node_programs;
 mod stderr;
 mod stop;
+mod terminal;
 mod turns;
 mod wire;

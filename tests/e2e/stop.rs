@@ -90,6 +90,16 @@ fn quit_waits_longer_than_any_deadline() {
 }
 
 #[test]
+fn a_hang_up_that_somebody_sends_does_not_stop_it() {
+    let mut master = Pointsman::run().workers(1).start();
+    master.wait_ready(1);
+    master.signal(Signal::SIGHUP);
+    master.wait_log("SIGHUP");
+    master.wait_ready(1);
+    master.finish();
+}
+
+#[test]
 fn a_worker_that_does_not_leave_is_forced_to_after_the_deadlines() {
     let run = || Pointsman::run().option("--stop-timeout", "300ms").option("--kill-timeout", "300ms");
     for node in Node::matrix() {

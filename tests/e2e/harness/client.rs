@@ -80,6 +80,14 @@ impl Client {
         Ok(Response { status, headers, body })
     }
 
+    /// Whether anything has come that is not read yet.
+    pub(crate) fn has_answer(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).unwrap();
+        !self.rest.is_empty() || peeked.is_ok()
+    }
+
     /// Waits for the server to close, and says whether nothing came before that.
     pub(crate) fn is_closed_by_server(&mut self) -> bool {
         match self.read_more() {

@@ -161,6 +161,12 @@ impl Pointsman {
         self
     }
 
+    /// Starts it through a script of `apps/`, which gets `argument` and the command.
+    pub(crate) fn through_python(mut self, script: &str, argument: &str) -> Self {
+        self.wrapper = vec![python().into(), app_path(script).into(), argument.into()];
+        self
+    }
+
     /// Lets it write its log here; the test cannot read it then.
     pub(crate) fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
         self.stderr = Some(stderr.into());

@@ -1,0 +1,82 @@
+//! A connection is in exactly one place, and a worker that hangs keeps no more than its window.
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Client, Master, Node, Pointsman, Process, eventually};
+
+/// Connections that may be on their way to one worker.
+const WINDOW: usize = 8;
+
+/// Many connections, each with a request, while one of three workers is frozen.
+struct Frozen {
+    master: Master,
+    worker: Process,
+    clients: Vec<Client>,
+}
+
+fn freeze(run: Pointsman) -> Frozen {
+    let mut master = run.workers(3).start();
+    let answers = master.wait_ready(3);
+    let worker = Process::find(*answers.keys().next().unwrap()).unwrap();
+    worker.signal(Signal::SIGSTOP);
+    let mut clients: Vec<_> = (0..60).map(|_| master.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send_get("/").unwrap());
+    eventually("all but those in the window are answered", || {
+        clients.iter().filter(|client| client.has_answer()).count() >= clients.len() - WINDOW
+    });
+    Frozen { master, worker, clients }
+}
+
+#[test]
+fn a_frozen_worker_serves_its_window_when_it_wakes() {
+    for run in [Pointsman::run(), Pointsman::run().node(Node::DEFAULT, "plain.js")] {
+        let Frozen { master, worker, mut clients } = freeze(run);
+        let waiting = clients.iter().filter(|client| !client.has_answer()).count();
+        assert_eq!(waiting, WINDOW, "its turns came as long as there was room");
+        worker.signal(Signal::SIGCONT);
+        let answers = clients.iter_mut().map(|client| client.receive().unwrap());
+        let from_it = answers.filter(|answer| answer.pid() == worker.pid()).count();
+        assert!(from_it >= waiting, "{from_it} of {waiting}");
+        drop(clients);
+        master.finish();
+    }
+}
+
+#[test]
+fn what_a_frozen_worker_was_given_is_served_by_others_when_it_dies() {
+    for run in [Pointsman::run(), Pointsman::run().node(Node::DEFAULT, "plain.js")] {
+        let Frozen { mut master, worker, mut clients } = freeze(run.expect_log("was killed by SIGKILL"));
+        worker.signal(Signal::SIGKILL);
+        for client in &mut clients {
+            let answer = client.receive().unwrap();
+            assert!(answer.status == 200 && answer.pid() != worker.pid(), "{answer:?}");
+        }
+        drop(clients);
+        master.wait_ready(3);
+        master.finish();
+    }
+}
+
+#[test]
+fn connections_that_come_before_the_first_worker_are_served_by_it() {
+    let mut master = Pointsman::run().workers(2).node(Node::DEFAULT, "plain.js").start();
+    // Node takes a while to start; the address is open already.
+    let mut clients: Vec<_> = (0..20).map(|_| master.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send_get("/").unwrap());
+    assert!(clients.iter_mut().all(|client| client.receive().unwrap().status == 200));
+    drop(clients);
+    master.wait_ready(2);
+    master.finish();
+}
+
+#[test]
+fn a_client_that_goes_before_it_is_served_harms_nobody() {
+    let mut master = Pointsman::run().workers(2).start();
+    master.wait_ready(2);
+    for _ in 0..50 {
+        master.connect().send_raw(b"GET / HTT").unwrap();
+        master.connect().send_get("/bytes?n=10000000").unwrap();
+    }
+    master.wait_ready(2);
+    master.finish();
+}
