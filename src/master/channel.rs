@@ -9,6 +9,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
+use super::workers::Until;
 use crate::{
     fleet::Unsent,
     protocol::frame::{FrameError, Lines},
@@ -56,7 +57,7 @@ impl Channel {
     }
 
     /// Reads once, by way of `buffer`.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Read {
+    pub(super) fn read(&mut self, buffer: &mut [u8], until: Until) -> Read {
         loop {
             match channel::receive(self.socket.as_fd(), buffer) {
                 Ok(received) if received.bytes == 0 => return Read::Ended,
@@ -67,11 +68,8 @@ impl Channel {
                     if stopped && self.descriptors.len() < MAX_DESCRIPTORS {
                         self.descriptors.push_back(received.descriptor);
                     }
-                    return if received.bytes == buffer.len() || stopped {
-                        Read::More
-                    } else {
-                        Read::Drained
-                    };
+                    let more = received.bytes == buffer.len() || stopped || until == Until::Ended;
+                    return if more { Read::More } else { Read::Drained };
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Read::Drained,
@@ -184,7 +182,7 @@ mod tests {
         let mut other = Channel::new(there);
         let (mut buffer, mut heard) = (vec![0; 4096], 0);
         while heard < told + 1 {
-            other.read(&mut buffer);
+            other.read(&mut buffer, Until::Drained);
             while let Some((line, _)) = other.next_frame().unwrap() {
                 assert_eq!(line, &frame[..999]);
                 heard += 1;
@@ -193,7 +191,7 @@ mod tests {
         }
         assert!(!here.is_blocked());
         here.hand(b"handle\n", here.as_fd().try_clone_to_owned().unwrap().as_fd()).unwrap();
-        assert_eq!(other.read(&mut buffer), Read::More, "a descriptor ends a read");
+        assert_eq!(other.read(&mut buffer, Until::Drained), Read::More, "a descriptor ends a read");
         let (frame, descriptors) = other.next_frame().unwrap().unwrap();
         assert_eq!((frame, descriptors.len()), (&b"handle"[..], 1));
     }
@@ -205,8 +203,8 @@ mod tests {
         channel::send(there.as_fd(), b"part", None).unwrap();
         drop(there);
         let mut buffer = [0; 64];
-        assert_eq!(here.read(&mut buffer), Read::Drained);
-        assert_eq!(here.read(&mut buffer), Read::Ended);
+        assert_eq!(here.read(&mut buffer, Until::Drained), Read::Drained);
+        assert_eq!(here.read(&mut buffer, Until::Drained), Read::Ended);
         assert_eq!(here.finish(), Err(FrameError::Truncated { have: 4 }));
         here.tell(b"nobody hears\n");
         here.flush();

@@ -21,7 +21,7 @@ use std::{
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use nix::sys::signal::Signal;
 
-use self::channel::Channel;
+use self::{channel::Channel, workers::Until};
 use crate::{
     balance::PolicyName,
     fleet::{Event, Fleet, ListenerId, Rules, Stop, WorkerId, WorkerInfo},
@@ -204,11 +204,7 @@ impl Master {
         self.now = clock::now();
         let ready = std::mem::replace(&mut self.ready, Events::with_capacity(0));
         for event in &ready {
-            self.handle(
-                Source::of(event.token()),
-                event.is_readable() || event.is_read_closed(),
-                event.is_writable(),
-            );
+            self.handle(Source::of(event.token()), event);
         }
         self.ready = ready;
         if self.fleet.poll_timeout().is_some_and(|at| at <= self.now) {
@@ -259,7 +255,7 @@ impl Master {
         let _ = self.poll.registry().deregister(&mut SourceFd(&file.as_fd().as_raw_fd()));
     }
 
-    fn handle(&mut self, source: Source, readable: bool, writable: bool) {
+    fn handle(&mut self, source: Source, event: &mio::event::Event) {
         match source {
             Source::Listener(id) => {
                 if let Some(listener) = self.listeners.get_mut(&id) {
@@ -267,11 +263,13 @@ impl Master {
                 }
             }
             Source::Channel(id) => {
-                if writable {
+                if event.is_writable() {
                     self.flush(id);
                 }
-                if readable {
-                    self.read(id, workers::READS);
+                if event.is_read_closed() {
+                    self.read(id, Until::Ended);
+                } else if event.is_readable() {
+                    self.read(id, Until::Drained);
                 }
             }
             Source::Child(id) => self.reap(id),

@@ -16,13 +16,23 @@ use crate::{
 };
 
 /// Reads of one channel before the others have their turn.
-pub(super) const READS: usize = 16;
+const READS: usize = 16;
+
+/// How far to read a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Until there is no more for now; the others have their turn in between.
+    Drained,
+    /// To its end, which the kernel has reported and will not report again, or as far as there is something.
+    Ended,
+}
 
 impl Master {
     /// Reads a worker's channel and tells the fleet.
-    pub(super) fn read(&mut self, id: WorkerId, mut reads: usize) {
+    pub(super) fn read(&mut self, id: WorkerId, until: Until) {
+        let mut reads = READS;
         while let Some(channel) = self.workers.get_mut(&id).and_then(|worker| worker.channel.as_mut()) {
-            let read = channel.read(&mut self.buffer);
+            let read = channel.read(&mut self.buffer, until);
             let broken = loop {
                 match channel.next_frame() {
                     Ok(Some((frame, descriptors))) => match Message::decode(frame) {
@@ -47,9 +57,9 @@ impl Master {
                 self.fleet.handle_channel_closed(self.now, id);
             }
             self.perform();
-            reads -= 1;
+            reads = reads.saturating_sub(1);
             match read {
-                Read::More if reads > 0 => {}
+                Read::More if reads > 0 || until == Until::Ended => {}
                 Read::More => return self.again(id),
                 Read::Drained | Read::Ended => return,
             }
@@ -105,7 +115,7 @@ impl Master {
         if let Err(error) = worker.child.signal_group(Signal::SIGKILL) {
             log::error!("cannot end the process group of worker {id}: {error}");
         }
-        self.read(id, usize::MAX);
+        self.read(id, Until::Ended);
         let Some(worker) = self.workers.get(&id) else { return };
         match worker.child.reap() {
             Ok(Some(status)) => {
