@@ -40,7 +40,7 @@ impl<C> Fleet<C> {
                 self.event(Event::Trouble { worker, trouble });
                 Ok(())
             }
-            Message::Pointsman(Own::Unknown) | Message::Internal => Ok(()),
+            Message::Pointsman(Own::Hello | Own::Gone { .. } | Own::Unknown) | Message::Internal => Ok(()),
             Message::User(text) => {
                 let message = serde_json::from_str(text.get()).unwrap_or(Value::Null);
                 self.event(Event::Message { worker, message });

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::listen::{ListenReply, Query};
+pub use super::own::{Own, Seqs};
 
 const HANDLE_ACK: &[u8] = br#"{"cmd":"NODE_HANDLE_ACK"}"#;
 const HANDLE_NACK: &[u8] = br#"{"cmd":"NODE_HANDLE_NACK"}"#;
@@ -121,20 +122,6 @@ pub enum HandleKind {
     DgramSocket,
 }
 
-/// What Pointsman's own processes say to each other, in a frame that Node ignores.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Own<'a> {
-    /// The trampoline could not start the program.
-    LaunchFailed {
-        /// What it was doing, e.g. `exec`.
-        step: Cow<'a, str>,
-        /// The error of the system, a positive Linux errno.
-        errno: i32,
-    },
-    /// From a version that we do not know.
-    Unknown,
-}
-
 /// Why a frame cannot be understood. It costs its sender the channel.
 #[derive(Debug, Error)]
 pub enum MessageError {
@@ -181,7 +168,7 @@ impl<'a> Message<'a> {
             "NODE_HANDLE" => decode_handle(frame).map(Self::Handle),
             "NODE_HANDLE_ACK" => Ok(Self::HandleAck),
             "NODE_HANDLE_NACK" => Ok(Self::HandleNack),
-            "NODE_POINTSMAN" => decode_own(frame).map(Self::Pointsman),
+            "NODE_POINTSMAN" => Own::decode(frame).map(Self::Pointsman),
             // Node asks for more than the bare prefix.
             other if other.starts_with(PREFIX) && other.len() > PREFIX.len() => Ok(Self::Internal),
             _ => Self::user(frame),
@@ -206,14 +193,7 @@ impl<'a> Message<'a> {
             }
             Self::HandleAck => out.extend_from_slice(HANDLE_ACK),
             Self::HandleNack => out.extend_from_slice(HANDLE_NACK),
-            Self::Pointsman(Own::LaunchFailed { step, errno }) => {
-                out.extend_from_slice(br#"{"cmd":"NODE_POINTSMAN","launch":{"step":"#);
-                value(out, step);
-                out.extend_from_slice(br#","errno":"#);
-                value(out, errno);
-                out.extend_from_slice(b"}}");
-            }
-            Self::Pointsman(Own::Unknown) => out.extend_from_slice(br#"{"cmd":"NODE_POINTSMAN"}"#),
+            Self::Pointsman(own) => own.encode(out),
             Self::Internal => out.extend_from_slice(br#"{"cmd":"NODE_INTERNAL"}"#),
             Self::User(text) => out.extend_from_slice(text.get().as_bytes()),
         }
@@ -276,7 +256,7 @@ fn encode_handle(out: &mut Vec<u8>, kind: HandleKind, message: impl FnOnce(&mut 
 }
 
 /// Appends a JSON value. Writing our own types to memory cannot fail.
-fn value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+pub(super) fn value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     let before = out.len();
     if serde_json::to_writer(&mut *out, value).is_err() {
         out.truncate(before);
@@ -303,11 +283,11 @@ fn fields<T: Serialize>(out: &mut Vec<u8>, content: &T) {
     out.pop();
 }
 
-fn json<'a, T: Deserialize<'a>>(context: &'static str, frame: &'a [u8]) -> Result<T, MessageError> {
+pub(super) fn json<'a, T: Deserialize<'a>>(context: &'static str, frame: &'a [u8]) -> Result<T, MessageError> {
     serde_json::from_slice(frame).map_err(|source| MessageError::Json { context, source })
 }
 
-fn need<T>(command: &'static str, field: &'static str, content: Option<T>) -> Result<T, MessageError> {
+pub(super) fn need<T>(command: &'static str, field: &'static str, content: Option<T>) -> Result<T, MessageError> {
     content.ok_or(MessageError::Missing { command, field })
 }
 
@@ -371,27 +351,6 @@ fn decode_handle(frame: &[u8]) -> Result<HandleMessage<'_>, MessageError> {
         message => message,
     });
     Ok(HandleMessage { kind: raw.kind, message })
-}
-
-#[derive(Deserialize)]
-struct RawOwn<'a> {
-    #[serde(borrow, default)]
-    launch: Option<RawLaunch<'a>>,
-}
-
-#[derive(Deserialize)]
-struct RawLaunch<'a> {
-    #[serde(borrow)]
-    step: Cow<'a, str>,
-    errno: i32,
-}
-
-fn decode_own(frame: &[u8]) -> Result<Own<'_>, MessageError> {
-    let raw: RawOwn<'_> = json("NODE_POINTSMAN", frame)?;
-    Ok(match raw.launch {
-        Some(RawLaunch { step, errno }) => Own::LaunchFailed { step, errno },
-        None => Own::Unknown,
-    })
 }
 
 #[cfg(test)]

@@ -48,6 +48,9 @@ fn frames_of_node_20() {
     same(r#"{"cmd":"NODE_HANDLE_ACK"}"#);
     same(r#"{"cmd":"NODE_HANDLE_NACK"}"#);
     same(r#"{"cmd":"NODE_POINTSMAN","launch":{"step":"exec","errno":2}}"#);
+    same(r#"{"cmd":"NODE_POINTSMAN","hello":1}"#);
+    same(r#"{"cmd":"NODE_POINTSMAN","gone":[1,2,18446744073709551615]}"#);
+    check(r#"{"cmd":"NODE_POINTSMAN","hello":2}"#, r#"{"cmd":"NODE_POINTSMAN"}"#);
     same(r#"{"cmd":"NODE_CLUSTER","ack":1,"errno":-98,"key":"k1","data":null,"seq":0}"#);
     check(r#" { "cmd" : "NODE_HANDLE_ACK" } "#, r#"{"cmd":"NODE_HANDLE_ACK"}"#);
     check(r#"{"\u0063md":"NODE_HANDLE\u005fACK"}"#, r#"{"cmd":"NODE_HANDLE_ACK"}"#);
@@ -131,6 +134,20 @@ fn what_cannot_be_understood_is_refused_with_a_reason() {
     refused(r#"{"cmd":"NODE_CLUSTER","act":"queryServer"}"#, "without seq");
     refused(r#"{"cmd":"NODE_HANDLE","type":"net.Other","msg":1}"#, "NODE_HANDLE");
     refused(r#"{"cmd":"NODE_POINTSMAN","launch":1}"#, "NODE_POINTSMAN");
+    for wrong in ["[-1]", "[1.5]", "[1,null]", "[[1]]", "1", "{}", "[\"1\"]"] {
+        refused(&format!(r#"{{"cmd":"NODE_POINTSMAN","gone":{wrong}}}"#), "numbers in gone");
+    }
+}
+
+#[test]
+fn reports_of_ends_list_their_numbers() {
+    let seqs = |frame: &str| match Message::decode(frame.as_bytes()) {
+        Ok(Message::Pointsman(Own::Gone { seqs })) => seqs.iter().collect::<Vec<_>>(),
+        other => panic!("{frame}: {other:?}"),
+    };
+    assert_eq!(seqs(r#"{"cmd":"NODE_POINTSMAN","gone":[ 1 , 2,3 ]}"#), [1, 2, 3]);
+    assert!(seqs(r#"{"cmd":"NODE_POINTSMAN","gone":[ ]}"#).is_empty());
+    assert_eq!(seqs(&text(&Message::Pointsman(Own::Gone { seqs: [7, 0].into_iter().collect() }))), [7, 0]);
 }
 
 #[test]

@@ -9,3 +9,4 @@
 pub mod frame;
 pub mod listen;
 pub mod message;
+mod own;
