@@ -16,7 +16,7 @@ use mio::{Interest, Registry, Token, unix::SourceFd};
 use super::{Error, Settings};
 use crate::{
     fleet::{Event, Stop, WorkerId, WorkerInfo},
-    master::{Master, Program, SIGNALS},
+    master::{Master, Program, SIGNALS, SendError},
     sys::{guard, launch, signals},
 };
 
@@ -114,6 +114,16 @@ impl Cluster {
     /// Starts one worker more. `None` when the cluster stops.
     pub fn fork(&mut self) -> Option<WorkerId> {
         self.master.fork()
+    }
+
+    /// Sends a worker a message, any JSON value: a Node worker gets it as its `message` event. A worker that does not
+    /// read has up to 4 MiB of them wait for it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such worker, it has disconnected, or too much waits for it already.
+    pub fn send(&mut self, worker: WorkerId, message: &serde_json::Value) -> Result<(), SendError> {
+        self.master.send(worker, message)
     }
 
     /// Stops accepting and has the workers leave; [`Event::Stopped`] tells when it is done. May be called again, more

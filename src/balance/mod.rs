@@ -3,6 +3,7 @@
 //! A policy sees the workers that serve one address, with what it may decide by (identity, weight, load), and a key of
 //! the connection where there is one. It does not know what a worker is, nor whether its choice was carried out.
 
+mod least_connections;
 mod round_robin;
 
 use std::{fmt, str::FromStr};
@@ -39,16 +40,27 @@ pub enum PolicyName {
     /// Each free worker in turn, as Node's cluster does.
     #[default]
     RoundRobin,
+    /// The free worker with the fewest connections, open and on their way; equals in turn.
+    LeastConnections,
 }
 
 impl PolicyName {
     /// Every policy of this version.
-    pub const ALL: &[Self] = &[Self::RoundRobin];
+    pub const ALL: &[Self] = &[Self::RoundRobin, Self::LeastConnections];
+
+    /// Whether it goes by the number of open connections, so that their ends must be known.
+    pub(crate) fn needs_load(self) -> bool {
+        match self {
+            Self::RoundRobin => false,
+            Self::LeastConnections => true,
+        }
+    }
 
     /// The policy in its first state.
     pub(crate) fn start(self) -> Box<dyn Balance> {
         match self {
             Self::RoundRobin => Box::new(round_robin::RoundRobin::default()),
+            Self::LeastConnections => Box::new(least_connections::LeastConnections::default()),
         }
     }
 }
@@ -57,13 +69,14 @@ impl fmt::Display for PolicyName {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.pad(match self {
             Self::RoundRobin => "round-robin",
+            Self::LeastConnections => "least-connections",
         })
     }
 }
 
 /// A word that names no policy.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("unknown policy {word:?}; the policies are: round-robin (also written rr)")]
+#[error("unknown policy {word:?}; the policies are: round-robin (also written rr), least-connections")]
 pub struct UnknownPolicy {
     /// The word.
     pub word: String,
@@ -76,6 +89,7 @@ impl FromStr for PolicyName {
     fn from_str(word: &str) -> Result<Self, UnknownPolicy> {
         match word {
             "round-robin" | "rr" => Ok(Self::RoundRobin),
+            "least-connections" => Ok(Self::LeastConnections),
             _ => Err(UnknownPolicy { word: word.to_owned() }),
         }
     }

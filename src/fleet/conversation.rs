@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 use super::{
-    Address, Event, Fleet, ListenerId, Output, Told, Trouble, Wish, WorkerId,
+    Address, Event, Fleet, ListenerId, LoadSource, Output, Told, Trouble, Wish, WorkerId,
     handoff::{Hearsay, Unexpected},
     lifecycle::Happening,
     listeners::{Answer, Listeners},
@@ -40,7 +40,19 @@ impl<C> Fleet<C> {
                 self.event(Event::Trouble { worker, trouble });
                 Ok(())
             }
-            Message::Pointsman(Own::Hello | Own::Gone { .. } | Own::Unknown) | Message::Internal => Ok(()),
+            Message::Pointsman(Own::Hello) => {
+                self.tally.told_by(worker, LoadSource::Reports);
+                Ok(())
+            }
+            Message::Pointsman(Own::Gone { seqs }) => {
+                for seq in seqs.iter() {
+                    if !self.tally.closed(worker, seq) {
+                        self.handoff.ended(worker, seq);
+                    }
+                }
+                Ok(())
+            }
+            Message::Pointsman(Own::Unknown) | Message::Internal => Ok(()),
             Message::User(text) => {
                 let message = serde_json::from_str(text.get()).unwrap_or(Value::Null);
                 self.event(Event::Message { worker, message });
@@ -50,7 +62,7 @@ impl<C> Fleet<C> {
         if let Err(what) = result {
             self.handle_garbage(now, worker, format!("{what} for nothing that was sent to it"));
         }
-        self.settle();
+        self.settle(now);
     }
 
     /// A worker sent a message that should bring a descriptor, which came or did not. A user's message is told to the
@@ -96,13 +108,25 @@ impl<C> Fleet<C> {
                 self.happens(now, id, Happening::Online);
                 self.event(Event::Online { worker: id });
             }
-            Act::QueryServer(query) if worker.life.is_staying() => self.handle_query(id, seq, &query),
+            Act::QueryServer(query) if worker.life.is_staying() => {
+                // One that reports says so before it asks to listen.
+                if self.kernel_tells && self.tally.source(id) == LoadSource::None {
+                    self.tally.told_by(id, LoadSource::Kernel);
+                }
+                self.handle_query(id, seq, &query);
+            }
             // Node's primary does not answer one that is leaving either.
             Act::QueryServer(_) => {}
             Act::Listening(query) => self.handle_listening(now, id, &query),
             Act::Accepted { ack, accepted: true } => {
-                let connection = self.handoff.accepted(id, ack).map_err(|Unexpected| "accepted")?;
-                self.outputs.push_back(Output::Release(connection));
+                let (connection, ended) = self.handoff.accepted(id, ack).map_err(|Unexpected| "accepted")?;
+                if !ended {
+                    self.tally.opened(id, ack);
+                }
+                self.outputs.push_back(match self.tally.source(id) {
+                    LoadSource::Kernel => Output::Name { worker: id, seq: ack, connection },
+                    LoadSource::Reports | LoadSource::None => Output::Release(connection),
+                });
             }
             Act::Accepted { ack, accepted: false } => {
                 let until = now + self.rules.refusal_pause;

@@ -176,6 +176,11 @@ pub enum Trouble {
         /// How many.
         count: usize,
     },
+    /// It has not answered for a connection that it was sent; it is killed and will be replaced.
+    Stuck {
+        /// Since the connection was sent.
+        after: Duration,
+    },
     /// It has not left in time and is told more plainly.
     Overdue {
         /// SIGTERM or SIGKILL.

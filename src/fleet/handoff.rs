@@ -7,7 +7,10 @@
 //! Handles are pipelined to a worker within a window. Their acknowledgements carry no number, so they are taken in the
 //! order of sending; the `accepted` that follows names the sequence number of its `newconn`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use super::{ListenerId, WorkerId};
 use crate::time::Time;
@@ -34,6 +37,9 @@ pub(super) enum Hearsay {
 struct Flight<C> {
     held: Held<C>,
     seq: u64,
+    since: Time,
+    /// The worker has told its end, before it said that it accepts.
+    ended: bool,
 }
 
 /// What is on the way to one worker.
@@ -44,6 +50,16 @@ struct Outbox<C> {
     /// The worker has the descriptor and has not said whether it accepts.
     acked: VecDeque<Flight<C>>,
     gate: Gate,
+    /// Was reported as stuck, once; its process is being ended.
+    given_up: bool,
+}
+
+impl<C> Outbox<C> {
+    /// Since when the worker owes an answer.
+    fn waiting_since(&self) -> Option<Time> {
+        let first = |flights: &VecDeque<Flight<C>>| flights.front().map(|flight| flight.since);
+        [first(&self.unacked), first(&self.acked)].into_iter().flatten().min()
+    }
 }
 
 /// Whether a worker can be sent connections at all.
@@ -66,18 +82,29 @@ pub(super) struct Handoff<C> {
     outboxes: BTreeMap<WorkerId, Outbox<C>>,
     /// Came back, and wait for another worker; the longest waiting first.
     returned: VecDeque<Held<C>>,
-    window: usize,
+    limits: Limits,
+}
+
+/// What a worker may owe.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Connections on their way to it.
+    pub(super) window: usize,
+    /// One that owes an answer for this long is sent no more.
+    pub(super) stall: Duration,
+    /// One that owes an answer for this long is given up.
+    pub(super) timeout: Option<Duration>,
 }
 
 impl<C> Handoff<C> {
-    pub(super) fn new(window: usize) -> Self {
-        Self { outboxes: BTreeMap::new(), returned: VecDeque::new(), window }
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { outboxes: BTreeMap::new(), returned: VecDeque::new(), limits }
     }
 
     /// A worker that can be sent connections from now on.
     pub(super) fn add(&mut self, worker: WorkerId) {
-        let (unacked, acked) = (VecDeque::with_capacity(self.window), VecDeque::with_capacity(self.window));
-        self.outboxes.insert(worker, Outbox { unacked, acked, gate: Gate::Open });
+        let (unacked, acked) = (VecDeque::with_capacity(self.limits.window), VecDeque::with_capacity(self.limits.window));
+        self.outboxes.insert(worker, Outbox { unacked, acked, gate: Gate::Open, given_up: false });
     }
 
     /// A worker that is gone. What it cannot have received waits for another; the rest is returned: it may have read
@@ -96,10 +123,16 @@ impl<C> Handoff<C> {
     }
 
     /// Puts a connection on its way. The caller sends it next, or says [`Handoff::unsent`].
-    pub(super) fn assign(&mut self, worker: WorkerId, seq: u64, held: Held<C>) -> Result<(), Held<C>> {
+    pub(super) fn assign(
+        &mut self,
+        now: Time,
+        worker: WorkerId,
+        seq: u64,
+        held: Held<C>,
+    ) -> Result<(), Held<C>> {
         match self.outboxes.get_mut(&worker) {
             Some(outbox) => {
-                outbox.unacked.push_back(Flight { held, seq });
+                outbox.unacked.push_back(Flight { held, seq, since: now, ended: false });
                 Ok(())
             }
             None => Err(held),
@@ -149,25 +182,32 @@ impl<C> Handoff<C> {
         Ok(())
     }
 
-    /// The worker has taken the connection: ours to let go.
-    pub(super) fn accepted(&mut self, worker: WorkerId, seq: u64) -> Result<C, Unexpected> {
-        self.answered(worker, seq).map(|held| held.connection)
+    /// The worker has taken the connection: ours to let go. Also says whether it has ended already.
+    pub(super) fn accepted(&mut self, worker: WorkerId, seq: u64) -> Result<(C, bool), Unexpected> {
+        self.answered(worker, seq).map(|flight| (flight.held.connection, flight.ended))
     }
 
     /// The worker does not take the connection: it goes to somebody else, and the worker gets none until `until`.
     pub(super) fn refused(&mut self, worker: WorkerId, seq: u64, until: Time) -> Result<(), Unexpected> {
-        let held = self.answered(worker, seq)?;
+        let flight = self.answered(worker, seq)?;
         if let Some(outbox) = self.outboxes.get_mut(&worker) {
             outbox.gate = Gate::Refused { until };
         }
-        self.returned.push_back(held);
+        self.returned.push_back(flight.held);
         Ok(())
     }
 
-    fn answered(&mut self, worker: WorkerId, seq: u64) -> Result<Held<C>, Unexpected> {
+    fn answered(&mut self, worker: WorkerId, seq: u64) -> Result<Flight<C>, Unexpected> {
         let flights = &mut self.outboxes.get_mut(&worker).ok_or(Unexpected)?.acked;
         let place = flights.iter().position(|flight| flight.seq == seq).ok_or(Unexpected)?;
-        flights.remove(place).map(|flight| flight.held).ok_or(Unexpected)
+        flights.remove(place).ok_or(Unexpected)
+    }
+
+    /// The worker tells the end of a connection that it has not accepted yet.
+    pub(super) fn ended(&mut self, worker: WorkerId, seq: u64) {
+        let Some(outbox) = self.outboxes.get_mut(&worker) else { return };
+        let flights = outbox.unacked.iter_mut().chain(&mut outbox.acked);
+        flights.filter(|flight| flight.seq == seq).for_each(|flight| flight.ended = true);
     }
 
     /// Takes back the next connection that needs another worker and for whose listener `placeable` holds.
@@ -182,9 +222,11 @@ impl<C> Handoff<C> {
     }
 
     /// Whether the worker can be sent a connection.
-    pub(super) fn has_room(&self, worker: WorkerId) -> bool {
+    pub(super) fn has_room(&self, now: Time, worker: WorkerId) -> bool {
         self.outboxes.get(&worker).is_some_and(|outbox| {
-            outbox.gate == Gate::Open && outbox.unacked.len() + outbox.acked.len() < self.window
+            outbox.gate == Gate::Open
+                && outbox.unacked.len() + outbox.acked.len() < self.limits.window
+                && outbox.waiting_since().is_none_or(|since| now < since + self.limits.stall)
         })
     }
 
@@ -198,22 +240,37 @@ impl<C> Handoff<C> {
         !self.returned.is_empty()
     }
 
-    /// When [`Handoff::handle_timeout`] is to be called: a worker that refused may be asked again.
+    /// When [`Handoff::handle_timeout`] is to be called.
     pub(super) fn deadline(&self) -> Option<Time> {
-        let ends = self.outboxes.values().filter_map(|outbox| match outbox.gate {
-            Gate::Refused { until } => Some(until),
-            Gate::Open | Gate::Full => None,
-        });
-        ends.min()
+        self.outboxes.values().flat_map(|outbox| [self.gate_opens(outbox), self.gives_up(outbox)]).flatten().min()
     }
 
-    /// Time has passed.
-    pub(super) fn handle_timeout(&mut self, now: Time) {
+    fn gate_opens(&self, outbox: &Outbox<C>) -> Option<Time> {
+        match outbox.gate {
+            Gate::Refused { until } => Some(until),
+            Gate::Open | Gate::Full => None,
+        }
+    }
+
+    fn gives_up(&self, outbox: &Outbox<C>) -> Option<Time> {
+        if outbox.given_up {
+            return None;
+        }
+        Some(outbox.waiting_since()? + self.limits.timeout?)
+    }
+
+    /// Time has passed. Returns a worker that owes answers for too long, each once; ask until there is none.
+    pub(super) fn handle_timeout(&mut self, now: Time) -> Option<(WorkerId, Duration)> {
         for outbox in self.outboxes.values_mut() {
             if matches!(outbox.gate, Gate::Refused { until } if until <= now) {
                 outbox.gate = Gate::Open;
             }
         }
+        let due = |outbox: &Outbox<C>| self.gives_up(outbox).is_some_and(|at| at <= now);
+        let stuck = self.outboxes.iter().find(|(_, outbox)| due(outbox)).map(|(&worker, _)| worker)?;
+        let outbox = self.outboxes.get_mut(&stuck)?;
+        outbox.given_up = true;
+        Some((stuck, now - outbox.waiting_since()?))
     }
 }
 
@@ -228,14 +285,15 @@ mod tests {
     const LATER: Time = Time(200);
 
     fn handoff() -> Handoff<u32> {
-        let mut handoff = Handoff::new(2);
+        let (stall, timeout) = (Duration::from_nanos(50), Some(Duration::from_nanos(500)));
+        let mut handoff = Handoff::new(Limits { window: 2, stall, timeout });
         handoff.add(A);
         handoff.add(B);
         handoff
     }
 
     fn assign(handoff: &mut Handoff<u32>, worker: WorkerId, seq: u64, connection: u32) {
-        handoff.assign(worker, seq, Held { connection, listener: LISTENER }).unwrap();
+        handoff.assign(NOW, worker, seq, Held { connection, listener: LISTENER }).unwrap();
     }
 
     fn returned(handoff: &mut Handoff<u32>) -> Vec<u32> {
@@ -248,16 +306,17 @@ mod tests {
         assign(&mut handoff, A, 5, 50);
         assign(&mut handoff, A, 6, 60);
         assert_eq!(handoff.connection(A, 6), Some(&60));
-        assert!(!handoff.has_room(A), "the window is full");
-        assert!(handoff.has_room(B));
+        assert!(!handoff.has_room(NOW, A), "the window is full");
+        assert!(handoff.has_room(NOW, B));
         assert_eq!(handoff.accepted(A, 5), Err(Unexpected), "not before its descriptor has arrived");
         handoff.acknowledged(A).unwrap();
-        assert!(!handoff.has_room(A), "an acknowledged one still counts");
+        assert!(!handoff.has_room(NOW, A), "an acknowledged one still counts");
         handoff.acknowledged(A).unwrap();
         assert_eq!(handoff.acknowledged(A), Err(Unexpected));
-        assert_eq!(handoff.accepted(A, 6), Ok(60), "in any order");
+        assert_eq!(handoff.accepted(A, 6), Ok((60, false)), "in any order");
         assert_eq!(handoff.accepted(A, 6), Err(Unexpected), "and once");
-        assert_eq!(handoff.accepted(A, 5), Ok(50));
+        handoff.ended(A, 5);
+        assert_eq!(handoff.accepted(A, 5), Ok((50, true)), "its end was told before");
         assert_eq!(handoff.in_flight(A), 0);
         assert!(!handoff.has_returned());
     }
@@ -267,18 +326,18 @@ mod tests {
         let mut handoff = handoff();
         assign(&mut handoff, A, 1, 10);
         handoff.not_acknowledged(A, LATER).unwrap();
-        assert!(!handoff.has_room(A));
+        assert!(!handoff.has_room(NOW, A));
         assert_eq!(handoff.deadline(), Some(LATER));
         handoff.handle_timeout(NOW);
-        assert!(!handoff.has_room(A));
+        assert!(!handoff.has_room(NOW, A));
         handoff.handle_timeout(LATER);
-        assert!(handoff.has_room(A));
+        assert!(handoff.has_room(NOW, A));
         assert_eq!(handoff.deadline(), None);
         assert_eq!(returned(&mut handoff), [10]);
         assign(&mut handoff, B, 1, 11);
         handoff.acknowledged(B).unwrap();
         handoff.refused(B, 1, LATER).unwrap();
-        assert!(!handoff.has_room(B));
+        assert!(!handoff.has_room(NOW, B));
         assert_eq!(returned(&mut handoff), [11]);
         assert_eq!(handoff.not_acknowledged(A, LATER), Err(Unexpected));
         assert_eq!(handoff.refused(A, 9, LATER), Err(Unexpected));
@@ -292,9 +351,9 @@ mod tests {
         assign(&mut handoff, A, 1, 20);
         assign(&mut handoff, A, 2, 30);
         handoff.unsent(A, 2, Gate::Full);
-        assert!(!handoff.has_room(A));
+        assert!(!handoff.has_room(NOW, A));
         handoff.writable(A);
-        assert!(handoff.has_room(A));
+        assert!(handoff.has_room(NOW, A));
         assert_eq!(returned(&mut handoff), [30, 10]);
         assert_eq!(handoff.connection(A, 1), Some(&20), "the one before it stays on its way");
     }
@@ -308,11 +367,27 @@ mod tests {
         let doubtful: Vec<_> = handoff.remove(A, Hearsay::Complete).into_iter().map(|held| held.connection).collect();
         assert_eq!(doubtful, [10], "it may have read from this one");
         assert_eq!(returned(&mut handoff), [20], "but not from this one");
-        assert!(handoff.assign(A, 3, Held { connection: 30, listener: LISTENER }).is_err());
+        assert!(handoff.assign(NOW, A, 3, Held { connection: 30, listener: LISTENER }).is_err());
         assert!(handoff.remove(A, Hearsay::Complete).is_empty());
-        assert!(!handoff.has_room(A));
+        assert!(!handoff.has_room(NOW, A));
         assign(&mut handoff, B, 1, 40);
         assert_eq!(handoff.remove(B, Hearsay::Partial).len(), 1, "it may have received this without a word");
+    }
+
+    #[test]
+    fn a_worker_that_does_not_answer_gets_no_more_and_is_given_up_once() {
+        let mut handoff = handoff();
+        assign(&mut handoff, A, 1, 10);
+        let (stalled, overdue) = (Time(150), Time(600));
+        assert!(handoff.has_room(NOW, A) && !handoff.has_room(stalled, A) && handoff.has_room(stalled, B));
+        assert_eq!(handoff.deadline(), Some(overdue));
+        assert_eq!(handoff.handle_timeout(Time(599)), None);
+        assert_eq!(handoff.handle_timeout(overdue), Some((A, Duration::from_nanos(500))));
+        assert_eq!((handoff.handle_timeout(overdue), handoff.deadline()), (None, None), "once");
+        handoff.acknowledged(A).unwrap();
+        assert!(!handoff.has_room(stalled, A), "it still has not accepted");
+        handoff.accepted(A, 1).unwrap();
+        assert!(handoff.has_room(stalled, A));
     }
 
     #[test]

@@ -8,10 +8,11 @@ use std::{
 
 use super::{
     Event, ExitStatus, ListenerId, Output, Rules, Stop, Told, Trouble, Unsent, WorkerId, WorkerInfo,
-    handoff::{Gate, Handoff, Hearsay, Held},
+    handoff::{Gate, Handoff, Hearsay, Held, Limits},
     lifecycle::{Action, Happening, Lifecycle},
     listeners::Listeners,
     signal,
+    tally::Tally,
 };
 use crate::{balance::PolicyName, time::Time};
 
@@ -61,6 +62,9 @@ pub struct Fleet<C> {
     slots: Vec<Slot>,
     pub(super) listeners: Listeners,
     pub(super) handoff: Handoff<C>,
+    pub(super) tally: Tally,
+    /// The kernel tells the ends of connections that workers do not tell themselves.
+    pub(super) kernel_tells: bool,
     pub(super) outputs: VecDeque<Output<C>>,
     next_worker: u32,
     phase: Phase,
@@ -77,17 +81,25 @@ enum Phase {
 impl<C> Fleet<C> {
     /// A fleet that has not started anything.
     pub fn new(rules: Rules, policy: PolicyName) -> Self {
-        let handoff = Handoff::new(rules.window);
+        let (window, stall, timeout) = (rules.window, rules.stall, rules.handoff_timeout);
+        let handoff = Handoff::new(Limits { window, stall, timeout });
         Self {
             rules,
             workers: BTreeMap::new(),
             slots: Vec::new(),
             listeners: Listeners::new(policy),
             handoff,
+            tally: Tally::default(),
+            kernel_tells: false,
             outputs: VecDeque::new(),
             next_worker: 1,
             phase: Phase::Running,
         }
+    }
+
+    /// The kernel's notifications of destroyed sockets are at hand, for workers that do not report themselves.
+    pub fn kernel_tells(&mut self) {
+        self.kernel_tells = true;
     }
 
     /// Adds a listening socket that is open as long as the fleet lives.
@@ -132,12 +144,12 @@ impl<C> Fleet<C> {
         for worker in all {
             self.happens(now, worker, happening);
         }
-        self.settle();
+        self.settle(now);
     }
 
     /// Whether a connection from `listener` could be placed now: accept no other.
-    pub fn has_room(&self, listener: ListenerId) -> bool {
-        self.listeners.members(listener).any(|worker| self.handoff.has_room(worker))
+    pub fn has_room(&self, now: Time, listener: ListenerId) -> bool {
+        self.listeners.members(listener).any(|worker| self.handoff.has_room(now, worker))
     }
 
     /// The connection that is to be sent with `seq`.
@@ -168,6 +180,9 @@ impl<C> Fleet<C> {
             slot: worker.slot,
             pid: worker.pid,
             serving: worker.serving && worker.life.is_staying(),
+            connections: self.tally.open(id),
+            in_flight: self.handoff.in_flight(id),
+            load_source: self.tally.source(id),
         })
     }
 
@@ -192,7 +207,7 @@ impl<C> Fleet<C> {
         let retry = self.rules.restart_delay;
         self.event(Event::Trouble { worker, trouble: Trouble::SpawnFailed { errno, retry } });
         self.remove(now, worker);
-        self.settle();
+        self.settle(now);
     }
 
     /// A worker's channel has ended, and all that it sent has been handled.
@@ -203,7 +218,7 @@ impl<C> Fleet<C> {
             state.suspicion = Some((now + GRACE, Trouble::ClosedUnheard));
         }
         self.disconnected(now, worker, Happening::ChannelClosed);
-        self.settle();
+        self.settle(now);
     }
 
     /// A worker process has ended, and its channel has been drained.
@@ -220,12 +235,12 @@ impl<C> Fleet<C> {
         };
         let (exited_after_disconnect, lived) = (worker.exited_after_disconnect, worker.life.age(now));
         self.event(Event::Exit { worker: id, status, exited_after_disconnect, lived, restart });
-        self.settle();
+        self.settle(now);
     }
 
     /// The kernel gave out a connection.
-    pub fn handle_connection(&mut self, listener: ListenerId, connection: C) {
-        self.place(Held { connection, listener });
+    pub fn handle_connection(&mut self, now: Time, listener: ListenerId, connection: C) {
+        self.place(now, Held { connection, listener });
     }
 
     /// The connection of `seq` could not be sent.
@@ -235,28 +250,46 @@ impl<C> Fleet<C> {
             Unsent::SystemLimit => Gate::Refused { until: now + self.rules.refusal_pause },
         };
         self.handoff.unsent(worker, seq, gate);
-        self.settle();
+        self.settle(now);
     }
 
     /// What a worker that is gone had received: `untouched` goes to others, the rest is lost.
-    pub fn handle_examined(&mut self, worker: WorkerId, untouched: Vec<Held<C>>, lost: Vec<Held<C>>) {
+    pub fn handle_examined(&mut self, now: Time, worker: WorkerId, untouched: Vec<Held<C>>, lost: Vec<Held<C>>) {
         untouched.into_iter().for_each(|held| self.handoff.hold(held));
         if !lost.is_empty() {
             self.event(Event::Trouble { worker, trouble: Trouble::LostConnections { count: lost.len() } });
             self.outputs.extend(lost.into_iter().map(|held| Output::Release(held.connection)));
         }
-        self.settle();
+        self.settle(now);
+    }
+
+    /// The kernel's name of a connection that a worker has accepted.
+    pub fn handle_named(&mut self, worker: WorkerId, seq: u64, cookie: u64) {
+        self.tally.named(worker, seq, cookie);
+    }
+
+    /// The kernel has destroyed a socket, of ours or not.
+    pub fn handle_destroyed(&mut self, cookie: u64) {
+        self.tally.destroyed(cookie);
+    }
+
+    /// Notifications were lost; `alive` tells which sockets are left.
+    pub fn handle_resync(&mut self, alive: impl Fn(u64) -> bool) {
+        self.tally.only_left(alive);
     }
 
     /// A worker's channel has room again.
-    pub fn handle_writable(&mut self, worker: WorkerId) {
+    pub fn handle_writable(&mut self, now: Time, worker: WorkerId) {
         self.handoff.writable(worker);
-        self.settle();
+        self.settle(now);
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Time) {
-        self.handoff.handle_timeout(now);
+        while let Some((worker, after)) = self.handoff.handle_timeout(now) {
+            self.event(Event::Trouble { worker, trouble: Trouble::Stuck { after } });
+            self.happens(now, worker, Happening::StopNow);
+        }
         let all: Vec<_> = self.workers.keys().copied().collect();
         for id in all {
             let Some(worker) = self.workers.get_mut(&id) else { continue };
@@ -270,7 +303,7 @@ impl<C> Fleet<C> {
                 self.spawn(now, place);
             }
         }
-        self.settle();
+        self.settle(now);
     }
 }
 
@@ -296,6 +329,7 @@ impl<C> Fleet<C> {
         };
         self.workers.insert(id, worker);
         self.handoff.add(id);
+        self.tally.add(id);
         self.slots[place] = Slot::Taken(id);
         self.outputs.push_back(Output::Spawn { worker: id, slot });
         id
@@ -305,6 +339,7 @@ impl<C> Fleet<C> {
     fn remove(&mut self, now: Time, id: WorkerId) -> Option<Worker> {
         let worker = self.workers.remove(&id)?;
         self.listeners.leave(id);
+        self.tally.remove(id);
         let doubtful = self.handoff.remove(id, worker.hearsay);
         if !doubtful.is_empty() {
             self.outputs.push_back(Output::Examine { worker: id, doubtful });
@@ -360,11 +395,11 @@ impl<C> Fleet<C> {
     }
 
     /// Gives a connection to a worker, or holds on to it until one has room.
-    fn place(&mut self, held: Held<C>) -> bool {
-        let handoff = &self.handoff;
+    fn place(&mut self, now: Time, held: Held<C>) -> bool {
+        let (handoff, tally) = (&self.handoff, &self.tally);
         let load = |worker| {
-            let in_flight = u32::try_from(handoff.in_flight(worker)).unwrap_or(u32::MAX);
-            handoff.has_room(worker).then_some(in_flight)
+            let load = u32::try_from(handoff.in_flight(worker) + tally.open(worker)).unwrap_or(u32::MAX);
+            handoff.has_room(now, worker).then_some(load)
         };
         let picked = self.listeners.pick(held.listener, load);
         let Some((id, key, worker)) =
@@ -374,7 +409,7 @@ impl<C> Fleet<C> {
             return false;
         };
         let seq = worker.take_seq();
-        match self.handoff.assign(id, seq, held) {
+        match self.handoff.assign(now, id, seq, held) {
             Ok(()) => self.outputs.push_back(Output::Hand { worker: id, key, seq }),
             Err(held) => {
                 self.handoff.hold(held);
@@ -385,17 +420,17 @@ impl<C> Fleet<C> {
     }
 
     /// After every event: connections that came back go on, and a fleet without workers has stopped.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn settle(&mut self, now: Time) {
         while self.handoff.has_returned() {
             let (listeners, handoff) = (&self.listeners, &self.handoff);
-            let has_room = |listener| listeners.members(listener).any(|worker| handoff.has_room(worker));
+            let has_room = |listener| listeners.members(listener).any(|worker| handoff.has_room(now, worker));
             let placeable: Vec<_> = listeners.all().filter(|&listener| has_room(listener)).collect();
             let stopping = self.phase != Phase::Running;
             match self.handoff.take_returned(|listener| stopping || placeable.contains(&listener)) {
                 // Nobody will have room for it any more.
                 Some(held) if stopping => self.outputs.push_back(Output::Release(held.connection)),
                 Some(held) => {
-                    if !self.place(held) {
+                    if !self.place(now, held) {
                         break;
                     }
                 }

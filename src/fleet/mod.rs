@@ -2,7 +2,8 @@
 //!
 //! What happened enters by `handle_*`, with the time where it matters; what is to be done leaves by `poll_output`;
 //! `poll_timeout` says when to call `handle_timeout`. No clock, no descriptor, no process: a connection is any `C`, a
-//! worker is a number. `lifecycle` is one worker's life, `handoff` has custody of the connections, `listeners` knows
+//! worker is a number. `lifecycle` is one worker's life, `handoff` has custody of the connections, `tally` counts those
+//! that workers have open, `listeners` knows
 //! who serves what, `machine` puts them together, and `conversation` is what workers say to it.
 
 mod conversation;
@@ -13,6 +14,7 @@ mod listeners;
 mod machine;
 mod output;
 mod rules;
+mod tally;
 
 use std::fmt;
 
@@ -22,6 +24,7 @@ pub use listeners::Wish;
 pub use machine::Fleet;
 pub use output::{Output, Told, Unsent, WorkerInfo};
 pub use rules::Rules;
+pub use tally::LoadSource;
 
 /// Names a listening socket; never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

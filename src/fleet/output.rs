@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Event, Held, ListenerId, Wish, WorkerId};
+use super::{Event, Held, ListenerId, LoadSource, Wish, WorkerId};
 use crate::protocol::listen::ListenReply;
 
 /// What the loop is to do.
@@ -44,6 +44,15 @@ pub enum Output<C> {
     Signal(WorkerId, i32),
     /// Close the master's copy of a connection.
     Release(C),
+    /// Tell the kernel's name of a connection by `handle_named`, then close the master's copy.
+    Name {
+        /// Who has accepted it.
+        worker: WorkerId,
+        /// Its number.
+        seq: u64,
+        /// The connection.
+        connection: C,
+    },
     /// Look whether a worker that is gone has read from these connections or written to them; answered by
     /// `handle_examined`.
     Examine {
@@ -107,4 +116,10 @@ pub struct WorkerInfo {
     pub pid: u32,
     /// It listens and has not begun to leave.
     pub serving: bool,
+    /// Connections that it has accepted and that have not ended, as far as `load_source` tells.
+    pub connections: usize,
+    /// Connections on their way to it.
+    pub in_flight: usize,
+    /// Who tells the ends of its connections.
+    pub load_source: LoadSource,
 }

@@ -19,6 +19,12 @@ pub struct Rules {
     /// Connections on their way to a worker that it has not accepted yet. Node's own primary has one; deeper windows
     /// save the wait for an answer, but park connections behind a worker that is busy.
     pub window: usize,
+    /// A worker that owes an answer for a connection for this long gets no more of them until it answers: it is busy, and
+    /// others may not be.
+    pub stall: Duration,
+    /// A worker that owes an answer for this long is stuck: it is killed and replaced, which is the only way to get back
+    /// the connections on their way to it. `None`: never. gunicorn gives a silent worker as long.
+    pub handoff_timeout: Option<Duration>,
     /// A worker that refused a connection, or was out of descriptors, gets none for this long: an immediate retry
     /// would spin.
     pub refusal_pause: Duration,
@@ -35,6 +41,8 @@ impl Default for Rules {
             kill_timeout: Duration::from_secs(5),
             patience: Duration::from_secs(5),
             window: 8,
+            stall: Duration::from_secs(1),
+            handoff_timeout: Some(Duration::from_secs(30)),
             refusal_pause: Duration::from_millis(20),
             accept_pause: Duration::from_millis(100),
         }

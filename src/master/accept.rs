@@ -30,13 +30,13 @@ impl Master {
             let Some(listener) = self.listeners.get_mut(&id).filter(|listener| listener.pending) else {
                 return;
             };
-            if !self.fleet.has_room(id) {
+            if !self.fleet.has_room(self.now, id) {
                 return;
             }
             match net::accept(listener.socket.as_fd()) {
                 Ok(connection) => {
                     self.accept_failed = false;
-                    self.fleet.handle_connection(id, connection);
+                    self.fleet.handle_connection(self.now, id, connection);
                     self.perform();
                 }
                 Err(error) => match error.raw_os_error() {

@@ -21,6 +21,7 @@ use std::{
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use nix::sys::signal::Signal;
 
+pub use self::workers::SendError;
 use self::{channel::Channel, workers::Until};
 use crate::{
     balance::PolicyName,
@@ -219,7 +220,7 @@ impl Master {
     pub(crate) fn timeout(&self) -> Option<Duration> {
         let resting = self.accept_again.is_some();
         let acceptable = |(&id, listener): (&ListenerId, &Listener)| {
-            listener.pending && !resting && self.fleet.has_room(id)
+            listener.pending && !resting && self.fleet.has_room(self.now, id)
         };
         if self.listeners.iter().any(acceptable) {
             return Some(Duration::ZERO);

@@ -23,10 +23,11 @@ impl Master {
             match output {
                 Output::Hand { worker, key, seq } => self.hand(worker, &key, seq),
                 Output::Release(connection) => drop(connection),
+                Output::Name { worker, seq, connection } => self.name(worker, seq, connection),
                 Output::Examine { worker, doubtful } => {
                     let (untouched, lost) =
                         doubtful.into_iter().partition(|held| net::is_untouched(&held.connection));
-                    self.fleet.handle_examined(worker, untouched, lost);
+                    self.fleet.handle_examined(self.now, worker, untouched, lost);
                 }
                 Output::Tell(worker, told) => self.tell(worker, &told),
                 Output::Spawn { worker, slot } => self.spawn(worker, slot),
@@ -58,6 +59,14 @@ impl Master {
         if let Err(why) = sent {
             self.fleet.handle_unsent(self.now, id, seq, why);
         }
+    }
+
+    /// Learns what the kernel calls a connection, before our copy is closed: from then on it may be destroyed.
+    fn name(&mut self, id: WorkerId, seq: u64, connection: OwnedFd) {
+        if let Ok(cookie) = net::cookie(&connection) {
+            self.fleet.handle_named(id, seq, cookie);
+        }
+        drop(connection);
     }
 
     fn tell(&mut self, id: WorkerId, told: &Told) {

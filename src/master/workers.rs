@@ -4,6 +4,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use mio::{Interest, unix::SourceFd};
 use nix::sys::signal::Signal;
+use serde_json::Value;
+use thiserror::Error;
 
 use super::{
     Master, Source,
@@ -27,12 +29,28 @@ pub(super) enum Until {
     Ended,
 }
 
+/// Why a message was not sent to a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// There is none, or it has ended.
+    #[error("there is no worker {0}")]
+    NoSuchWorker(WorkerId),
+    /// Its channel is closed.
+    #[error("worker {0} has disconnected")]
+    Disconnected(WorkerId),
+    /// It does not read what it is sent.
+    #[error("worker {0} has not read the messages before this one; send less, or wait")]
+    Full(WorkerId),
+}
+
 impl Master {
     /// Reads a worker's channel and tells the fleet.
     pub(super) fn read(&mut self, id: WorkerId, until: Until) {
         let mut reads = READS;
         while let Some(channel) = self.workers.get_mut(&id).and_then(|worker| worker.channel.as_mut()) {
             let read = channel.read(&mut self.buffer, until);
+            let mut answers = 0;
             let broken = loop {
                 match channel.next_frame() {
                     Ok(Some((frame, descriptors))) => match Message::decode(frame) {
@@ -40,7 +58,11 @@ impl Master {
                             let came = descriptors.pop_front().flatten().is_some();
                             self.fleet.handle_handle(self.now, id, *message, came);
                         }
-                        Ok(message) => self.fleet.handle_message(self.now, id, message),
+                        Ok(message) => {
+                            answers +=
+                                usize::from(matches!(message, Message::HandleAck | Message::HandleNack));
+                            self.fleet.handle_message(self.now, id, message);
+                        }
                         Err(error) => break Some(error.to_string()),
                     },
                     Ok(None) if read == Read::Ended => {
@@ -50,6 +72,9 @@ impl Master {
                     Err(error) => break Some(error.to_string()),
                 }
             };
+            if (0..answers).filter(|_| channel.acknowledged()).count() > 0 {
+                self.fleet.handle_writable(self.now, id);
+            }
             if let Some(why) = broken {
                 self.fleet.handle_garbage(self.now, id, why);
             } else if read == Read::Ended {
@@ -64,6 +89,22 @@ impl Master {
                 Read::Drained | Read::Ended => return,
             }
         }
+    }
+
+    /// Sends a worker a message of the user's.
+    pub(crate) fn send(&mut self, id: WorkerId, message: &Value) -> Result<(), SendError> {
+        let worker = self.workers.get_mut(&id).ok_or(SendError::NoSuchWorker(id))?;
+        let channel = worker.channel.as_mut().ok_or(SendError::Disconnected(id))?;
+        self.frame.clear();
+        // A value in memory can always be written.
+        serde_json::to_writer(&mut self.frame, message).map_err(|_| SendError::Full(id))?;
+        self.frame.push(b'\n');
+        if !channel.has_space(self.frame.len()) {
+            return Err(SendError::Full(id));
+        }
+        channel.tell(&self.frame);
+        self.watch_room(id);
+        Ok(())
     }
 
     /// Has the kernel report a channel once more, that was left with something to read.
@@ -98,7 +139,7 @@ impl Master {
         channel.flush();
         if !channel.is_blocked() {
             self.watch_room(id);
-            self.fleet.handle_writable(id);
+            self.fleet.handle_writable(self.now, id);
             self.perform();
         }
     }

@@ -46,6 +46,12 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(connection) })
 }
 
+/// The kernel's name of a socket, which it never gives to another.
+pub(crate) fn cookie(socket: impl AsFd) -> io::Result<u64> {
+    let _ = socket;
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Whether nobody has read from an accepted TCP connection or written to it, so that it can be given to another as if
 /// it were new: every byte that the kernel ever received for it is still unread, and none was sent. In doubt, no.
 #[allow(unsafe_code, reason = "TCP_INFO and FIONREAD into plain memory")]

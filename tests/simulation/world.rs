@@ -13,7 +13,7 @@ use pointsman::{
     fleet::{Fleet, ListenerId, Output, Rules, Told, Unsent},
     protocol::{
         listen::{AddressType, Query},
-        message::{Act, ClusterMessage, Message},
+        message::{Act, ClusterMessage, Message, Own},
     },
     time::Time,
 };
@@ -67,6 +67,7 @@ pub(crate) struct Totals {
     limits: usize,
     garbage: usize,
     overdue: usize,
+    stuck: usize,
 }
 
 impl Totals {
@@ -81,6 +82,7 @@ impl Totals {
         self.limits += other.limits;
         self.garbage += other.garbage;
         self.overdue += other.overdue;
+        self.stuck += other.stuck;
     }
 
     pub(crate) fn assert_all_happened(&self) {
@@ -95,7 +97,7 @@ impl Totals {
             self.limits,
         ];
         assert!(
-            all.iter().all(|&count| count > 0) && self.garbage > 0 && self.overdue > 0,
+            all.iter().all(|&count| count > 0) && self.garbage > 0 && self.overdue > 0 && self.stuck > 0,
             "too tame: {self:?}"
         );
     }
@@ -122,6 +124,8 @@ enum Word {
     Ack,
     Nack,
     Accepted { seq: u64, accepted: bool },
+    Hello,
+    Gone { seq: u64 },
     Garbage,
 }
 
@@ -131,6 +135,9 @@ struct Worker {
     words: VecDeque<Word>,
     /// Received and not answered.
     received: VecDeque<(u64, u32)>,
+    /// Accepted and not ended.
+    open: Vec<(u64, u32)>,
+    reports: bool,
     frozen: bool,
     /// Dead, but what it said is not read yet.
     dead: bool,
@@ -155,12 +162,18 @@ pub(crate) struct World {
     /// Faults may happen.
     faults: bool,
     stopped: bool,
+    /// Ended in the worker while the master still held its copy.
+    closing: BTreeSet<u32>,
+    /// The kernel's notifications on their way.
+    destroyed: VecDeque<u32>,
 }
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let rules = Rules { workers: WORKERS, window: WINDOW, ..Rules::default() };
-        let mut fleet = Fleet::new(rules, PolicyName::RoundRobin);
+        let policy = if seed % 2 == 0 { PolicyName::RoundRobin } else { PolicyName::LeastConnections };
+        let mut fleet = Fleet::new(rules, policy);
+        fleet.kernel_tells();
         let listener = fleet.listen(SocketAddr::from(([127, 0, 0, 1], 8000)));
         let now = Time(1);
         fleet.start(now);
@@ -176,6 +189,8 @@ impl World {
             totals: Totals::default(),
             faults: true,
             stopped: false,
+            closing: BTreeSet::new(),
+            destroyed: VecDeque::new(),
         };
         world.perform(&mut Random::new(seed));
         world
@@ -201,11 +216,11 @@ impl World {
 
     /// As the master does: never more than has room.
     fn accept(&mut self, random: &mut Random) {
-        while !self.kernel.is_empty() && self.fleet.has_room(self.listener) {
+        while !self.kernel.is_empty() && self.fleet.has_room(self.now, self.listener) {
             let Some(id) = self.kernel.pop_front() else { break };
             assert!(self.books.borrow_mut().in_hand.insert(id), "seed {}: {id} is in hand twice", self.seed);
             let connection = Connection { id, books: self.books.clone() };
-            self.fleet.handle_connection(self.listener, connection);
+            self.fleet.handle_connection(self.now, self.listener, connection);
             self.perform(random);
         }
     }
@@ -228,12 +243,20 @@ impl World {
             let accepted = !(self.faults && random.once_in(6));
             worker.words.push_back(Word::Accepted { seq, accepted });
             if accepted {
+                worker.open.push((seq, connection));
                 let first = self.books.borrow_mut().served.insert(connection);
                 assert!(first, "seed {}: connection {connection} is served twice", self.seed);
             } else {
                 self.totals.refusals += 1;
+                // The script in Node sees this close too.
+                if worker.reports {
+                    worker.words.push_back(Word::Gone { seq });
+                }
             }
             return;
+        }
+        if !worker.open.is_empty() && random.once_in(3) {
+            return self.end_connection(id, random);
         }
         match worker.mail.pop_front() {
             Some(Mail::Listen) => worker.words.push_back(Word::Listening),
@@ -253,13 +276,39 @@ impl World {
         }
     }
 
+    /// A connection ends: the worker tells, or the kernel does, as soon as the master's copy is closed too.
+    fn end_connection(&mut self, id: WorkerId, random: &mut Random) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let (seq, connection) = worker.open.swap_remove(random.index(worker.open.len()));
+        if worker.reports {
+            worker.words.push_back(Word::Gone { seq });
+        } else if self.books.borrow().in_hand.contains(&connection) {
+            self.closing.insert(connection);
+        } else {
+            self.destroyed.push_back(connection);
+        }
+    }
+
     /// The master's loop reads one thing from a worker's channel, or sees its end.
     fn master_reads(&mut self, random: &mut Random) {
         let Some(id) = self.any_worker(random) else { return };
+        if random.once_in(4)
+            && let Some(connection) = self.destroyed.pop_front()
+        {
+            // Now and then some are lost, and the kernel is asked for those that are left.
+            if self.faults && random.once_in(10) {
+                self.destroyed.clear();
+                let left: BTreeSet<_> = self.open_anywhere().collect();
+                self.fleet.handle_resync(|cookie| left.contains(&cookie));
+            } else {
+                self.fleet.handle_destroyed(u64::from(connection));
+            }
+            return self.perform(random);
+        }
         let Some(worker) = self.workers.get_mut(&id) else { return };
         if worker.told_full && !worker.dead && worker.mail.len() < CHANNEL {
             worker.told_full = false;
-            self.fleet.handle_writable(id);
+            self.fleet.handle_writable(self.now, id);
         } else if let Some(word) = worker.words.pop_front() {
             let seq = worker.seq;
             worker.seq += 1;
@@ -273,6 +322,11 @@ impl World {
             self.fleet.handle_exited(self.now, id, status);
         }
         self.perform(random);
+    }
+
+    fn open_anywhere(&self) -> impl Iterator<Item = u64> {
+        let open = self.workers.values().filter(|worker| !worker.dead).flat_map(|worker| &worker.open);
+        open.map(|&(_, connection)| u64::from(connection))
     }
 
     fn tell_master(&mut self, id: WorkerId, seq: u64, word: &Word) {
@@ -297,6 +351,13 @@ impl World {
             Word::Accepted { seq, accepted } => Act::Accepted { ack: *seq, accepted: *accepted },
             Word::Ack => return self.fleet.handle_message(self.now, id, Message::HandleAck),
             Word::Nack => return self.fleet.handle_message(self.now, id, Message::HandleNack),
+            Word::Hello => {
+                return self.fleet.handle_message(self.now, id, Message::Pointsman(Own::Hello));
+            }
+            Word::Gone { seq } => {
+                let seqs = [*seq].into_iter().collect();
+                return self.fleet.handle_message(self.now, id, Message::Pointsman(Own::Gone { seqs }));
+            }
             Word::Garbage => return self.fleet.handle_garbage(self.now, id, "garbage".to_owned()),
         };
         self.fleet.handle_message(self.now, id, Message::Cluster(ClusterMessage { seq, act }));
@@ -341,6 +402,7 @@ impl World {
         worker.frozen = false;
         self.totals.deaths += 1;
         let received = worker.received.iter().map(|&(_, connection)| connection);
+        self.destroyed.extend(worker.open.iter().map(|&(_, connection)| connection));
         self.books.borrow_mut().touched.extend(received.filter(|connection| connection % 2 == 0));
     }
 
@@ -352,8 +414,11 @@ impl World {
                     self.fleet.handle_spawn_failed(self.now, worker, 11);
                 }
                 Output::Spawn { worker, .. } => {
-                    let words = VecDeque::from([Word::Online, Word::Query]);
-                    self.workers.insert(worker, Worker { words, ..Worker::default() });
+                    let reports = random.once_in(2);
+                    let mut words = VecDeque::from([Word::Online]);
+                    words.extend(reports.then_some(Word::Hello));
+                    words.push_back(Word::Query);
+                    self.workers.insert(worker, Worker { words, reports, ..Worker::default() });
                     self.fleet.handle_spawned(worker, worker.0 + 1000);
                 }
                 Output::Tell(id, told) => {
@@ -369,10 +434,14 @@ impl World {
                 }
                 Output::Hand { worker, seq, .. } => self.hand(random, worker, seq),
                 Output::Release(connection) => self.release(&connection),
+                Output::Name { worker, seq, connection } => {
+                    self.fleet.handle_named(worker, seq, u64::from(connection.id));
+                    self.release(&connection);
+                }
                 Output::Examine { worker, doubtful } => {
                     let (untouched, lost) =
                         doubtful.into_iter().partition(|held| self.is_untouched(held.connection.id));
-                    self.fleet.handle_examined(worker, untouched, lost);
+                    self.fleet.handle_examined(self.now, worker, untouched, lost);
                 }
                 Output::Signal(id, _) => self.die(id),
                 Output::CloseChannel(id) => {
@@ -384,6 +453,9 @@ impl World {
                 Output::CloseListener(_) => {}
                 Output::Event(Event::Trouble { trouble: Trouble::Overdue { .. }, .. }) => {
                     self.totals.overdue += 1;
+                }
+                Output::Event(Event::Trouble { trouble: Trouble::Stuck { .. }, .. }) => {
+                    self.totals.stuck += 1
                 }
                 Output::Event(Event::Stopped) => self.stopped = true,
                 Output::Event(_) => {}
@@ -427,10 +499,14 @@ impl World {
             );
             books.lost.insert(connection.id);
         }
+        drop(books);
+        if self.closing.remove(&connection.id) {
+            self.destroyed.push_back(connection.id);
+        }
     }
 
     fn stopped_accepting(&self) -> bool {
-        !self.fleet.has_room(self.listener) && self.kernel.is_empty() && !self.faults
+        !self.fleet.has_room(self.now, self.listener) && self.kernel.is_empty() && !self.faults
     }
 
     /// Every connection is in the kernel's queue, in the master's hand, or at a worker that accepted it.
@@ -450,7 +526,8 @@ impl World {
             worker.frozen = false;
         }
         for _ in 0..20_000 {
-            if self.kernel.is_empty() && self.books.borrow().in_hand.is_empty() && self.all_serve() {
+            let placed = self.kernel.is_empty() && self.books.borrow().in_hand.is_empty();
+            if placed && self.all_serve() && self.counts_are_true() {
                 return;
             }
             match random.below(3) {
@@ -466,6 +543,14 @@ impl World {
 
     fn all_serve(&self) -> bool {
         self.fleet.workers().filter(|worker| worker.serving).count() == WORKERS
+    }
+
+    /// Nothing is on its way, so the fleet's count is the truth.
+    fn counts_are_true(&self) -> bool {
+        let said = |id| self.workers.get(&id).map_or(0, |worker: &Worker| worker.open.len());
+        self.destroyed.is_empty()
+            && self.workers.values().all(|worker| worker.words.is_empty())
+            && self.fleet.workers().all(|worker| worker.connections == said(worker.id))
     }
 
     pub(crate) fn finish(mut self) -> Totals {
