@@ -7,9 +7,9 @@ use std::{fs, path::Path, process::Command};
 
 fn main() {
     println!("cargo::rerun-if-changed=scripts/commit.rs");
-    println!("cargo::rerun-if-changed=.cargo_vcs_info.json");
     if let Some(commit) = from_package().or_else(from_checkout) {
-        println!("cargo::rustc-env=POINTSMAN_COMMIT={commit}");
+        // Not POINTSMAN_…: `cargo run` passes it on to the program, whose configuration those are.
+        println!("cargo::rustc-env=BUILT_FROM_COMMIT={commit}");
     }
 }
 
@@ -23,21 +23,15 @@ fn from_package() -> Option<String> {
 
 fn from_checkout() -> Option<String> {
     // A checkout of something else around an unpacked copy of ours must not lend its hash.
-    let git = Path::new(".git");
-    if !git.exists() {
+    if !Path::new(".git").exists() {
         return None;
     }
-    for file in ["HEAD", "logs/HEAD"] {
-        if git.join(file).exists() {
-            println!("cargo::rerun-if-changed=.git/{file}");
+    // Cargo takes a file that is missing for one that has changed.
+    for file in [".git/HEAD", ".git/logs/HEAD"] {
+        if Path::new(file).exists() {
+            println!("cargo::rerun-if-changed={file}");
         }
     }
-    let hash = run(&["rev-parse", "--short=12", "HEAD"])?;
-    let dirty = run(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|text| !text.is_empty());
-    Some(if dirty { format!("{hash}+changes") } else { hash })
-}
-
-fn run(args: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(args).output().ok()?;
+    let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -32,7 +32,9 @@ mod worker;
 
 pub use api::{Cluster, Error, Role, Settings, available_cores, block_signals, role};
 pub use balance::{PolicyName, UnknownPolicy};
-pub use fleet::{Address, Event, ExitStatus, LoadSource, Stop, Trouble, WorkerId, WorkerInfo};
+pub use fleet::{
+    Address, Counters, Event, ExitStatus, LoadSource, Overload, Stop, Trouble, WorkerId, WorkerInfo,
+};
 pub use master::SendError;
 pub use worker::{Connection, ListenError, Listener, Worker, WorkerError, WorkerEvent};
 

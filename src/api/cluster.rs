@@ -15,7 +15,7 @@ use mio::{Interest, Registry, Token, unix::SourceFd};
 
 use super::{Error, Settings};
 use crate::{
-    fleet::{Event, Stop, WorkerId, WorkerInfo},
+    fleet::{Counters, Event, Stop, WorkerId, WorkerInfo},
     master::{Master, Program, SIGNALS, SendError},
     sys::{guard, launch, signals},
 };
@@ -142,6 +142,11 @@ impl Cluster {
         self.master.addresses().collect()
     }
 
+    /// What has happened so far, counted.
+    pub fn counters(&self) -> Counters {
+        self.master.counters()
+    }
+
     /// The workers whose processes exist.
     pub fn workers(&self) -> impl Iterator<Item = WorkerInfo> {
         self.master.workers()
@@ -192,9 +197,11 @@ impl Settings {
             let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
             std::env::split_paths(&path).map(|directory| directory.join(program)).collect()
         };
-        let is_file = |path: &&PathBuf| path.metadata().is_ok_and(|data| data.is_file());
-        let executable =
-            |path: &Path| path.metadata().is_ok_and(|data| data.permissions().mode() & 0o111 != 0);
+        let is_file =
+            |path: &&PathBuf| path.metadata().is_ok_and(|data| data.is_file() || path.as_path() == program);
+        let executable = |path: &Path| {
+            path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+        };
         let files: Vec<_> = candidates.iter().filter(is_file).collect();
         match files.first() {
             None => Err(Error::ProgramNotFound { program: self.program.clone() }),

@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use crate::{balance::PolicyName, fleet::Rules, sys::launch};
+use crate::{
+    balance::PolicyName,
+    fleet::{Overload, Rules},
+    sys::launch,
+};
 
 /// What a [`Cluster`](crate::Cluster) runs and how. Made by [`Settings::new`], changed by its methods.
 ///
@@ -111,6 +115,28 @@ impl Settings {
     #[must_use]
     pub fn kill_timeout(mut self, timeout: Duration) -> Self {
         self.rules.kill_timeout = timeout;
+        self
+    }
+
+    /// What becomes of connections that no worker has room for. Default: they wait in the kernel's queue.
+    #[must_use]
+    pub fn overload(mut self, overload: Overload) -> Self {
+        self.rules.overload = overload;
+        self
+    }
+
+    /// How many connections may be on their way to a worker that has not accepted them yet. Default 8, at least 1.
+    #[must_use]
+    pub fn window(mut self, connections: usize) -> Self {
+        self.rules.window = connections.max(1);
+        self
+    }
+
+    /// How long a worker may owe an answer for a connection before it is taken for stuck, killed and replaced. Default
+    /// 30 s; `None` for ever.
+    #[must_use]
+    pub fn handoff_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.rules.handoff_timeout = timeout;
         self
     }
 

@@ -16,12 +16,12 @@ use clap_complete::Shell;
 use pointsman::PolicyName;
 
 use super::pages;
-use crate::config::{self, BadValue, Given, Layer, Listen, Mode, Origin, Workers};
+use crate::config::{self, BadValue, Given, Layer, Listen, Mode, Origin, Overload, Patience, Workers};
 
 /// "0.1.0 (commit 0123456789ab)", or the bare version when it was built outside a checkout.
 pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
     let version = env!("CARGO_PKG_VERSION");
-    match option_env!("POINTSMAN_COMMIT") {
+    match option_env!("BUILT_FROM_COMMIT") {
         Some(commit) => format!("{version} (commit {commit})"),
         None => version.to_owned(),
     }
@@ -33,7 +33,7 @@ pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
 /// programs run under it as they are, whether or not they mention `cluster`.
 #[derive(Debug, Parser)]
 #[command(name = "pointsman", version = VERSION.as_str(), after_help = pages::examples())]
-#[command(arg_required_else_help = true, disable_help_subcommand = true, max_term_width = 100)]
+#[command(arg_required_else_help = true, max_term_width = 100)]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -57,7 +57,7 @@ pub(super) enum Command {
         /// The shell
         shell: Shell,
     },
-    /// Print a manual page, for `man -l -`
+    /// Print a manual page: pointsman man run | man -l -
     Man {
         /// The command whose page to print; without it, the page of pointsman itself
         #[arg(value_parser = ["run", "check", "completions", "man"])]
@@ -98,9 +98,10 @@ pub(super) struct RunArgs {
     #[arg(short, long)]
     mode: Option<Mode>,
 
-    /// Which worker gets the next connection: round-robin
+    /// Which worker gets the next connection: round-robin or least-connections
     ///
-    /// Default: NODE_CLUSTER_SCHED_POLICY, else round-robin (Node's rr): each in turn.
+    /// round-robin (Node's rr): each in turn. least-connections: the one with the fewest open connections. Default:
+    /// NODE_CLUSTER_SCHED_POLICY, else round-robin.
     #[arg(short, long, value_parser = config::policy)]
     policy: Option<PolicyName>,
 
@@ -125,6 +126,22 @@ pub(super) struct RunArgs {
     /// How long after its death a worker is started again [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = config::duration)]
     restart_delay: Option<Duration>,
+
+    /// How many connections may be on their way to a worker [default: 8]
+    #[arg(long, value_name = "N", value_parser = config::window)]
+    window: Option<usize>,
+
+    /// How long a worker may owe an answer for a connection before it is killed, or off [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    handoff_timeout: Option<Patience>,
+
+    /// When no worker has room: wait in the kernel's queue, or reject with a 503 [default: wait]
+    #[arg(long, value_name = "CHOICE")]
+    overload: Option<Overload>,
+
+    /// How long there must have been no room before connections are rejected [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    overload_timeout: Option<Duration>,
 
     /// Only validate and print what would run, as `pointsman check` does
     #[arg(short, long)]
@@ -158,6 +175,10 @@ impl RunArgs {
             stop_timeout: self.stop_timeout.and_then(|value| some(value, "--stop-timeout")),
             kill_timeout: self.kill_timeout.and_then(|value| some(value, "--kill-timeout")),
             restart_delay: self.restart_delay.and_then(|value| some(value, "--restart-delay")),
+            window: self.window.and_then(|value| some(value, "--window")),
+            handoff_timeout: self.handoff_timeout.and_then(|value| some(value, "--handoff-timeout")),
+            overload: self.overload.and_then(|value| some(value, "--overload")),
+            overload_timeout: self.overload_timeout.and_then(|value| some(value, "--overload-timeout")),
         };
         (layer, self.config)
     }

@@ -20,7 +20,8 @@ pub(super) fn lines(config: &Config, addresses: &[SocketAddr], pid: u32) -> Stri
         text += &format!("\n  try   curl {}/", url(*address));
     }
     if config.program.is_none() {
-        text += "\n  next  pointsman run -- node app.js   (your own program)";
+        let command = std::env::args().next().unwrap_or_else(|| "pointsman".into());
+        text += &format!("\n  next  {command} run -- node app.js   (your own program)");
     }
     let time = show_duration(config.stop_timeout.value);
     text += &format!(
@@ -81,7 +82,7 @@ mod tests {
         for part in [
             "1 worker of the built-in demo worker behind port 80 of every interface and http://[::1]:81",
             "curl http://localhost:80/\n",
-            "next  pointsman run -- node app.js",
+            "run -- node app.js",
         ] {
             assert!(text.contains(part), "{text}");
         }

@@ -42,6 +42,14 @@ fn table(config: &Config, origin: bool) -> String {
     for (key, Given { value, origin }) in times {
         row(key.into(), show_duration(*value), origin);
     }
+    row("window".into(), config.window.value.to_string(), &config.window.origin);
+    row("handoff_timeout".into(), config.handoff_timeout.value.to_string(), &config.handoff_timeout.origin);
+    row("overload".into(), config.overload.value.to_string(), &config.overload.origin);
+    row(
+        "overload_timeout".into(),
+        show_duration(config.overload_timeout.value),
+        &config.overload_timeout.origin,
+    );
     for (name, Given { value, origin }) in &config.env {
         row(format!("env.{}", name.display()), words([value]), origin);
     }
@@ -70,17 +78,21 @@ mod tests {
         let env = vec![("A".into(), Given::new("x y".into(), Origin::Flag("--env")))];
         let config = load(Layer { env, ..Layer::default() }, None, &environment).unwrap();
         let expected = "\
-program        node app.js     POINTSMAN_PROGRAM
-workers        3               POINTSMAN_WORKERS
-listen         127.0.0.1:8000  default
-mode           handoff         default
-policy         round-robin     default
-stop_timeout   30s             default
-kill_timeout   5s              default
-restart_delay  1s              default
-env.A          'x y'           --env
+program           node app.js     POINTSMAN_PROGRAM
+workers           3               POINTSMAN_WORKERS
+listen            127.0.0.1:8000  default
+mode              handoff         default
+policy            round-robin     default
+stop_timeout      30s             default
+kill_timeout      5s              default
+restart_delay     1s              default
+window            8               default
+handoff_timeout   30s             default
+overload          wait            default
+overload_timeout  1s              default
+env.A             'x y'           --env
 ";
         assert_eq!(table(&config, true), expected);
-        assert!(table(&config, false).starts_with("program        node app.js\nworkers        3\n"));
+        assert!(table(&config, false).starts_with("program           node app.js\nworkers           3\n"));
     }
 }

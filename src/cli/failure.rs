@@ -40,7 +40,7 @@ pub(super) fn advice(error: &Error, config: &Config) -> Option<String> {
         | Error::AddressNotAvailable { .. }
         | Error::Listen { .. } => match &config.listen.origin {
             Origin::Flag(_) => None,
-            Origin::Default => Some("this is the default address; choose with -l".into()),
+            Origin::Default => Some("nothing was said of where to listen, so this is the default".into()),
             origin => Some(format!("the address comes from {origin}; -l wins over it")),
         },
         _ => None,

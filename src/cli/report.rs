@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     mem::{self, Discriminant},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -29,6 +30,7 @@ pub(super) struct Line {
 #[derive(Debug)]
 struct Known {
     pid: u32,
+    online: bool,
     listens: bool,
 }
 
@@ -38,6 +40,8 @@ pub(super) struct Report {
     program: String,
     /// How many workers are wanted.
     wanted: usize,
+    /// Where the cluster listens.
+    told: Vec<SocketAddr>,
     workers: BTreeMap<WorkerId, Known>,
     /// All workers have listened at once.
     ready: bool,
@@ -50,10 +54,11 @@ pub(super) struct Report {
 
 impl Report {
     /// Of a cluster of `wanted` workers that run `program`, as it is to be called.
-    pub(super) fn new(program: String, wanted: usize) -> Self {
+    pub(super) fn new(program: String, wanted: usize, told: Vec<SocketAddr>) -> Self {
         Self {
             program,
             wanted,
+            told,
             workers: BTreeMap::new(),
             ready: false,
             stopping: false,
@@ -67,10 +72,15 @@ impl Report {
     pub(super) fn line(&mut self, event: &Event) -> Line {
         let (level, text) = match event {
             Event::Fork { worker, slot, pid } => {
-                self.workers.insert(*worker, Known { pid: *pid, listens: false });
+                self.workers.insert(*worker, Known { pid: *pid, online: false, listens: false });
                 (Debug, format!("{} is started in slot {slot}", self.name(*worker)))
             }
-            Event::Online { worker } => (Debug, format!("{} is online", self.name(*worker))),
+            Event::Online { worker } => {
+                if let Some(known) = self.workers.get_mut(worker) {
+                    known.online = true;
+                }
+                (Debug, format!("{} is online", self.name(*worker)))
+            }
             Event::Listening { worker, address } => self.listening(*worker, address),
             Event::Message { worker, message } => (Debug, format!("{} sent {message}", self.name(*worker))),
             Event::Disconnect { worker } => (Debug, format!("{} has disconnected", self.name(*worker))),
@@ -89,6 +99,7 @@ impl Report {
                 self.stopping = true;
                 let rest = match (workers, timeout) {
                     (0, _) => String::new(),
+                    (_, Some(Duration::ZERO)) => ", and ends its workers at once".into(),
                     (_, None) => format!("; {} may finish what is in flight", count(*workers)),
                     (1, Some(timeout)) => {
                         format!("; 1 worker has {} to finish what is in flight", about(*timeout))
@@ -107,17 +118,24 @@ impl Report {
 
     fn listening(&mut self, worker: WorkerId, address: &Address) -> (Level, String) {
         let name = self.name(worker);
+        // Elsewhere does not count: there is a line for that.
+        let as_told = self.told.is_empty() || self.told.iter().any(|told| told.port() == address.port);
         if let Some(known) = self.workers.get_mut(&worker) {
-            known.listens = true;
+            known.listens |= as_told;
         }
         let listening = self.workers.values().filter(|known| known.listens).count();
         if !self.ready && listening == self.wanted {
             self.ready = true;
-            return (Info, format!("ready: {listening} of {listening} workers listen"));
+            let workers = if listening == 1 {
+                "the worker listens".into()
+            } else {
+                format!("all {listening} workers listen")
+            };
+            return (Info, format!("ready: {workers}"));
         }
         // Of a successor it is worth knowing that it has come up.
         let level = if self.is_first(worker) { Debug } else { Info };
-        (level, format!("{name} listens on {address}"))
+        (level, format!("{name} listens"))
     }
 
     fn exit(
@@ -129,7 +147,8 @@ impl Report {
         restart: Option<Duration>,
     ) -> (Level, String) {
         let name = self.name(worker);
-        let listened = self.workers.remove(&worker).is_none_or(|known| known.listens);
+        let (online, listened) =
+            self.workers.remove(&worker).map_or((true, true), |known| (known.online, known.listens));
         let mut text = format!("{name} {} after {}", ended(status), about(lived));
         if self.stopping {
             // A program that is no worker by the protocol leaves by our SIGTERM.
@@ -148,6 +167,7 @@ impl Report {
         let unable = !listened && !exited_after_disconnect && lived < AT_ONCE;
         if unable && launched && !mem::replace(&mut self.explained_exit, true) {
             text += &match status {
+                _ if !online => format!("\n{}", trouble::never_spoke(&self.program, &self.told)),
                 ExitStatus::Code(0) => {
                     format!("\na worker is to listen and to stay: does {} do that?", self.program)
                 }
@@ -234,16 +254,16 @@ mod tests {
 
     #[test]
     fn a_good_life_is_a_few_lines() {
-        let mut report = Report::new("node x".into(), 2);
+        let mut report = Report::new("node x".into(), 2, Vec::new());
         let online = |id| Event::Online { worker: WorkerId(id) };
         let events = [fork(1), fork(2), online(2), listening(2), listening(2), online(1), listening(1)];
-        assert_eq!(lines(&mut report, &events), ["INFO: ready: 2 of 2 workers listen"]);
+        assert_eq!(lines(&mut report, &events), ["INFO: ready: all 2 workers listen"]);
         let crash = [exit(1, ExitStatus::Signal(11), false, true), fork(3), listening(3)];
         assert_eq!(
             lines(&mut report, &crash),
             [
                 "WARN: worker 1 (pid 101) was killed by SIGSEGV after 40 ms; its successor starts in 1 s",
-                "INFO: worker 3 (pid 103) listens on *:8000",
+                "INFO: worker 3 (pid 103) listens",
             ]
         );
         let end = [
@@ -265,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_crash_loop_is_explained_once() {
-        let mut report = Report::new("node x".into(), 1);
+        let mut report = Report::new("node x".into(), 1, Vec::new());
         let code = ExitStatus::Code(1);
         let events = [fork(1), exit(1, code, false, true), fork(2), exit(2, code, false, true)];
         let lines = lines(&mut report, &events);
@@ -278,7 +298,7 @@ mod tests {
 
     #[test]
     fn the_same_trouble_of_all_first_workers_is_said_once() {
-        let mut report = Report::new("python3 x.py".into(), 3);
+        let mut report = Report::new("python3 x.py".into(), 3, Vec::new());
         let lines = lines(
             &mut report,
             &[fork(1), fork(2), fork(3), silent(1), silent(2), silent(3), fork(4), silent(4)],
@@ -292,7 +312,7 @@ mod tests {
 
     #[test]
     fn what_comes_ten_times_a_second_is_not_told_each_time() {
-        let mut report = Report::new("node x".into(), 1);
+        let mut report = Report::new("node x".into(), 1, Vec::new());
         let address = "127.0.0.1:1".parse().unwrap();
         let failed = || Event::AcceptFailed { address, errno: 24, pause: Duration::from_millis(100) };
         let lines = lines(&mut report, &(0..1000).map(|_| failed()).collect::<Vec<_>>());
@@ -308,14 +328,15 @@ mod tests {
             (1, seconds, "stopping: accepts nothing more; 1 worker has 30 s to finish what is in flight"),
             (2, None, "stopping: accepts nothing more; 2 workers may finish what is in flight"),
         ] {
-            let line = Report::new("node x".into(), 1).line(&Event::Stopping { workers, timeout });
+            let line =
+                Report::new("node x".into(), 1, Vec::new()).line(&Event::Stopping { workers, timeout });
             assert_eq!(line.text, expected);
         }
     }
 
     #[test]
     fn events_of_workers_that_are_gone_are_named_all_the_same() {
-        let mut report = Report::new("node x".into(), 1);
+        let mut report = Report::new("node x".into(), 1, Vec::new());
         for event in [
             listening(9),
             exit(9, ExitStatus::Code(0), false, true),

@@ -56,7 +56,7 @@ fn serve(config: &Config, style: Style) -> Result<(), Error> {
             info!("{}, pid {pid}, version {version}", banner::summary(config, &addresses));
         }
     }
-    let mut report = Report::new(config.quoted(), config.workers.value);
+    let mut report = Report::new(config.quoted(), config.workers.value, addresses);
     cluster.run(|_, event| {
         let line = report.line(&event);
         log!(line.level, "{}", line.text);

@@ -36,6 +36,14 @@ pub(super) fn tell(trouble: &Trouble, program: &str) -> Told {
             format!("ended with {count} connections that it had been given and not accepted; they are lost"),
             None,
         ),
+        Trouble::Stuck { after } => (
+            format!("has not answered for a connection for {}: it is killed and replaced", about(*after)),
+            Some(
+                "a worker must return to its event loop now and then; handoff_timeout is how long it may not, off for \
+                 ever"
+                    .into(),
+            ),
+        ),
         Trouble::Overdue { signal, after } => {
             (format!("has not left for {}; it gets {}", about(*after), signal_name(*signal)), None)
         }
@@ -106,13 +114,17 @@ fn elsewhere(address: &Address, told: &[SocketAddr]) -> Sentences {
     let port = told.first().map_or_else(String::new, |address| format!(" ({})", address.port()));
     let flag = match &address.host {
         Some(_) => address.to_string(),
-        None => format!(":{}", address.port),
+        // Where the user wanted to be found.
+        None => told.first().map_or_else(
+            || format!(":{}", address.port),
+            |told| std::net::SocketAddr::new(told.ip(), address.port).to_string(),
+        ),
     };
     (
         format!("listens on {address} and not on {addresses}, where connections wait in vain"),
         Some(format!(
-            "{address} is served. Use -l {flag}, or let the program listen on process.env.PORT{port}. \
-             (--map, to serve one port on another, comes in a later version)"
+            "let the program listen on process.env.PORT{port}, or use -l {flag}. {address} is served as well. (--map, to \
+             serve one port on another, comes in a later version)"
         )),
     )
 }
@@ -124,6 +136,16 @@ fn unknown(trouble: &Trouble) -> Sentences {
 const MODES: &str = "The handoff mode is for Node programs and for programs that use the pointsman crate. Others need \
     -m shared (they take an inherited socket) or -m multiport (they listen on a port of their own, from PORT), which \
     come in a later version";
+
+/// What to make of a worker that ended before it said a word.
+pub(super) fn never_spoke(program: &str, told: &[SocketAddr]) -> String {
+    let held = told.first().map_or_else(String::new, |address| {
+        format!(" pointsman itself holds {address}, so a program that listens there by itself cannot.")
+    });
+    format!(
+        "it never spoke on its channel. If {program} works alone, it does not fit the mode:{held} {MODES}"
+    )
+}
 
 const TOO_MANY_FILES: &str = "raise the limit on open files: `ulimit -n`, or LimitNOFILE= in a systemd unit";
 
@@ -216,18 +238,19 @@ mod tests {
                 Trouble::ListensElsewhere { address: address(None), told: told.clone() },
                 &[
                     "listens on *:3000 and not on 127.0.0.1:8000",
-                    "-l :3000",
+                    "-l 127.0.0.1:3000",
                     "process.env.PORT (8000)",
                     "--map",
                     "later",
                 ],
             ),
-            (Trouble::ListensElsewhere { address: address(Some("::1")), told }, &["Use -l [::1]:3000,"]),
+            (Trouble::ListensElsewhere { address: address(Some("::1")), told }, &["use -l [::1]:3000."]),
             (Trouble::ListenFailed { address: "*:80".into(), errno: EACCES }, &["*:80", "below 1024"]),
             (Trouble::ListenFailed { address: "*:80".into(), errno: EADDRINUSE }, &["in use", "ss -ltnp"]),
             (Trouble::BrokeProtocol { why: "no JSON".into() }, &["no JSON", "descriptor 3"]),
             (Trouble::ClosedUnheard, &["before it said a word", "sudo"]),
             (Trouble::LostConnections { count: 3 }, &["3 connections", "lost"]),
+            (Trouble::Stuck { after: second }, &["for 5 s", "killed", "handoff_timeout"]),
             (Trouble::Overdue { signal: 9, after: second }, &["for 5 s", "SIGKILL"]),
         ] {
             let Told { what, advice } = tell(&trouble, "`py x`");

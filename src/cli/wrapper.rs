@@ -29,8 +29,7 @@ pub(super) fn warning(command: &[&OsString], directory: &Path) -> Option<String>
     let wrapped = wrapped(&text)?;
     let name = words(command.iter().copied().take(3));
     let mut message = format!(
-        "`{name}` starts the program that serves, and is the worker in its place: that program gets no connections; \
-         run it directly"
+        "`{name}` only starts the program that serves, which will get no connections: give pointsman that program itself"
     );
     match wrapped {
         Wrapped::Script(script) => {

@@ -26,10 +26,27 @@ const ARGS: &str = "POINTSMAN_ARGS";
 const STOP_TIMEOUT: &str = "POINTSMAN_STOP_TIMEOUT";
 const KILL_TIMEOUT: &str = "POINTSMAN_KILL_TIMEOUT";
 const RESTART_DELAY: &str = "POINTSMAN_RESTART_DELAY";
+const WINDOW: &str = "POINTSMAN_WINDOW";
+const HANDOFF_TIMEOUT: &str = "POINTSMAN_HANDOFF_TIMEOUT";
+const OVERLOAD: &str = "POINTSMAN_OVERLOAD";
+const OVERLOAD_TIMEOUT: &str = "POINTSMAN_OVERLOAD_TIMEOUT";
 const NODE_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
-const NAMES: [&str; 9] =
-    [WORKERS, LISTEN, MODE, POLICY, PROGRAM, ARGS, STOP_TIMEOUT, KILL_TIMEOUT, RESTART_DELAY];
+const NAMES: [&str; 13] = [
+    WORKERS,
+    LISTEN,
+    MODE,
+    POLICY,
+    PROGRAM,
+    ARGS,
+    STOP_TIMEOUT,
+    KILL_TIMEOUT,
+    RESTART_DELAY,
+    WINDOW,
+    HANDOFF_TIMEOUT,
+    OVERLOAD,
+    OVERLOAD_TIMEOUT,
+];
 
 /// What all of ours begin with.
 const PREFIX: &str = "POINTSMAN_";
@@ -60,6 +77,10 @@ impl Environment {
         layer.stop_timeout = self.read(STOP_TIMEOUT, value::duration, problems);
         layer.kill_timeout = self.read(KILL_TIMEOUT, value::duration, problems);
         layer.restart_delay = self.read(RESTART_DELAY, value::duration, problems);
+        layer.window = self.read(WINDOW, value::window, problems);
+        layer.handoff_timeout = self.read(HANDOFF_TIMEOUT, str::parse, problems);
+        layer.overload = self.read(OVERLOAD, str::parse, problems);
+        layer.overload_timeout = self.read(OVERLOAD_TIMEOUT, value::duration, problems);
         layer
     }
 

@@ -91,6 +91,10 @@ impl Reader<'_> {
             "stop_timeout" => layer.stop_timeout = self.one(value, duration),
             "kill_timeout" => layer.kill_timeout = self.one(value, duration),
             "restart_delay" => layer.restart_delay = self.one(value, duration),
+            "window" => layer.window = self.one(value, window),
+            "handoff_timeout" => layer.handoff_timeout = self.one(value, |value| string(value)?.parse()),
+            "overload" => layer.overload = self.one(value, |value| string(value)?.parse()),
+            "overload_timeout" => layer.overload_timeout = self.one(value, duration),
             unknown => {
                 let instead = match nearest(unknown, KEYS) {
                     Some(key) => format!("did you mean {key}?"),
@@ -175,6 +179,13 @@ fn word(value: &DeValue<'_>) -> Parsed<OsString> {
     match string(value)? {
         text if text.contains('\0') => Err(BadValue::new("a zero byte cannot be passed on", "leave it out")),
         text => Ok(text.into()),
+    }
+}
+
+fn window(value: &DeValue<'_>) -> Parsed<usize> {
+    match value {
+        DeValue::Integer(number) if number.radix() == 10 => value::window(number.as_str()),
+        other => Err(mismatch("a number", other, "write window = 8")),
     }
 }
 

@@ -15,7 +15,7 @@ use pointsman::PolicyName;
 
 use super::{
     listen::Listen,
-    value::{BadValue, Mode, Workers},
+    value::{BadValue, Mode, Overload, Patience, Workers},
 };
 
 /// A configuration file as it was read.
@@ -69,7 +69,7 @@ impl<T> Given<T> {
 }
 
 /// The keys of a file and, in capitals after `POINTSMAN_`, of the environment.
-pub(crate) const KEYS: [&str; 10] = [
+pub(crate) const KEYS: [&str; 14] = [
     "workers",
     "listen",
     "mode",
@@ -80,6 +80,10 @@ pub(crate) const KEYS: [&str; 10] = [
     "stop_timeout",
     "kill_timeout",
     "restart_delay",
+    "window",
+    "handoff_timeout",
+    "overload",
+    "overload_timeout",
 ];
 
 /// What one source says.
@@ -98,6 +102,10 @@ pub(crate) struct Layer {
     pub(crate) stop_timeout: Option<Given<Duration>>,
     pub(crate) kill_timeout: Option<Given<Duration>>,
     pub(crate) restart_delay: Option<Given<Duration>>,
+    pub(crate) window: Option<Given<usize>>,
+    pub(crate) handoff_timeout: Option<Given<Patience>>,
+    pub(crate) overload: Option<Given<Overload>>,
+    pub(crate) overload_timeout: Option<Given<Duration>>,
 }
 
 impl Layer {
@@ -121,6 +129,10 @@ impl Layer {
             stop_timeout: self.stop_timeout.or(below.stop_timeout),
             kill_timeout: self.kill_timeout.or(below.kill_timeout),
             restart_delay: self.restart_delay.or(below.restart_delay),
+            window: self.window.or(below.window),
+            handoff_timeout: self.handoff_timeout.or(below.handoff_timeout),
+            overload: self.overload.or(below.overload),
+            overload_timeout: self.overload_timeout.or(below.overload_timeout),
         }
     }
 }

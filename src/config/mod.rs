@@ -21,7 +21,9 @@ pub(crate) use environment::Environment;
 pub(crate) use layer::{Given, Layer, Origin};
 pub(crate) use listen::Listen;
 pub(crate) use problem::{Problems, nearest};
-pub(crate) use value::{BadValue, Mode, Workers, duration, show as show_duration};
+pub(crate) use value::{
+    BadValue, Mode, Overload, Patience, Workers, duration, show as show_duration, window,
+};
 
 use layer::refuse_name;
 use listen::covers;
@@ -36,6 +38,12 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the death of a worker until its successor is started.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
+/// Connections on their way to a worker. Node's own primary has one.
+const WINDOW: usize = 8;
+/// From the hand-over of a connection until a worker that does not answer is taken for stuck.
+const HANDOFF_TIMEOUT: Patience = Patience(Some(Duration::from_secs(30)));
+/// Without room for this long, connections are turned away, if they are at all.
+const OVERLOAD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What to run, complete and checked, each value with its origin.
 #[derive(Debug)]
@@ -52,6 +60,10 @@ pub(crate) struct Config {
     pub(crate) stop_timeout: Given<Duration>,
     pub(crate) kill_timeout: Given<Duration>,
     pub(crate) restart_delay: Given<Duration>,
+    pub(crate) window: Given<usize>,
+    pub(crate) handoff_timeout: Given<Patience>,
+    pub(crate) overload: Given<Overload>,
+    pub(crate) overload_timeout: Given<Duration>,
     /// What is suspicious but no mistake.
     pub(crate) warnings: Vec<String>,
 }
@@ -101,6 +113,10 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         stop_timeout: layer.stop_timeout.unwrap_or_else(|| Given::default(STOP_TIMEOUT)),
         kill_timeout: layer.kill_timeout.unwrap_or_else(|| Given::default(KILL_TIMEOUT)),
         restart_delay: layer.restart_delay.unwrap_or_else(|| Given::default(RESTART_DELAY)),
+        window: layer.window.unwrap_or_else(|| Given::default(WINDOW)),
+        handoff_timeout: layer.handoff_timeout.unwrap_or_else(|| Given::default(HANDOFF_TIMEOUT)),
+        overload: layer.overload.unwrap_or_else(|| Given::default(Overload::Wait)),
+        overload_timeout: layer.overload_timeout.unwrap_or_else(|| Given::default(OVERLOAD_TIMEOUT)),
         warnings: Vec::new(),
     }
 }
@@ -138,7 +154,7 @@ pub(crate) fn policy(word: &str) -> Result<PolicyName, BadValue> {
         let known: Vec<_> = PolicyName::ALL.iter().map(ToString::to_string).collect();
         BadValue::new(
             "no such policy",
-            format!("the policies are: {} (or rr, Node's word)", known.join(", ")),
+            format!("the policies are: {}; rr is Node's word for round-robin", known.join(", ")),
         )
     })
 }
@@ -168,7 +184,13 @@ impl Config {
             .policy(self.policy.value)
             .stop_timeout(self.stop_timeout.value)
             .kill_timeout(self.kill_timeout.value)
-            .restart_delay(self.restart_delay.value);
+            .restart_delay(self.restart_delay.value)
+            .window(self.window.value)
+            .handoff_timeout(self.handoff_timeout.value.0)
+            .overload(match self.overload.value {
+                Overload::Wait => pointsman::Overload::Wait,
+                Overload::Reject => pointsman::Overload::Reject { after: self.overload_timeout.value },
+            });
         let settings = self.env.iter().fold(settings, |all, (name, value)| all.env(name, &value.value));
         self.listen.value.iter().fold(settings, |all, address| all.listen(*address))
     }

@@ -124,7 +124,11 @@ fn node_s_variable_chooses_policy_and_mode() {
 
     let unknown = load(&[("NODE_CLUSTER_SCHED_POLICY", "random")]).unwrap_err();
     assert!(unknown.contains("NODE_CLUSTER_SCHED_POLICY=random: no such policy"), "{unknown}");
-    assert!(unknown.contains("round-robin (or rr, Node's word), and Node's none"), "{unknown}");
+    assert!(
+        unknown
+            .contains("round-robin, least-connections; rr is Node's word for round-robin, and Node's none"),
+        "{unknown}"
+    );
 }
 
 #[test]

@@ -60,6 +60,69 @@ impl FromStr for Workers {
     }
 }
 
+/// More than this parks connections behind busy workers and gains nothing.
+const MAX_WINDOW: usize = 256;
+
+/// How many connections may be on their way to a worker.
+pub(crate) fn window(text: &str) -> Result<usize, BadValue> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|number| digits && (1..=MAX_WINDOW).contains(number));
+    number.ok_or_else(|| BadValue::new("not a number of connections", format!("give 1 to {MAX_WINDOW}")))
+}
+
+/// How long to wait, if there is an end to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Patience(pub(crate) Option<Duration>);
+
+impl FromStr for Patience {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let spoken = |bad: BadValue| BadValue::new(bad.what, format!("{}, or off", bad.instead));
+        duration(text).map(|time| Self(Some(time))).map_err(spoken)
+    }
+}
+
+impl fmt::Display for Patience {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(&self.0.map_or_else(|| "off".to_owned(), show))
+    }
+}
+
+/// What becomes of connections that no worker has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overload {
+    Wait,
+    Reject,
+}
+
+impl FromStr for Overload {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text {
+            "wait" => Ok(Self::Wait),
+            "reject" => Ok(Self::Reject),
+            _ => Err(BadValue::new(
+                "no such choice",
+                "give wait (in the kernel's queue) or reject (with a 503, after overload_timeout)",
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Overload {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Wait => "wait",
+            Self::Reject => "reject",
+        })
+    }
+}
+
 /// How connections come to workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {

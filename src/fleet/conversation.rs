@@ -31,6 +31,7 @@ impl<C> Fleet<C> {
             Message::HandleAck => self.handoff.acknowledged(worker).map_err(|Unexpected| "NODE_HANDLE_ACK"),
             Message::HandleNack => {
                 let until = now + self.rules.refusal_pause;
+                self.counters.refused += 1;
                 self.handoff.not_acknowledged(worker, until).map_err(|Unexpected| "NODE_HANDLE_NACK")
             }
             // Taken by `handle_handle`.
@@ -120,6 +121,7 @@ impl<C> Fleet<C> {
             Act::Listening(query) => self.handle_listening(now, id, &query),
             Act::Accepted { ack, accepted: true } => {
                 let (connection, ended) = self.handoff.accepted(id, ack).map_err(|Unexpected| "accepted")?;
+                self.counters.handed += 1;
                 if !ended {
                     self.tally.opened(id, ack);
                 }
@@ -131,6 +133,7 @@ impl<C> Fleet<C> {
             Act::Accepted { ack, accepted: false } => {
                 let until = now + self.rules.refusal_pause;
                 self.handoff.refused(id, ack, until).map_err(|Unexpected| "accepted: false")?;
+                self.counters.refused += 1;
             }
             Act::Close { key } => {
                 // One that leaves closes what its successor will want.

@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use serde_json::value::RawValue;
@@ -17,6 +18,7 @@ use super::{ListenerId, WorkerId, errno};
 use crate::{
     balance::{Balance, Key as BalanceKey, PolicyName, Target},
     protocol::listen::{AddressType, ListenReply, Query},
+    time::Time,
 };
 
 /// All of them.
@@ -40,6 +42,28 @@ struct Listener {
     /// Sorted by worker.
     members: Vec<Member>,
     policy: Box<dyn Balance>,
+    crowding: Crowding,
+}
+
+/// Whether connections of a socket find room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Crowding {
+    Room,
+    /// They wait.
+    Full { since: Time },
+    /// They have waited for too long and are turned away.
+    Refusing,
+}
+
+/// What to do with the next connection of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Accept it: there is a worker for it.
+    Take,
+    /// Accept it, and turn it away.
+    Refuse,
+    /// Leave it in the kernel's queue.
+    Leave,
 }
 
 /// A worker that serves a socket, and the key it knows it by.
@@ -91,7 +115,7 @@ impl Listeners {
         let id = ListenerId(self.next);
         self.next += 1;
         let policy = self.policy.start();
-        self.open.insert(id, Listener { address, ipv6_only, kept, members: Vec::new(), policy });
+        self.open.insert(id, Listener { address, ipv6_only, kept, members: Vec::new(), policy, crowding: Crowding::Room });
         id
     }
 
@@ -223,6 +247,47 @@ impl Listeners {
 
     fn serves(&self, worker: WorkerId, listener: ListenerId) -> bool {
         self.open.get(&listener).is_some_and(|listener| listener.place(worker).is_ok())
+    }
+
+    /// A connection may be waiting at a socket whose workers have room or not. Returns what to do with it, and whether
+    /// waiting begins.
+    pub(super) fn admit(&mut self, now: Time, listener: ListenerId, room: bool) -> (Admission, bool) {
+        let Some(listener) = self.open.get_mut(&listener) else { return (Admission::Leave, false) };
+        match listener.crowding {
+            _ if room => {
+                listener.crowding = Crowding::Room;
+                (Admission::Take, false)
+            }
+            Crowding::Room => {
+                listener.crowding = Crowding::Full { since: now };
+                (Admission::Leave, true)
+            }
+            Crowding::Full { .. } => (Admission::Leave, false),
+            Crowding::Refusing => (Admission::Refuse, false),
+        }
+    }
+
+    /// When [`Listeners::refuse`] is to be called.
+    pub(super) fn refuses_at(&self, after: Duration) -> Option<Time> {
+        let since = self.open.values().filter_map(|listener| match listener.crowding {
+            Crowding::Full { since } => Some(since + after),
+            Crowding::Room | Crowding::Refusing => None,
+        });
+        since.min()
+    }
+
+    /// Turns connections away where they have waited for `after`.
+    pub(super) fn refuse(&mut self, now: Time, after: Duration) {
+        for listener in self.open.values_mut() {
+            if matches!(listener.crowding, Crowding::Full { since } if since + after <= now) {
+                listener.crowding = Crowding::Refusing;
+            }
+        }
+    }
+
+    /// Whether connections of a socket are turned away.
+    pub(super) fn refuses(&self, listener: ListenerId) -> bool {
+        self.open.get(&listener).is_some_and(|listener| listener.crowding == Crowding::Refusing)
     }
 
     /// Every open socket.

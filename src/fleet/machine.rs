@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Event, ExitStatus, ListenerId, Output, Rules, Stop, Told, Trouble, Unsent, WorkerId, WorkerInfo,
+    Admission, Counters, Event, ExitStatus, ListenerId, Output, Overload, Rules, Stop, Told, Trouble, Unsent, WorkerId, WorkerInfo,
     handoff::{Gate, Handoff, Hearsay, Held, Limits},
     lifecycle::{Action, Happening, Lifecycle},
     listeners::Listeners,
@@ -65,6 +65,7 @@ pub struct Fleet<C> {
     pub(super) tally: Tally,
     /// The kernel tells the ends of connections that workers do not tell themselves.
     pub(super) kernel_tells: bool,
+    pub(super) counters: Counters,
     pub(super) outputs: VecDeque<Output<C>>,
     next_worker: u32,
     phase: Phase,
@@ -91,6 +92,7 @@ impl<C> Fleet<C> {
             handoff,
             tally: Tally::default(),
             kernel_tells: false,
+            counters: Counters::default(),
             outputs: VecDeque::new(),
             next_worker: 1,
             phase: Phase::Running,
@@ -147,7 +149,25 @@ impl<C> Fleet<C> {
         self.settle(now);
     }
 
-    /// Whether a connection from `listener` could be placed now: accept no other.
+    /// What to do with the next connection of `listener`, if there is one.
+    pub fn admit(&mut self, now: Time, listener: ListenerId) -> Admission {
+        let room = self.has_room(now, listener);
+        let (admission, begins) = self.listeners.admit(now, listener, room);
+        self.counters.waits += u64::from(begins);
+        admission
+    }
+
+    /// Whether [`Fleet::admit`] would have the next connection of `listener` accepted.
+    pub fn admits(&self, now: Time, listener: ListenerId) -> bool {
+        self.listeners.refuses(listener) || self.has_room(now, listener)
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Whether a connection from `listener` could be placed now.
     pub fn has_room(&self, now: Time, listener: ListenerId) -> bool {
         self.listeners.members(listener).any(|worker| self.handoff.has_room(now, worker))
     }
@@ -170,7 +190,11 @@ impl<C> Fleet<C> {
             Slot::Waiting(at) => Some(*at),
             Slot::Taken(_) | Slot::Empty => None,
         });
-        lives.chain(suspicions).chain(slots).chain(self.handoff.deadline()).min()
+        let refuses = match self.rules.overload {
+            Overload::Wait => None,
+            Overload::Reject { after } => self.listeners.refuses_at(after),
+        };
+        lives.chain(suspicions).chain(slots).chain(self.handoff.deadline()).chain(refuses).min()
     }
 
     /// The workers whose processes exist.
@@ -240,7 +264,13 @@ impl<C> Fleet<C> {
 
     /// The kernel gave out a connection.
     pub fn handle_connection(&mut self, now: Time, listener: ListenerId, connection: C) {
+        self.counters.accepted += 1;
         self.place(now, Held { connection, listener });
+    }
+
+    /// A connection was turned away, as [`Fleet::admit`] had said.
+    pub fn handle_rejected(&mut self) {
+        self.counters.rejected += 1;
     }
 
     /// The connection of `seq` could not be sent.
@@ -255,6 +285,8 @@ impl<C> Fleet<C> {
 
     /// What a worker that is gone had received: `untouched` goes to others, the rest is lost.
     pub fn handle_examined(&mut self, now: Time, worker: WorkerId, untouched: Vec<Held<C>>, lost: Vec<Held<C>>) {
+        self.counters.replaced += u64::try_from(untouched.len()).unwrap_or(0);
+        self.counters.lost += u64::try_from(lost.len()).unwrap_or(0);
         untouched.into_iter().for_each(|held| self.handoff.hold(held));
         if !lost.is_empty() {
             self.event(Event::Trouble { worker, trouble: Trouble::LostConnections { count: lost.len() } });
@@ -286,6 +318,9 @@ impl<C> Fleet<C> {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Time) {
+        if let Overload::Reject { after } = self.rules.overload {
+            self.listeners.refuse(now, after);
+        }
         while let Some((worker, after)) = self.handoff.handle_timeout(now) {
             self.event(Event::Trouble { worker, trouble: Trouble::Stuck { after } });
             self.happens(now, worker, Happening::StopNow);
@@ -340,7 +375,9 @@ impl<C> Fleet<C> {
         let worker = self.workers.remove(&id)?;
         self.listeners.leave(id);
         self.tally.remove(id);
+        let on_the_way = self.handoff.in_flight(id);
         let doubtful = self.handoff.remove(id, worker.hearsay);
+        self.counters.replaced += u64::try_from(on_the_way - doubtful.len()).unwrap_or(0);
         if !doubtful.is_empty() {
             self.outputs.push_back(Output::Examine { worker: id, doubtful });
         }

@@ -20,10 +20,10 @@ use std::fmt;
 
 pub use event::{Address, Event, ExitStatus, Trouble, WorkerId};
 pub use handoff::Held;
-pub use listeners::Wish;
+pub use listeners::{Admission, Wish};
 pub use machine::Fleet;
-pub use output::{Output, Told, Unsent, WorkerInfo};
-pub use rules::Rules;
+pub use output::{Counters, Output, Told, Unsent, WorkerInfo};
+pub use rules::{Overload, Rules};
 pub use tally::LoadSource;
 
 /// Names a listening socket; never given twice.

@@ -123,3 +123,23 @@ pub struct WorkerInfo {
     /// Who tells the ends of its connections.
     pub load_source: LoadSource,
 }
+
+/// What has happened so far, counted. Never decreases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Connections taken from the kernel's queue for a worker.
+    pub accepted: u64,
+    /// Connections that a worker has accepted.
+    pub handed: u64,
+    /// Times that a worker did not take a connection, by a NACK or by `accepted: false`.
+    pub refused: u64,
+    /// Connections that went to another worker because the one they were on the way to ended.
+    pub replaced: u64,
+    /// Connections that were lost: a worker ended that had touched and not accepted them.
+    pub lost: u64,
+    /// Times that connections began to wait in the kernel's queue because no worker had room.
+    pub waits: u64,
+    /// Connections turned away with a 503.
+    pub rejected: u64,
+}

@@ -28,6 +28,8 @@ pub struct Rules {
     /// A worker that refused a connection, or was out of descriptors, gets none for this long: an immediate retry
     /// would spin.
     pub refusal_pause: Duration,
+    /// What becomes of connections that no worker has room for.
+    pub overload: Overload,
     /// Accepting rests this long when the system refuses to give out a connection.
     pub accept_pause: Duration,
 }
@@ -44,7 +46,20 @@ impl Default for Rules {
             stall: Duration::from_secs(1),
             handoff_timeout: Some(Duration::from_secs(30)),
             refusal_pause: Duration::from_millis(20),
+            overload: Overload::Wait,
             accept_pause: Duration::from_millis(100),
         }
     }
+}
+
+/// What becomes of connections that no worker has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overload {
+    /// They wait in the kernel's queue, as long as it takes.
+    Wait,
+    /// When there has been no room for this long, they are answered 503 and closed until there is.
+    Reject {
+        /// How long.
+        after: Duration,
+    },
 }

@@ -4,7 +4,7 @@ use std::{ops::Bound, os::fd::AsFd};
 
 use super::Master;
 use crate::{
-    fleet::{Event, ListenerId},
+    fleet::{Admission, Event, ListenerId},
     sys::net,
 };
 
@@ -30,12 +30,18 @@ impl Master {
             let Some(listener) = self.listeners.get_mut(&id).filter(|listener| listener.pending) else {
                 return;
             };
-            if !self.fleet.has_room(self.now, id) {
+            let admission = self.fleet.admit(self.now, id);
+            if admission == Admission::Leave {
                 return;
             }
             match net::accept(listener.socket.as_fd()) {
                 Ok(connection) => {
                     self.accept_failed = false;
+                    if admission == Admission::Refuse {
+                        self.fleet.handle_rejected();
+                        net::reject(connection);
+                        continue;
+                    }
                     self.fleet.handle_connection(self.now, id, connection);
                     self.perform();
                 }

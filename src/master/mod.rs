@@ -25,7 +25,7 @@ pub use self::workers::SendError;
 use self::{channel::Channel, workers::Until};
 use crate::{
     balance::PolicyName,
-    fleet::{Event, Fleet, ListenerId, Rules, Stop, WorkerId, WorkerInfo},
+    fleet::{Counters, Event, Fleet, ListenerId, Rules, Stop, WorkerId, WorkerInfo},
     sys::{clock, guard::Guard, net, process::Child, signals::Signals},
     time::Time,
 };
@@ -220,7 +220,7 @@ impl Master {
     pub(crate) fn timeout(&self) -> Option<Duration> {
         let resting = self.accept_again.is_some();
         let acceptable = |(&id, listener): (&ListenerId, &Listener)| {
-            listener.pending && !resting && self.fleet.has_room(self.now, id)
+            listener.pending && !resting && self.fleet.admits(self.now, id)
         };
         if self.listeners.iter().any(acceptable) {
             return Some(Duration::ZERO);
@@ -240,6 +240,10 @@ impl Master {
 
     pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerInfo> {
         self.fleet.workers()
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.fleet.counters()
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
