@@ -9,6 +9,8 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
+use thiserror::Error;
+
 use super::workers::Until;
 use crate::{
     fleet::Unsent,
@@ -18,6 +20,13 @@ use crate::{
 
 /// Descriptors kept for frames that are still to come; a worker that sends more than it has frames for loses them.
 const MAX_DESCRIPTORS: usize = 64;
+
+/// Bytes that may wait for a worker to read them. What the master says by itself is a fraction of that; a worker that
+/// asks and asks and does not read the answers would take the master's memory.
+const MAX_QUEUE: usize = 1 << 20;
+
+/// A queue that held more than this is given back to the allocator when it is empty.
+const KEEP_CAPACITY: usize = 64 << 10;
 
 /// See the module.
 #[derive(Debug)]
@@ -32,7 +41,14 @@ pub(super) struct Channel {
     blocked: bool,
     /// The loop watches for room.
     pub(super) watched: bool,
+    /// Too much waits for the worker: it is told nothing more.
+    unread: bool,
 }
+
+/// More than [`MAX_QUEUE`] waits for a worker that does not read. Said once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("it does not read its channel, where {MAX_QUEUE} bytes wait for it")]
+pub(super) struct Unread;
 
 /// What came with frames, in their order; `None` for one that was lost on the way.
 pub(super) type Descriptors = VecDeque<Option<OwnedFd>>;
@@ -53,7 +69,7 @@ impl Channel {
     pub(super) fn new(socket: OwnedFd) -> Self {
         let lines = Lines::default();
         let (queue, descriptors) = (Vec::new(), VecDeque::new());
-        Self { socket, lines, descriptors, queue, written: 0, blocked: false, watched: false }
+        Self { socket, lines, descriptors, queue, written: 0, blocked: false, watched: false, unread: false }
     }
 
     /// Reads once, by way of `buffer`.
@@ -91,9 +107,17 @@ impl Channel {
     }
 
     /// Sends a frame, or queues what of it cannot be sent.
-    pub(super) fn tell(&mut self, frame: &[u8]) {
+    pub(super) fn tell(&mut self, frame: &[u8]) -> Result<(), Unread> {
+        if self.unread {
+            return Ok(());
+        }
+        if self.queue.len() - self.written + frame.len() > MAX_QUEUE {
+            self.unread = true;
+            return Err(Unread);
+        }
         let sent = if self.blocked { 0 } else { self.send(frame, None).unwrap_or(0) };
         self.enqueue(&frame[sent..]);
+        Ok(())
     }
 
     /// Sends a frame with a descriptor, whole or not at all.
@@ -122,12 +146,17 @@ impl Channel {
         while self.written < self.queue.len() {
             match self.send(&self.queue[self.written..], None) {
                 Ok(sent) => self.written += sent,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.queue.drain(..self.written);
+                    self.written = 0;
+                    return;
+                }
                 // Its end is closed; that is seen where it is read.
                 Err(_) => self.written = self.queue.len(),
             }
         }
         self.queue.clear();
+        self.queue.shrink_to(KEEP_CAPACITY);
         self.written = 0;
         self.blocked = false;
     }
@@ -174,10 +203,10 @@ mod tests {
         let frame = [b"x".repeat(999), b"\n".to_vec()].concat();
         let mut told = 0;
         while !here.is_blocked() {
-            here.tell(&frame);
+            here.tell(&frame).unwrap();
             told += 1;
         }
-        here.tell(&frame);
+        here.tell(&frame).unwrap();
         assert_eq!(here.hand(b"handle\n", there.as_fd()), Err(Unsent::ChannelFull));
         let mut other = Channel::new(there);
         let (mut buffer, mut heard) = (vec![0; 4096], 0);
@@ -199,15 +228,38 @@ mod tests {
     #[test]
     fn an_end_with_unread_bytes_is_an_end() {
         let (mut here, there) = pair();
-        here.tell(b"unread\n");
+        here.tell(b"unread\n").unwrap();
         channel::send(there.as_fd(), b"part", None).unwrap();
         drop(there);
         let mut buffer = [0; 64];
         assert_eq!(here.read(&mut buffer, Until::Drained), Read::Drained);
         assert_eq!(here.read(&mut buffer, Until::Drained), Read::Ended);
         assert_eq!(here.finish(), Err(FrameError::Truncated { have: 4 }));
-        here.tell(b"nobody hears\n");
+        here.tell(b"nobody hears\n").unwrap();
         here.flush();
         assert!(!here.is_blocked());
+    }
+
+    #[test]
+    fn what_nobody_reads_is_bounded_and_said_once() {
+        let (mut here, there) = pair();
+        let frame = [b"x".repeat(999), b"\n".to_vec()].concat();
+        let mut told = 0;
+        while here.tell(&frame).is_ok() {
+            told += 1;
+            assert!(told < 3 * MAX_QUEUE / frame.len());
+        }
+        assert_eq!((here.queue.len() + frame.len() > MAX_QUEUE, here.queue.len() <= MAX_QUEUE), (true, true));
+        assert_eq!(here.tell(&frame), Ok(()), "dropped, and not said again");
+        let (mut other, mut buffer, mut heard) = (Channel::new(there), vec![0; 4096], 0);
+        while heard < told {
+            other.read(&mut buffer, Until::Drained);
+            while other.next_frame().unwrap().is_some() {
+                heard += 1;
+            }
+            here.flush();
+            assert!(here.queue.len() <= MAX_QUEUE);
+        }
+        assert!(here.queue.capacity() <= KEEP_CAPACITY);
     }
 }

@@ -64,8 +64,11 @@ impl Master {
         self.frame.clear();
         message_of(told).encode(&mut self.frame);
         if let Some(channel) = self.workers.get_mut(&id).and_then(|worker| worker.channel.as_mut()) {
-            channel.tell(&self.frame);
+            let told = channel.tell(&self.frame);
             self.watch_room(id);
+            if let Err(unread) = told {
+                self.fleet.handle_garbage(self.now, id, unread.to_string());
+            }
         }
     }
 
