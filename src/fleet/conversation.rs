@@ -2,8 +2,6 @@
 
 use std::net::SocketAddr;
 
-use serde_json::Value;
-
 use super::{
     Address, Event, Fleet, ListenerId, LoadSource, Output, Told, Trouble, Wish, WorkerId,
     handoff::{Hearsay, Unexpected},
@@ -14,7 +12,7 @@ use super::{
 use crate::{
     protocol::{
         listen::{ListenReply, Query},
-        message::{Act, ClusterMessage, Message, Own},
+        message::{Act, ClusterMessage, Message, Own, Sockets},
     },
     time::Time,
 };
@@ -53,10 +51,24 @@ impl<C> Fleet<C> {
                 }
                 Ok(())
             }
-            Message::Pointsman(Own::Unknown) | Message::Internal => Ok(()),
+            // The sender of sockets asks how many of them are open here before its server closes: none.
+            Message::Sockets(Sockets::NotifyClose { key }) => {
+                self.outputs.push_back(Output::Tell(worker, Told::SocketsClosed { key: key.into_owned() }));
+                Ok(())
+            }
+            Message::Sockets(Sockets::GetCount { key }) => {
+                self.outputs.push_back(Output::Tell(worker, Told::SocketCount { key: key.into_owned() }));
+                Ok(())
+            }
+            Message::Sockets(_) | Message::Pointsman(Own::Unknown) | Message::Internal => Ok(()),
             Message::User(text) => {
-                let message = serde_json::from_str(text.get()).unwrap_or(Value::Null);
-                self.event(Event::Message { worker, message });
+                // Too deep for a value: valid, and of no use to anybody here.
+                self.event(match serde_json::from_str(text.get()) {
+                    Ok(message) => Event::Message { worker, message },
+                    Err(error) => {
+                        Event::Trouble { worker, trouble: Trouble::DroppedMessage { why: error.to_string() } }
+                    }
+                });
                 Ok(())
             }
         };
@@ -71,6 +83,9 @@ impl<C> Fleet<C> {
     pub fn handle_handle(&mut self, now: Time, worker: WorkerId, message: Message<'_>, came: bool) {
         let answer = if came { Told::HandleAck } else { Told::HandleNack };
         self.outputs.push_back(Output::Tell(worker, answer));
+        if came {
+            self.event(Event::Trouble { worker, trouble: Trouble::DroppedHandle });
+        }
         if came && matches!(message, Message::User(_)) {
             self.handle_message(now, worker, message);
         }
@@ -86,12 +101,16 @@ impl<C> Fleet<C> {
         self.disconnected(now, worker, Happening::ChannelBroken);
     }
 
-    /// A wish has come true. Returns the name of the new socket.
-    pub fn handle_bound(&mut self, worker: WorkerId, ack: u64, wish: &Wish, address: SocketAddr) -> ListenerId {
+    /// A wish has come true. Returns the name of the new socket, or `None` if it is not needed: somebody asked twice.
+    pub fn handle_bound(
+        &mut self,
+        worker: WorkerId,
+        ack: u64,
+        wish: &Wish,
+        address: SocketAddr,
+    ) -> Option<ListenerId> {
         let (listener, reply) = self.listeners.bound(worker, wish, address);
-        if let Some(reply) = reply {
-            self.reply(worker, ack, reply);
-        }
+        self.reply(worker, ack, reply);
         listener
     }
 

@@ -181,6 +181,20 @@ pub enum Trouble {
         /// Since the connection was sent.
         after: Duration,
     },
+    /// It has not ended though it was killed, and is not waited for any longer.
+    Unkillable {
+        /// Its process id.
+        pid: u32,
+        /// Since it was killed.
+        after: Duration,
+    },
+    /// It sent a message of the application that cannot be passed on; it is dropped.
+    DroppedMessage {
+        /// Why.
+        why: String,
+    },
+    /// It sent a socket or a server, which this version cannot take; it is closed.
+    DroppedHandle,
     /// It has not left in time and is told more plainly.
     Overdue {
         /// SIGTERM or SIGKILL.

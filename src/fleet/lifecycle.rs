@@ -6,7 +6,7 @@
 //! ```text
 //! Starting ──online──▶ Online ──listening──▶ Serving
 //!    │                   │                      │
-//!    │ stop              └────────── stop ──────┴──▶ Disconnecting ──deadline──▶ Terminating ──deadline──▶ Killing
+//!    │ stop              └────────── stop ──────┴──▶ Disconnecting ──deadline──▶ Terminating ──deadline──▶ Killing ──deadline──▶ given up
 //!    └──(never spoke)──▶ Terminating                                               ▲
 //!  any of the first three ──channel closed, or leaves by itself──▶ Leaving ────────┘       exited, from any ──▶ Gone
 //! ```
@@ -38,7 +38,7 @@ enum State {
     /// It was sent SIGTERM.
     Terminating { since: Time, deadline: Time },
     /// Its process group was sent SIGKILL.
-    Killing,
+    Killing { since: Time, deadline: Time },
     /// It has exited.
     Gone,
 }
@@ -75,6 +75,8 @@ pub(super) enum Action {
     Terminate { overdue: Option<Duration> },
     /// Send its process group SIGKILL.
     Kill { overdue: Option<Duration> },
+    /// Wait no longer for its end.
+    GiveUp { after: Duration },
     /// Say that it has not spoken.
     ComplainOfSilence { after: Duration },
     /// Say that it has not listened.
@@ -92,8 +94,10 @@ impl Lifecycle {
         let (state, action) = match (self.state, happening) {
             (State::Gone, _) => return None,
             (_, H::Exited) => (State::Gone, None),
-            (State::Killing, _) => return None,
-            (_, H::StopNow) => (State::Killing, Some(Action::Kill { overdue: None })),
+            (State::Killing { .. }, _) => return None,
+            (_, H::StopNow) => {
+                (State::Killing { since: now, deadline: soon }, Some(Action::Kill { overdue: None }))
+            }
 
             (State::Starting { complain_at }, H::Online) => (State::Online { complain_at }, None),
             (State::Starting { .. } | State::Online { .. }, H::Listening) => (State::Serving, None),
@@ -155,8 +159,12 @@ impl Lifecycle {
                 State::Terminating { since: now, deadline: now + rules.kill_timeout },
                 Action::Terminate { overdue: Some(now - since) },
             ),
-            State::Terminating { since, .. } => (State::Killing, Action::Kill { overdue: Some(now - since) }),
-            State::Serving | State::Killing | State::Gone => return None,
+            State::Terminating { since, .. } => (
+                State::Killing { since: now, deadline: now + rules.kill_timeout },
+                Action::Kill { overdue: Some(now - since) },
+            ),
+            State::Killing { since, .. } => (State::Gone, Action::GiveUp { after: now - since }),
+            State::Serving | State::Gone => return None,
         };
         self.state = state;
         Some(action)
@@ -167,8 +175,10 @@ impl Lifecycle {
         match self.state {
             State::Starting { complain_at } | State::Online { complain_at } => complain_at,
             State::Disconnecting { deadline, .. } => deadline,
-            State::Leaving { deadline, .. } | State::Terminating { deadline, .. } => Some(deadline),
-            State::Serving | State::Killing | State::Gone => None,
+            State::Leaving { deadline, .. }
+            | State::Terminating { deadline, .. }
+            | State::Killing { deadline, .. } => Some(deadline),
+            State::Serving | State::Gone => None,
         }
     }
 
@@ -229,9 +239,11 @@ mod tests {
         assert_eq!(with(&[(39, None)]), [DISCONNECT]);
         let (term, kill) = (Action::Terminate { overdue: overdue(30) }, Action::Kill { overdue: overdue(5) });
         assert_eq!(with(&[(40, None), (44, None)]), [DISCONNECT, term]);
-        assert_eq!(with(&[(40, None), (45, None), (99, None)]), [DISCONNECT, term, kill]);
+        let give_up = Action::GiveUp { after: Duration::from_secs(5) };
+        assert_eq!(with(&[(40, None), (45, None), (49, None)]), [DISCONNECT, term, kill]);
+        assert_eq!(with(&[(40, None), (45, None), (50, None), (99, None)]), [DISCONNECT, term, kill, give_up]);
         assert_eq!(with(&[(11, Some(StopGracefully)), (40, None)]), [DISCONNECT, term], "a second word changes nothing");
-        assert_eq!(with(&[(11, Some(StopNow)), (99, None)]), [DISCONNECT, KILL]);
+        assert_eq!(with(&[(11, Some(StopNow)), (15, None)]), [DISCONNECT, KILL]);
         let closed = Action::Terminate { overdue: overdue(6) };
         assert_eq!(with(&[(11, Some(ChannelClosed)), (16, None)]), [DISCONNECT, closed], "nothing left to serve");
         assert_eq!(with(&[(11, Some(Exited)), (99, None), (99, Some(StopNow))]), [DISCONNECT]);
@@ -290,6 +302,7 @@ mod tests {
             let exit = steps.iter().position(|step| step.1 == Some(Exited));
             if let Some(exit) = exit {
                 assert_eq!(life.state, State::Gone);
+                assert_eq!(life.deadline(), None);
                 assert_eq!(live(&steps[..exit]).1, actions, "nothing follows the end");
             }
             let told_to_stop = steps.iter().any(|step| matches!(step.1, Some(StopGracefully | StopNow)));

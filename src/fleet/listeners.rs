@@ -21,6 +21,13 @@ use crate::{
     time::Time,
 };
 
+/// Servers of one worker; more are a mistake in it, which must not take the master's descriptors.
+const MAX_SERVERS: usize = 256;
+
+/// Keys that nobody uses and that wait for a successor of who did; beyond that the oldest go. A worker that listens on
+/// another port in each of its lives would leave one behind each time.
+const MAX_WAITING: usize = 16;
+
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Listeners {
@@ -128,6 +135,9 @@ impl Listeners {
             Err(errno::EOPNOTSUPP) => return Answer::Unsupported(fail(errno::EOPNOTSUPP)),
             Err(errno) => return Answer::Reply(fail(errno)),
         };
+        if self.keys.values().filter(|key| key.workers.contains(&worker)).count() >= MAX_SERVERS {
+            return Answer::Reply(fail(errno::EMFILE));
+        }
         let key = match self.keys.get_key_value(text.as_str()) {
             Some((key, _)) => key.clone(),
             None => {
@@ -150,10 +160,19 @@ impl Listeners {
     }
 
     /// A wish has come true.
-    pub(super) fn bound(&mut self, worker: WorkerId, wish: &Wish, address: SocketAddr) -> (ListenerId, Option<ListenReply>) {
+    pub(super) fn bound(
+        &mut self,
+        worker: WorkerId,
+        wish: &Wish,
+        address: SocketAddr,
+    ) -> (Option<ListenerId>, ListenReply) {
+        if self.keys.contains_key(&wish.key) {
+            return (None, Self::not_bound(wish, errno::EADDRINUSE));
+        }
         let listener = self.open(address, wish.ipv6_only, false);
         self.keys.insert(wish.key.clone(), Key { listeners: vec![listener], ..Key::default() });
-        (listener, self.join(worker, &wish.key, wish.data.as_deref()))
+        let reply = self.join(worker, &wish.key, wish.data.as_deref());
+        (Some(listener), reply.unwrap_or_else(|| Self::not_bound(wish, errno::EADDRINUSE)))
     }
 
     /// A wish has not; others may try again.
@@ -220,6 +239,22 @@ impl Listeners {
         for listener in self.open.values_mut() {
             listener.members.retain(|member| member.worker != worker);
         }
+    }
+
+    /// Forgets addresses that have waited the longest for a successor, if there are too many. Returns the sockets that
+    /// nobody has a use for any more.
+    pub(super) fn forget_oldest(&mut self) -> Vec<ListenerId> {
+        let waiting = self.keys.iter().filter(|(_, key)| key.workers.is_empty() && !self.is_kept(key));
+        let mut waiting: Vec<_> = waiting.map(|(name, key)| (key.listeners.first().copied(), name.clone())).collect();
+        // Sockets are numbered in the order in which they were opened.
+        waiting.sort_unstable();
+        let too_many = waiting.len().saturating_sub(MAX_WAITING);
+        let nobody = WorkerId(0);
+        waiting.into_iter().take(too_many).flat_map(|(_, name)| self.close(nobody, &name)).collect()
+    }
+
+    fn is_kept(&self, key: &Key) -> bool {
+        key.listeners.iter().any(|id| self.open.get(id).is_some_and(|listener| listener.kept))
     }
 
     /// Forgets every socket and returns them to be closed.

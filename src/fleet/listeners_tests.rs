@@ -77,7 +77,8 @@ fn the_same_listen_in_two_workers_shares_a_socket() {
     let Answer::Bind(wish) = listeners.ask(A, &query(None, 0, 0)) else { panic!("nothing is open") };
     assert_eq!(wish.addresses, ["[::]:0".parse().unwrap(), "0.0.0.0:0".parse().unwrap()]);
     let (listener, reply) = listeners.bound(A, &wish, "[::]:4711".parse().unwrap());
-    assert_eq!(reply.unwrap().key, "null:0:4:undefined:0");
+    let listener = listener.unwrap();
+    assert_eq!(reply.key, "null:0:4:undefined:0");
     assert_eq!(ask(&mut listeners, B, &query(None, 0, 0)), Ok(Some(":: 4711".to_owned())));
     assert_eq!(ask(&mut listeners, A, &query(None, 0, 1)), Ok(None), "a second listen(0) gets a port of its own");
     assert_eq!(listeners.members(listener).collect::<Vec<_>>(), [A, B]);
@@ -104,7 +105,9 @@ fn a_socket_goes_with_its_last_server_unless_it_was_given() {
     assert!(ask(&mut listeners, A, &query(None, 8000, 0)).unwrap().is_some(), "listen, close, listen again");
 
     let Answer::Bind(wish) = listeners.ask(A, &query(None, 9000, 0)) else { panic!("not open") };
-    let (listener, _) = listeners.bound(A, &wish, "[::]:9000".parse().unwrap());
+    let listener = listeners.bound(A, &wish, "[::]:9000".parse().unwrap()).0.unwrap();
+    let twice = listeners.bound(A, &wish, "[::]:9000".parse().unwrap());
+    assert_eq!((twice.0, twice.1.errno), (None, Some(-98)), "asked twice before the first was bound");
     ask(&mut listeners, B, &query(None, 9000, 0)).unwrap();
     ask(&mut listeners, B, &query(Some("::1"), 9000, 0)).unwrap_err();
     assert_eq!(listeners.close(A, "null:9000:4:undefined:0"), []);
@@ -148,4 +151,26 @@ fn data_of_the_first_is_given_to_all() {
         tls.data = Some(RawValue::from_string(keys.to_owned()).unwrap());
         assert_eq!(data(listeners.ask(worker, &tls)), Some("\"first\"".to_owned()));
     }
+}
+
+#[test]
+fn nobody_can_have_the_master_open_sockets_without_end() {
+    let mut listeners = with(&["127.0.0.1:8000"]);
+    let open = |listeners: &mut Listeners, worker, index| match listeners.ask(worker, &query(None, 0, index)) {
+        Answer::Bind(wish) => listeners.bound(worker, &wish, "[::]:4711".parse().unwrap()).1.errno,
+        Answer::Reply(reply) | Answer::Unsupported(reply) => reply.errno,
+    };
+    for index in 0..300 {
+        let expected = (index >= 256).then_some(-24);
+        assert_eq!(open(&mut listeners, A, index), expected, "server {index}");
+    }
+    assert_eq!(open(&mut listeners, B, 300), None, "another worker may");
+    assert!(listeners.forget_oldest().is_empty(), "while somebody uses them");
+    listeners.leave(A);
+    listeners.leave(B);
+    let closed = listeners.forget_oldest();
+    assert_eq!(closed.len(), 257 - 16);
+    assert_eq!(closed[0], ListenerId(1), "the oldest, and not the one that was given");
+    assert!(listeners.forget_oldest().is_empty());
+    assert!(listeners.members(ListenerId(0)).next().is_none());
 }

@@ -210,6 +210,11 @@ impl<C> Fleet<C> {
         })
     }
 
+    /// It has been told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.phase != Phase::Running
+    }
+
     /// Everything has stopped.
     pub fn is_stopped(&self) -> bool {
         self.phase == Phase::Stopped
@@ -245,9 +250,12 @@ impl<C> Fleet<C> {
         self.settle(now);
     }
 
-    /// A worker process has ended, and its channel has been drained.
-    pub fn handle_exited(&mut self, now: Time, id: WorkerId, status: ExitStatus) {
+    /// A worker process has ended. `all_heard`: its channel was read to its end, which nobody else holds.
+    pub fn handle_exited(&mut self, now: Time, id: WorkerId, status: ExitStatus, all_heard: bool) {
         self.happens(now, id, Happening::Exited);
+        if let Some(worker) = self.workers.get_mut(&id).filter(|_| !all_heard) {
+            worker.hearsay = Hearsay::Partial;
+        }
         let Some(worker) = self.workers.get(&id) else { return };
         if worker.channel_open {
             self.event(Event::Disconnect { worker: id });
@@ -328,8 +336,10 @@ impl<C> Fleet<C> {
         let all: Vec<_> = self.workers.keys().copied().collect();
         for id in all {
             let Some(worker) = self.workers.get_mut(&id) else { continue };
-            if let Some(action) = worker.life.handle_timeout(now, &self.rules) {
-                self.act(id, action);
+            match worker.life.handle_timeout(now, &self.rules) {
+                Some(Action::GiveUp { after }) => self.give_up(now, id, after),
+                Some(action) => self.act(id, action),
+                None => {}
             }
             self.confirm_suspicion(now, id);
         }
@@ -374,6 +384,7 @@ impl<C> Fleet<C> {
     fn remove(&mut self, now: Time, id: WorkerId) -> Option<Worker> {
         let worker = self.workers.remove(&id)?;
         self.listeners.leave(id);
+        self.outputs.extend(self.listeners.forget_oldest().into_iter().map(Output::CloseListener));
         self.tally.remove(id);
         let on_the_way = self.handoff.in_flight(id);
         let doubtful = self.handoff.remove(id, worker.hearsay);
@@ -417,12 +428,26 @@ impl<C> Fleet<C> {
             }
             Action::Terminate { overdue } => self.signal(id, signal::TERM, overdue),
             Action::Kill { overdue } => self.signal(id, signal::KILL, overdue),
+            // The loop over the timers does it: it takes the worker away.
+            Action::GiveUp { .. } => None,
             Action::ComplainOfSilence { after } => Some(Trouble::Silent { after }),
             Action::ComplainOfIdleness { after } => Some(Trouble::NotListening { after }),
         };
         if let Some(trouble) = trouble {
             self.event(Event::Trouble { worker: id, trouble });
         }
+    }
+
+    /// A process that does not end though it was killed (it may not be signalled, or the kernel holds it) is given up:
+    /// its place is free. Should it end after all, it is reaped and nothing else.
+    fn give_up(&mut self, now: Time, id: WorkerId, after: Duration) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.hearsay = Hearsay::Partial;
+            let pid = worker.pid;
+            self.event(Event::Trouble { worker: id, trouble: Trouble::Unkillable { pid, after } });
+        }
+        self.outputs.push_back(Output::CloseChannel(id));
+        self.remove(now, id);
     }
 
     fn signal(&mut self, id: WorkerId, signal: i32, overdue: Option<Duration>) -> Option<Trouble> {

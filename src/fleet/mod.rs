@@ -58,6 +58,7 @@ pub mod signal {
 /// The errors that a fleet answers with, by their numbers on Linux.
 mod errno {
     pub(super) const EINVAL: i32 = 22;
+    pub(super) const EMFILE: i32 = 24;
     pub(super) const EADDRINUSE: i32 = 98;
     pub(super) const EOPNOTSUPP: i32 = 95;
 }

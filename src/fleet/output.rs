@@ -93,6 +93,16 @@ pub enum Told {
     HandleAck,
     /// No descriptor came with what should bring one.
     HandleNack,
+    /// None of the sockets that it sent are open here.
+    SocketsClosed {
+        /// Where it had them from.
+        key: String,
+    },
+    /// How many of the sockets that it sent are open here: none.
+    SocketCount {
+        /// Where it had them from.
+        key: String,
+    },
 }
 
 /// Why a connection could not be sent.

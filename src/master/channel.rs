@@ -9,14 +9,14 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use super::workers::Until;
+use super::{flow::Flow, workers::Until};
 use crate::{
     fleet::Unsent,
     protocol::frame::{FrameError, Lines},
     sys::channel,
 };
 
-/// Descriptors kept for frames that are still to come; a worker that sends more than it has frames for loses them.
+/// Descriptors that may wait for frames which are still to come.
 const MAX_DESCRIPTORS: usize = 64;
 
 /// See the module.
@@ -31,6 +31,8 @@ pub(super) struct Channel {
     /// Something could not be sent for want of room, and nobody was told since that there is room.
     blocked: bool,
     flow: Flow,
+    /// Why nothing more can be sent, if that is so.
+    broken: Option<&'static str>,
     /// The loop watches for room.
     pub(super) watched: bool,
 }
@@ -38,47 +40,15 @@ pub(super) struct Channel {
 /// What came with frames, in their order; `None` for one that was lost on the way.
 pub(super) type Descriptors = VecDeque<Option<OwnedFd>>;
 
-/// Keeps a frame with a descriptor from straddling two of the worker's reads while another descriptor is behind it.
-///
-/// Node reads up to 64 KiB at a time and remembers one descriptor. The kernel ends a read where a descriptor was sent,
-/// but joins to it the plain bytes before. If those make a handle frame straddle the end of a read, its descriptor comes
-/// with the first part, and the next read may bring the next descriptor before the frame is whole: the two are mixed up.
-/// So a handle frame that ends too far behind the last one is a barrier: nothing with a descriptor follows it until the
-/// worker has acknowledged it. (Node 16 to 24; measured.)
-#[derive(Debug, Default)]
-struct Flow {
-    /// Plain bytes sent since the end of the last handle frame.
-    run: usize,
-    /// Handle frames that are not acknowledged.
-    unacked: usize,
-    barrier: bool,
-}
-
-/// Where a frame becomes a barrier, in bytes: well within Node's 64 KiB.
-const BARRIER: usize = 16 << 10;
-
-impl Flow {
-    fn sent_plain(&mut self, bytes: usize) {
-        self.run = self.run.saturating_add(bytes);
-    }
-
-    fn sent_handle(&mut self, bytes: usize) {
-        self.barrier = self.run.saturating_add(bytes) > BARRIER;
-        self.run = 0;
-        self.unacked += 1;
-    }
-
-    /// Says whether a barrier has opened.
-    fn acknowledged(&mut self) -> bool {
-        self.unacked = self.unacked.saturating_sub(1);
-        // Acknowledgements come in order, so the last one is the barrier's.
-        self.unacked == 0 && std::mem::take(&mut self.barrier)
-    }
-}
-
-/// Bytes that may wait for a worker which does not read. What Pointsman itself says is little; this is for what users
-/// say, and they are told when it is full.
+/// Bytes of users' messages that may wait for a worker which does not read; the user is told when it is full.
 const QUEUE: usize = 4 << 20;
+
+/// Bytes that may wait in all. What Pointsman itself says is little, and a worker that asks and asks and does not read
+/// the answers would take the master's memory.
+const MAX_QUEUE: usize = QUEUE + (1 << 20);
+
+/// A queue that held more than this is given back to the allocator when it is empty.
+const KEEP_CAPACITY: usize = 64 << 10;
 
 /// What one read brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +74,7 @@ impl Channel {
             written: 0,
             blocked: false,
             flow: Flow::default(),
+            broken: None,
             watched: false,
         }
     }
@@ -117,7 +88,7 @@ impl Channel {
                     self.lines.push(&buffer[..received.bytes]);
                     // A read also ends, short, where a descriptor was sent.
                     let stopped = received.descriptor.is_some() || received.descriptor_lost;
-                    if stopped && self.descriptors.len() < MAX_DESCRIPTORS {
+                    if stopped {
                         self.descriptors.push_back(received.descriptor);
                     }
                     let more = received.bytes == buffer.len() || stopped || until == Until::Ended;
@@ -135,6 +106,11 @@ impl Channel {
     pub(super) fn next_frame(&mut self) -> Result<Option<(&[u8], &mut Descriptors)>, FrameError> {
         let frame = self.lines.next_frame()?;
         Ok(frame.map(|frame| (frame, &mut self.descriptors)))
+    }
+
+    /// Whether more descriptors have come than there were frames for.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.descriptors.len() > MAX_DESCRIPTORS
     }
 
     /// Whether the stream may end here.
@@ -155,17 +131,24 @@ impl Channel {
 
     /// Sends a frame, or queues what of it cannot be sent.
     pub(super) fn tell(&mut self, frame: &[u8]) {
+        if self.broken.is_some() {
+            return;
+        }
+        if self.queue.len() - self.written + frame.len() > MAX_QUEUE {
+            self.broken = Some("it does not read its channel, where too much waits for it");
+            return;
+        }
         self.flow.sent_plain(frame.len());
-        let sent = if self.blocked { 0 } else { self.send(frame, None).unwrap_or(0) };
+        let sent = if self.blocked { 0 } else { self.attempt(frame, None).unwrap_or(0) };
         self.enqueue(&frame[sent..]);
     }
 
     /// Sends a frame with a descriptor, whole or not at all.
     pub(super) fn hand(&mut self, frame: &[u8], descriptor: BorrowedFd<'_>) -> Result<(), Unsent> {
-        if self.blocked || self.flow.barrier {
+        if self.blocked || self.flow.barrier || self.broken.is_some() {
             return Err(Unsent::ChannelFull);
         }
-        match self.send(frame, Some(descriptor)) {
+        match self.attempt(frame, Some(descriptor)) {
             Ok(sent) => {
                 self.flow.sent_handle(frame.len());
                 // The descriptor has gone with the first byte; the rest follows as plain bytes.
@@ -184,22 +167,31 @@ impl Channel {
 
     /// Sends what is queued, as far as it goes; called when there is room.
     pub(super) fn flush(&mut self) {
-        while self.written < self.queue.len() {
-            match self.send(&self.queue[self.written..], None) {
+        while self.written < self.queue.len() && self.broken.is_none() {
+            let queue = std::mem::take(&mut self.queue);
+            let sent = self.attempt(&queue[self.written..], None);
+            self.queue = queue;
+            match sent {
                 Ok(sent) => self.written += sent,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // Its end is closed; that is seen where it is read.
-                Err(_) => self.written = self.queue.len(),
+                Err(_) => break,
             }
         }
-        self.queue.clear();
+        self.queue.drain(..self.written);
         self.written = 0;
-        self.blocked = false;
+        if self.queue.is_empty() {
+            self.queue.shrink_to(KEEP_CAPACITY);
+            self.blocked = false;
+        }
     }
 
     /// Whether something waits for room.
     pub(super) fn is_blocked(&self) -> bool {
-        self.blocked
+        self.blocked && self.broken.is_none()
+    }
+
+    /// Why nothing more can be sent, if that is so; said once.
+    pub(super) fn take_broken(&mut self) -> Option<&'static str> {
+        self.broken.replace("").filter(|why| !why.is_empty())
     }
 
     fn enqueue(&mut self, rest: &[u8]) {
@@ -207,11 +199,19 @@ impl Channel {
         self.blocked |= !rest.is_empty();
     }
 
-    fn send(&self, frame: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
+    /// Sends once. Full, and short of something, are for later; any other error is the end of sending.
+    fn attempt(&mut self, frame: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
         loop {
             match channel::send(self.socket.as_fd(), frame, descriptor) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
+                Err(error) => {
+                    let later = [libc::EAGAIN, libc::ETOOMANYREFS, libc::ENOMEM, libc::ENOBUFS];
+                    if !error.raw_os_error().is_some_and(|errno| later.contains(&errno)) {
+                        self.broken = Some("its channel cannot be written to");
+                    }
+                    return Err(error);
+                }
+                sent => return sent,
             }
         }
     }
@@ -225,7 +225,7 @@ impl AsFd for Channel {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::flow::BARRIER, *};
 
     fn pair() -> (Channel, OwnedFd) {
         let (ours, theirs) = channel::pair().unwrap();
@@ -283,6 +283,18 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_reads_is_bounded_and_said_once() {
+        let (mut here, _there) = pair();
+        let frame = [b"x".repeat(99_999), b"\n".to_vec()].concat();
+        for _ in 0..2 * MAX_QUEUE / frame.len() {
+            here.tell(&frame);
+        }
+        assert!(here.queue.len() <= MAX_QUEUE && !here.has_space(1));
+        assert!(here.take_broken().is_some_and(|why| why.contains("does not read its channel")));
+        assert_eq!(here.take_broken(), None);
+    }
+
+    #[test]
     fn an_end_with_unread_bytes_is_an_end() {
         let (mut here, there) = pair();
         here.tell(b"unread\n");
@@ -294,6 +306,6 @@ mod tests {
         assert_eq!(here.finish(), Err(FrameError::Truncated { have: 4 }));
         here.tell(b"nobody hears\n");
         here.flush();
-        assert!(!here.is_blocked());
+        assert!(!here.is_blocked() && here.take_broken().is_some() && here.take_broken().is_none());
     }
 }

@@ -6,7 +6,9 @@
 
 mod accept;
 mod channel;
+mod flow;
 mod perform;
+mod stop;
 mod workers;
 
 use std::{
@@ -21,11 +23,13 @@ use std::{
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use nix::sys::signal::Signal;
 
+pub(crate) use self::stop::SIGNALS;
+use self::stop::Stopping;
 pub use self::workers::SendError;
 use self::{channel::Channel, workers::Until};
 use crate::{
     balance::PolicyName,
-    fleet::{Counters, Event, Fleet, ListenerId, Rules, Stop, WorkerId, WorkerInfo},
+    fleet::{Counters, Event, Fleet, ListenerId, Rules, WorkerId, WorkerInfo},
     sys::{clock, guard::Guard, net, process::Child, signals::Signals},
     time::Time,
 };
@@ -52,11 +56,20 @@ pub(crate) struct Master {
     workers: BTreeMap<WorkerId, Worker>,
     listeners: BTreeMap<ListenerId, Listener>,
     guard: Guard,
+    guard_started: Time,
+    /// When to start another guard, if there is none.
+    guard_again: Option<Time>,
+    /// Channels that nothing can be sent on any more, and why.
+    broken: Vec<(WorkerId, &'static str)>,
+    /// What workers get as `PORT`.
+    public_port: Option<u16>,
     signals: Option<Signals>,
-    stop_signals: u32,
+    stopping: Stopping,
     /// After the system refused to give out a connection.
     accept_again: Option<Time>,
     accept_failed: bool,
+    /// The last turn took as many events as it could; there may be more.
+    full: bool,
     /// Events for the user.
     happened: VecDeque<Event>,
     /// What is read passes through here.
@@ -128,10 +141,11 @@ impl Master {
     /// A master with its guard and nothing else.
     pub(crate) fn new(program: Program, rules: Rules, policy: PolicyName, backlog: u32) -> io::Result<Self> {
         let guard = Guard::start(&program.launcher, std::iter::empty())?;
+        let now = clock::now();
         let master = Self {
             poll: Poll::new()?,
             ready: Events::with_capacity(EVENTS),
-            now: clock::now(),
+            now,
             fleet: Fleet::new(rules.clone(), policy),
             program,
             rules,
@@ -139,10 +153,15 @@ impl Master {
             workers: BTreeMap::new(),
             listeners: BTreeMap::new(),
             guard,
+            guard_started: now,
+            guard_again: None,
+            broken: Vec::new(),
+            public_port: None,
             signals: None,
-            stop_signals: 0,
+            stopping: Stopping::default(),
             accept_again: None,
             accept_failed: false,
+            full: false,
             happened: VecDeque::new(),
             buffer: vec![0; BUFFER],
             frame: Vec::new(),
@@ -157,6 +176,7 @@ impl Master {
         let address = net::local_address(&socket)?;
         let id = self.fleet.listen(address);
         self.open(id, socket, address)?;
+        self.public_port = self.public_port.or(Some(address.port()));
         Ok(address)
     }
 
@@ -175,25 +195,6 @@ impl Master {
         worker
     }
 
-    /// Stops, after taking what the kernel has queued and the workers have room for.
-    pub(crate) fn stop(&mut self, how: Stop) {
-        self.now = clock::now();
-        if how != Stop::Now {
-            self.listeners.values_mut().for_each(|listener| listener.pending = true);
-            self.accept();
-        }
-        self.fleet.stop(self.now, how);
-        self.perform();
-    }
-
-    /// Reads signals in the loop from now on: TERM, INT and QUIT stop, as does HUP from a terminal that is gone.
-    pub(crate) fn take_signals(&mut self) -> io::Result<()> {
-        let signals = Signals::new(&SIGNALS)?;
-        self.watch(&signals, Source::Signals)?;
-        self.signals = Some(signals);
-        Ok(())
-    }
-
     /// One turn: waits until something happens, `timeout` or the fleet's own time has come, and handles it.
     pub(crate) fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let own = self.timeout();
@@ -207,12 +208,16 @@ impl Master {
         for event in &ready {
             self.handle(Source::of(event.token()), event);
         }
+        self.full = ready.iter().count() == EVENTS;
         self.ready = ready;
+        self.give_up_broken();
+        self.start_guard();
         if self.fleet.poll_timeout().is_some_and(|at| at <= self.now) {
             self.fleet.handle_timeout(self.now);
             self.perform();
         }
         self.accept();
+        self.go_on_stopping();
         Ok(())
     }
 
@@ -222,10 +227,12 @@ impl Master {
         let acceptable = |(&id, listener): (&ListenerId, &Listener)| {
             listener.pending && !resting && self.fleet.admits(self.now, id)
         };
-        if self.listeners.iter().any(acceptable) {
+        // An outer loop that watches this one's descriptor is told once, however much there is.
+        if self.full || self.listeners.iter().any(acceptable) {
             return Some(Duration::ZERO);
         }
-        let at = [self.fleet.poll_timeout(), self.accept_again].into_iter().flatten().min();
+        let own = [self.accept_again, self.guard_again, self.stopping.deadline()];
+        let at = own.into_iter().chain([self.fleet.poll_timeout()]).flatten().min();
         at.map(|at| at - clock::now())
     }
 
@@ -282,29 +289,7 @@ impl Master {
             Source::Signals => self.read_signals(),
         }
     }
-
-    /// Signals have come.
-    fn read_signals(&mut self) {
-        while let Some(received) = self.signals.as_ref().and_then(|signals| signals.read().ok().flatten()) {
-            match received.signal {
-                Signal::SIGHUP if !received.from_kernel => {
-                    log::info!("SIGHUP is ignored: this version cannot reload; stop and start it instead");
-                }
-                signal => {
-                    self.stop_signals += 1;
-                    self.stop(match signal {
-                        _ if self.stop_signals > 1 => Stop::Now,
-                        Signal::SIGQUIT => Stop::NoDeadline,
-                        _ => Stop::Graceful,
-                    });
-                }
-            }
-        }
-    }
 }
-
-/// The signals that [`Master::take_signals`] takes.
-pub(crate) const SIGNALS: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP];
 
 impl Drop for Master {
     /// Ends every worker that is left and the guard, and leaves no zombie.
@@ -313,8 +298,7 @@ impl Drop for Master {
             let _ = worker.child.signal_group(Signal::SIGKILL);
         }
         for worker in self.workers.values() {
-            let _ = worker.child.wait_exit(LAST_PATIENCE);
-            let _ = worker.child.reap();
+            worker.child.end(LAST_PATIENCE);
         }
         self.guard.dismiss();
     }

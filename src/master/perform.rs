@@ -9,10 +9,10 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use super::{Channel, Listener, Master, Source, Worker};
+use super::{Channel, LAST_PATIENCE, Listener, Master, Source, Worker};
 use crate::{
     fleet::{ListenerId, Output, Told, Unsent, Wish, WorkerId},
-    protocol::message::{Act, ClusterMessage, Message, encode_newconn},
+    protocol::message::{Act, ClusterMessage, Message, Sockets, encode_newconn},
     sys::{launch, net},
 };
 
@@ -100,23 +100,26 @@ impl Master {
             own("NODE_APP_INSTANCE", &slot),
             own("POINTSMAN_SLOT", &slot),
         ]);
-        env.extend(self.addresses().next().map(|address| own("PORT", &address.port())));
+        env.extend(self.public_port.map(|port| own("PORT", &port)));
         let program = launch::Program { program: &self.program.program, args: &self.program.args, env };
         let guard = self.guard.pipe().ok_or(io::ErrorKind::BrokenPipe)?;
         let (child, socket) = launch::start(&self.program.launcher, &program, guard)?;
-        let worker = Worker { child, channel: Some(Channel::new(socket)) };
-        // Should this fail, dropping the channel ends the worker, and its zombie is the least of the troubles then.
-        self.watch(&worker.child, Source::Child(id))?;
-        if let Some(channel) = &worker.channel {
-            self.watch(channel, Source::Channel(id))?;
+        let channel = Channel::new(socket);
+        let watched =
+            self.watch(&child, Source::Child(id)).and_then(|()| self.watch(&channel, Source::Channel(id)));
+        match watched {
+            Ok(()) => Ok(Worker { child, channel: Some(channel) }),
+            Err(error) => {
+                child.end(LAST_PATIENCE);
+                Err(error)
+            }
         }
-        Ok(worker)
     }
 
     fn bind(&mut self, id: WorkerId, ack: u64, wish: &Wish) {
         match self.bind_first(wish) {
             Ok((socket, address)) => {
-                let listener = self.fleet.handle_bound(id, ack, wish, address);
+                let Some(listener) = self.fleet.handle_bound(id, ack, wish, address) else { return };
                 if let Err(error) = self.open(listener, socket, address) {
                     log::error!("cannot watch the listening socket {address}: {error}");
                 }
@@ -164,6 +167,8 @@ fn message_of(told: &Told) -> Message<'_> {
         Told::Ack { seq, ack } => (*seq, Act::Ack { ack: *ack }),
         Told::HandleAck => return Message::HandleAck,
         Told::HandleNack => return Message::HandleNack,
+        Told::SocketsClosed { key } => return Message::Sockets(Sockets::AllClosed { key: key.into() }),
+        Told::SocketCount { key } => return Message::Sockets(Sockets::Count { key: key.into(), count: 0 }),
     };
     Message::Cluster(ClusterMessage { seq, act })
 }

@@ -1,6 +1,9 @@
 //! The worker processes: what comes through their channels, and their end.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::{
+    os::fd::{AsFd, AsRawFd},
+    time::Duration,
+};
 
 use mio::{Interest, unix::SourceFd};
 use nix::sys::signal::Signal;
@@ -17,8 +20,12 @@ use crate::{
     sys::guard::Guard,
 };
 
-/// Reads of one channel before the others have their turn.
+/// Reads of one channel before the others have their turn. More than a channel can hold at once: what is left then is
+/// still being written.
 const READS: usize = 16;
+
+/// A guard that ends at once is not started more often than this.
+const GUARD_PAUSE: Duration = Duration::from_secs(1);
 
 /// How far to read a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +52,8 @@ pub enum SendError {
 }
 
 impl Master {
-    /// Reads a worker's channel and tells the fleet.
-    pub(super) fn read(&mut self, id: WorkerId, until: Until) {
+    /// Reads a worker's channel and tells the fleet. Says whether its end was seen.
+    pub(super) fn read(&mut self, id: WorkerId, until: Until) -> bool {
         let mut reads = READS;
         while let Some(channel) = self.workers.get_mut(&id).and_then(|worker| worker.channel.as_mut()) {
             let read = channel.read(&mut self.buffer, until);
@@ -75,6 +82,8 @@ impl Master {
             if (0..answers).filter(|_| channel.acknowledged()).count() > 0 {
                 self.fleet.handle_writable(self.now, id);
             }
+            let broken =
+                broken.or_else(|| channel.is_flooded().then(|| "descriptors without frames".to_owned()));
             if let Some(why) = broken {
                 self.fleet.handle_garbage(self.now, id, why);
             } else if read == Read::Ended {
@@ -82,11 +91,29 @@ impl Master {
                 self.fleet.handle_channel_closed(self.now, id);
             }
             self.perform();
-            reads = reads.saturating_sub(1);
+            reads -= 1;
             match read {
-                Read::More if reads > 0 || until == Until::Ended => {}
-                Read::More => return self.again(id),
-                Read::Drained | Read::Ended => return,
+                Read::Ended => return true,
+                Read::Drained => return false,
+                Read::More if reads > 0 => {}
+                Read::More => {
+                    self.again(id);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Channels that nothing can be sent on any more: what their workers still say is read, and if that is not their
+    /// end, it is made so.
+    pub(super) fn give_up_broken(&mut self) {
+        while let Some((id, why)) = self.broken.pop() {
+            if !self.read(id, Until::Ended)
+                && self.workers.get(&id).is_some_and(|worker| worker.channel.is_some())
+            {
+                self.fleet.handle_garbage(self.now, id, why.to_owned());
+                self.perform();
             }
         }
     }
@@ -115,6 +142,8 @@ impl Master {
     /// Watches for room in a channel while, and only while, something waits for it: otherwise every frame that the
     /// worker reads would wake the loop.
     pub(super) fn watch_room(&mut self, id: WorkerId) {
+        let channel = self.workers.get_mut(&id).and_then(|worker| worker.channel.as_mut());
+        self.broken.extend(channel.and_then(|channel| channel.take_broken()).map(|why| (id, why)));
         self.rewatch(id, |channel| channel.is_blocked() != channel.watched);
     }
 
@@ -137,8 +166,9 @@ impl Master {
             return;
         };
         channel.flush();
-        if !channel.is_blocked() {
-            self.watch_room(id);
+        let blocked = channel.is_blocked();
+        self.watch_room(id);
+        if !blocked {
             self.fleet.handle_writable(self.now, id);
             self.perform();
         }
@@ -154,9 +184,9 @@ impl Master {
         // What it said before its end counts; what its children say after it does not.
         let Some(worker) = self.workers.get(&id) else { return };
         if let Err(error) = worker.child.signal_group(Signal::SIGKILL) {
-            log::error!("cannot end the process group of worker {id}: {error}");
+            log::warn!("cannot end what worker {id} has left in its process group: {error}");
         }
-        self.read(id, Until::Ended);
+        let all_heard = self.read(id, Until::Ended);
         let Some(worker) = self.workers.get(&id) else { return };
         match worker.child.reap() {
             Ok(Some(status)) => {
@@ -165,7 +195,7 @@ impl Master {
                     self.unwatch(&worker.child);
                     self.guard.forget(worker.child.pid());
                 }
-                self.fleet.handle_exited(self.now, id, status);
+                self.fleet.handle_exited(self.now, id, status, all_heard);
                 self.perform();
             }
             Ok(None) => {}
@@ -179,22 +209,38 @@ impl Master {
         }
     }
 
-    /// The guard has ended: another takes its place.
+    /// The guard has ended: another takes its place, at once the first time.
     pub(super) fn replace_guard(&mut self) {
-        if !matches!(self.guard.child().reap(), Ok(Some(_))) {
+        if matches!(self.guard.child().reap(), Ok(Some(_))) {
+            self.unwatch(self.guard.child());
+            self.guard_again = Some(self.guard_started + GUARD_PAUSE);
+            self.start_guard();
+        }
+    }
+
+    /// Starts the guard that is due, if one is.
+    pub(super) fn start_guard(&mut self) {
+        if self.guard_again.is_none_or(|at| self.now < at) {
             return;
         }
-        self.unwatch(self.guard.child());
+        self.guard_started = self.now;
         let groups = self.workers.values().map(|worker| worker.child.pid());
-        match Guard::start(&self.program.launcher, groups) {
+        let started = Guard::start(&self.program.launcher, groups).and_then(|guard| {
+            self.watch(guard.child(), Source::Guard)?;
+            Ok(guard)
+        });
+        self.guard_again = None;
+        match started {
             Ok(guard) => {
                 self.guard = guard;
-                if let Err(error) = self.watch(self.guard.child(), Source::Guard) {
-                    log::error!("cannot watch the guard: {error}");
-                }
                 log::info!("the guard process had ended and was started again");
             }
-            Err(error) => log::error!("cannot start the guard process again: {error}"),
+            Err(error) => {
+                self.guard_again = Some(self.now + GUARD_PAUSE);
+                log::error!(
+                    "cannot start the guard process again, which ends what a killed master leaves: {error}"
+                );
+            }
         }
     }
 }

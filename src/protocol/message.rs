@@ -13,7 +13,10 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::listen::{ListenReply, Query};
-pub use super::own::{Own, Seqs};
+pub use super::{
+    own::{Own, Seqs},
+    sockets::Sockets,
+};
 
 const HANDLE_ACK: &[u8] = br#"{"cmd":"NODE_HANDLE_ACK"}"#;
 const HANDLE_NACK: &[u8] = br#"{"cmd":"NODE_HANDLE_NACK"}"#;
@@ -32,6 +35,8 @@ pub enum Message<'a> {
     HandleNack,
     /// `NODE_POINTSMAN`: what we say to ourselves; Node ignores it.
     Pointsman(Own<'a>),
+    /// `NODE_SOCKET_*`: about sockets that were sent with a message.
+    Sockets(Sockets<'a>),
     /// Another `NODE_*` command, to be ignored.
     Internal,
     /// A message of the application: any JSON value, as text.
@@ -168,6 +173,9 @@ impl<'a> Message<'a> {
             "NODE_HANDLE" => decode_handle(frame).map(Self::Handle),
             "NODE_HANDLE_ACK" => Ok(Self::HandleAck),
             "NODE_HANDLE_NACK" => Ok(Self::HandleNack),
+            "NODE_SOCKET_NOTIFY_CLOSE" | "NODE_SOCKET_ALL_CLOSED" | "NODE_SOCKET_GET_COUNT" | "NODE_SOCKET_COUNT" => {
+                Sockets::decode(&command, frame).map(Self::Sockets)
+            }
             "NODE_POINTSMAN" => Own::decode(frame).map(Self::Pointsman),
             // Node asks for more than the bare prefix.
             other if other.starts_with(PREFIX) && other.len() > PREFIX.len() => Ok(Self::Internal),
@@ -193,6 +201,7 @@ impl<'a> Message<'a> {
             }
             Self::HandleAck => out.extend_from_slice(HANDLE_ACK),
             Self::HandleNack => out.extend_from_slice(HANDLE_NACK),
+            Self::Sockets(sockets) => sockets.encode(out),
             Self::Pointsman(own) => own.encode(out),
             Self::Internal => out.extend_from_slice(br#"{"cmd":"NODE_INTERNAL"}"#),
             Self::User(text) => out.extend_from_slice(text.get().as_bytes()),
@@ -264,7 +273,7 @@ pub(super) fn value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     }
 }
 
-fn field<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, content: &T) {
+pub(super) fn field<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, content: &T) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");

@@ -48,6 +48,10 @@ fn frames_of_node_20() {
     same(r#"{"cmd":"NODE_HANDLE_ACK"}"#);
     same(r#"{"cmd":"NODE_HANDLE_NACK"}"#);
     same(r#"{"cmd":"NODE_POINTSMAN","launch":{"step":"exec","errno":2}}"#);
+    same(r#"{"cmd":"NODE_SOCKET_NOTIFY_CLOSE","key":"6::::8140"}"#);
+    same(r#"{"cmd":"NODE_SOCKET_ALL_CLOSED","key":"6::::8140"}"#);
+    same(r#"{"cmd":"NODE_SOCKET_GET_COUNT","key":"6::::8140"}"#);
+    same(r#"{"cmd":"NODE_SOCKET_COUNT","key":"6::::8140","count":3}"#);
     same(r#"{"cmd":"NODE_POINTSMAN","hello":1}"#);
     same(r#"{"cmd":"NODE_POINTSMAN","gone":[1,2,18446744073709551615]}"#);
     check(r#"{"cmd":"NODE_POINTSMAN","hello":2}"#, r#"{"cmd":"NODE_POINTSMAN"}"#);

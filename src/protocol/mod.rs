@@ -10,3 +10,4 @@ pub mod frame;
 pub mod listen;
 pub mod message;
 mod own;
+mod sockets;

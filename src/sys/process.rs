@@ -74,6 +74,14 @@ impl Child {
         }
     }
 
+    /// Kills it and its group, waits for its end for no longer than `timeout`, and reaps it.
+    pub(crate) fn end(&self, timeout: Duration) {
+        // There is nobody to be told that it may not be signalled, or does not end.
+        let _ = self.signal_group(Signal::SIGKILL);
+        let _ = self.wait_exit(timeout);
+        let _ = self.reap();
+    }
+
     /// Waits until it has exited, but no longer than `timeout`; says whether it has.
     pub(crate) fn wait_exit(&self, timeout: Duration) -> io::Result<bool> {
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
@@ -89,12 +97,8 @@ impl Child {
         Ok(self.wait(flags)? != WaitStatus::StillAlive)
     }
 
-    /// Ends what is left of its group, reaps it if it has exited, and says how it ended.
+    /// Reaps it if it has exited, and says how it ended. From then on its pid, and its group's, may be another's.
     pub(crate) fn reap(&self) -> io::Result<Option<ExitStatus>> {
-        if !self.has_exited()? {
-            return Ok(None);
-        }
-        self.signal_group(Signal::SIGKILL)?;
         Ok(match self.wait(WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG)? {
             WaitStatus::Exited(_, code) => Some(ExitStatus::Code(code)),
             WaitStatus::Signaled(_, signal, _) => Some(ExitStatus::Signal(signal as i32)),

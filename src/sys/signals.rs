@@ -1,8 +1,12 @@
 //! Signals as something to read, by signalfd.
 
 use std::{
+    fs::{self, File},
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::OpenOptionsExt,
+    },
 };
 
 use nix::sys::{
@@ -24,8 +28,22 @@ pub(crate) struct Signals(SignalFd);
 
 /// Blocks `signals` in the calling thread, and in threads that it starts later.
 pub(crate) fn block(signals: &[Signal]) -> io::Result<()> {
-    let set: SigSet = signals.iter().copied().collect();
-    Ok(set.thread_block()?)
+    Ok(heeded(signals).thread_block()?)
+}
+
+/// Those that were not ignored when this process was started, as `nohup` and a shell's `&` have some ignored. (A blocked
+/// signal is queued even then, so they must be left out.)
+fn heeded(signals: &[Signal]) -> SigSet {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let is_ignored = |signal: Signal| ignored >> (signal as u32 - 1) & 1 == 1;
+    signals.iter().copied().filter(|&signal| !is_ignored(signal)).collect()
+}
+
+/// Whether this process has no terminal, or it is gone.
+pub(crate) fn terminal_is_gone() -> bool {
+    File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open("/dev/tty").is_err()
 }
 
 /// `SI_KERNEL` of `<bits/siginfo.h>`.
@@ -35,7 +53,7 @@ impl Signals {
     /// Blocks `signals` as [`block`] does, and takes them.
     pub(crate) fn new(signals: &[Signal]) -> io::Result<Self> {
         block(signals)?;
-        let set: SigSet = signals.iter().copied().collect();
+        let set = heeded(signals);
         Ok(Self(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
     }
 

@@ -224,7 +224,7 @@ impl<D> Talk<D> {
                 Err(WorkerError::protocol("an answer to a descriptor that was never sent"))
             }
             // Decoding lets none nest.
-            Message::Handle(_) | Message::Pointsman(_) | Message::Internal => Ok(()),
+            Message::Handle(_) | Message::Pointsman(_) | Message::Sockets(_) | Message::Internal => Ok(()),
         }
     }
 

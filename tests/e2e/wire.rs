@@ -90,6 +90,11 @@ fn an_unexpected_nack_costs_a_worker_its_channel() {
 }
 
 #[test]
+fn questions_without_end_cost_a_worker_its_channel() {
+    check("questions_without_end", false, "does not read its channel");
+}
+
+#[test]
 fn fields_of_the_wrong_type_cost_a_worker_its_channel() {
     check("wrong_types", false, "cannot be understood");
 }

@@ -19,6 +19,7 @@ ABOUT = {
     "slot": int(os.environ["POINTSMAN_SLOT"]),
 }
 TOO_LONG = 17 << 20
+FLOOD = 64 << 20
 
 
 def garbage(channel):
@@ -71,6 +72,13 @@ def harmless(channel):
         [],
     ):
         channel.send(frame)
+
+
+def questions_without_end(channel):
+    """Each is answered, and no answer is read."""
+    frame = b'{"cmd":"NODE_HANDLE","type":"net.Socket","msg":1}\n'
+    for _ in range(FLOOD // len(frame) // 1000):
+        channel.write(frame * 1000)
 
 
 def handle_without_descriptor(channel):
