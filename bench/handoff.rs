@@ -1,4 +1,5 @@
-//! `cargo bench --bench handoff`: Node's own cluster primary and Pointsman in turn before the same two Node workers.
+//! `cargo bench --bench handoff`: Pointsman in turn with Node's own cluster primary before the same two Node workers, and
+//! with a floor program before two workers of the crate.
 //!
 //! This file only lists who is measured (subjects), under what load (workloads) and which figures are printed
 //! (contests). How it is done is in `runner/`, how to read it in `README.md`.
@@ -8,6 +9,7 @@
     allow(dead_code, unused_imports, reason = "no harness: #[test] is cut out, not what it uses")
 )]
 
+mod floor;
 mod runner;
 
 use std::path::Path;
@@ -17,13 +19,16 @@ use nix::sys::signal::Signal;
 use runner::{Contest, Figure, Site, Subject, Target, Workload};
 
 /// Workers behind every front.
-const WORKERS: usize = 2;
+const WORKERS: usize = floor::WORKERS;
+
+const POINTSMAN_BINARY: &str = env!("CARGO_BIN_EXE_pointsman");
 
 const NODE: Subject = Subject {
     name: "node",
     title: "Node",
     helpers: &[],
     workers: WORKERS,
+    who: "/pid",
     stop: Signal::SIGTERM,
     start: node,
 };
@@ -33,13 +38,29 @@ const POINTSMAN: Subject = Subject {
     title: "Pointsman",
     helpers: &["pointsman-guard"],
     workers: WORKERS,
+    who: "/pid",
     stop: Signal::SIGTERM,
     start: pointsman,
 };
 
+const FLOOR: Subject = Subject {
+    name: "floor",
+    title: "Floor",
+    helpers: &[],
+    workers: WORKERS,
+    who: "/",
+    stop: Signal::SIGTERM,
+    start: floor,
+};
+
+const POINTSMAN_CRATE: Subject =
+    Subject { name: "pointsman-crate", who: "/", start: pointsman_crate, ..POINTSMAN };
+
 const CLOSE: Workload = Workload { threads: 1, connections: 64, headers: &["Connection: close"], path: "/" };
 const KEEP_ALIVE: Workload = Workload { threads: 1, connections: 64, headers: &[], path: "/" };
 
+const CONNECTIONS: Figure =
+    Figure { name: "connections/s", decimals: 0, of: |s| Some(s.per_second), target: None };
 const FRONT_RSS: Figure = Figure {
     name: "front RSS, MB",
     decimals: 1,
@@ -49,20 +70,30 @@ const FRONT_RSS: Figure = Figure {
 const HELPER_RSS: Figure =
     Figure { name: "helper RSS, MB", decimals: 1, of: |s| s.helper_rss_mb, target: None };
 
-const CONTESTS: [Contest; 2] = [
+const FRONT_CPU: Figure =
+    Figure { name: "front CPU, µs/connection", decimals: 1, of: |s| Some(s.front_cpu_us()), target: None };
+
+const CONTESTS: [Contest; 3] = [
     Contest {
         name: "close",
         baseline: &NODE,
         candidate: &POINTSMAN,
         workload: CLOSE,
         figures: &[
-            Figure { name: "connections/s", decimals: 0, of: |s| Some(s.per_second), target: None },
-            Figure {
-                name: "front CPU, µs/connection",
-                decimals: 1,
-                of: |s| Some(s.front_cpu_us()),
-                target: Some(Target::RatioAtMost(0.75)),
-            },
+            Figure { target: Some(Target::RatioAtLeast(1.25)), ..CONNECTIONS },
+            Figure { target: Some(Target::RatioAtMost(0.65)), ..FRONT_CPU },
+            FRONT_RSS,
+            HELPER_RSS,
+        ],
+    },
+    Contest {
+        name: "crate",
+        baseline: &FLOOR,
+        candidate: &POINTSMAN_CRATE,
+        workload: CLOSE,
+        figures: &[
+            Figure { target: Some(Target::RatioAtLeast(0.95)), ..CONNECTIONS },
+            FRONT_CPU,
             FRONT_RSS,
             HELPER_RSS,
         ],
@@ -92,12 +123,25 @@ fn node(site: &Site) -> Command {
 }
 
 fn pointsman(site: &Site) -> Command {
-    let mut command = site.command(Path::new(env!("CARGO_BIN_EXE_pointsman")));
-    command.args(["run", "-w", &WORKERS.to_string(), "-l", &site.address().to_string(), "--"]);
-    command.arg(&site.node).arg(site.file("node/worker.js"));
+    let mut command = pointsman_crate(site);
+    command.arg("--").arg(&site.node).arg(site.file("node/worker.js"));
+    command
+}
+
+/// Without a program the workers are the built-in demo's: the same binary.
+fn pointsman_crate(site: &Site) -> Command {
+    let mut command = site.command(Path::new(POINTSMAN_BINARY));
+    command.args(["run", "-w", &WORKERS.to_string(), "-l", &site.address().to_string()]);
+    command
+}
+
+/// This program again, see [`floor`].
+fn floor(site: &Site) -> Command {
+    let mut command = site.command(Path::new("/proc/self/exe"));
+    command.args([floor::FLAG, &site.address().port().to_string(), POINTSMAN_BINARY]);
     command
 }
 
 fn main() -> ExitCode {
-    runner::main(&CONTESTS)
+    floor::run_if_asked(std::env::args_os().skip(1)).unwrap_or_else(|| runner::main(&CONTESTS))
 }

@@ -1,5 +1,6 @@
-//! The tests of the bench runner. A bench with `harness = false` cannot hold tests of its own.
+//! The tests of the bench runner and of the floor. A bench with `harness = false` cannot hold tests of its own.
 
 #![allow(dead_code, reason = "only the parts with tests are used here")]
 
+mod floor;
 mod runner;

@@ -88,7 +88,7 @@ impl Front {
             if !proc::is_listening(self.address.port()) {
                 return Ok(None);
             }
-            let Some(worker) = pid_of_a_worker(self.address).ok().and_then(Process::find) else {
+            let Some(worker) = pid_of_a_worker(self.address, subject.who).ok().and_then(Process::find) else {
                 return Ok(None);
             };
             if !worker.descends_from(self.process.pid) {
@@ -224,16 +224,23 @@ fn fresh_port() -> io::Result<u16> {
 }
 
 /// Asks whichever worker the front chooses.
-fn pid_of_a_worker(address: SocketAddr) -> io::Result<i32> {
+fn pid_of_a_worker(address: SocketAddr, path: &str) -> io::Result<i32> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT)?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
     // In one write: each `write!` part would be a packet of its own.
-    let request = format!("GET /pid HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.trim());
-    body.and_then(|body| body.parse().ok()).ok_or_else(|| io::Error::other("no process id in the answer"))
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body);
+    body.and_then(pid_in).ok_or_else(|| io::Error::other("no process id in the answer"))
+}
+
+/// The number after the word `pid`, or the one that is all there is.
+fn pid_in(body: &str) -> Option<i32> {
+    let mut words = body.split(|c: char| !c.is_ascii_alphanumeric());
+    let named = words.by_ref().find(|word| *word == "pid").and_then(|_| words.next());
+    named.unwrap_or(body.trim()).parse().ok()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "no process has 2^52 bytes")]
@@ -251,13 +258,28 @@ mod tests {
     use std::process::Command;
 
     fn shell(start: fn(&Site) -> Command) -> Subject {
-        Subject { name: "sh", title: "Shell", helpers: &["idler"], workers: 1, stop: Signal::SIGTERM, start }
+        Subject {
+            name: "sh",
+            title: "Shell",
+            helpers: &["idler"],
+            workers: 1,
+            who: "/",
+            stop: Signal::SIGTERM,
+            start,
+        }
     }
 
     fn spawn(start: fn(&Site) -> Command) -> Front {
         let directory = tempfile::tempdir().unwrap();
         let site = Site { node: "node".into(), port: 1, runtime_dir: directory.path().to_owned() };
         Front::spawn(&site, &shell(start), directory).unwrap()
+    }
+
+    #[test]
+    fn a_worker_tells_its_pid_alone_or_by_name() {
+        assert_eq!(pid_in("4711"), Some(4711));
+        assert_eq!(pid_in("worker 2 (slot 1, pid 4711) answered\n\nGET /slow"), Some(4711));
+        assert_eq!(pid_in("404 Not Found\n"), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The paired runner: starts two fronts in turn before the same workers, loads each with wrk, prints ratios.
 //!
 //! In: contests, each a pair of subjects, a workload and the figures wanted. Out: one table. It knows nothing of any
-//! particular front or worker, except that a worker answers `GET /pid` with its process id.
+//! particular front or worker, except that a worker tells its process id over HTTP.
 
 mod front;
 mod options;
@@ -38,6 +38,8 @@ pub(crate) struct Subject {
     pub(crate) helpers: &'static [&'static str],
     /// How many workers must answer before the run begins.
     pub(crate) workers: usize,
+    /// The path at which a worker tells its process id: nothing else, or somewhere behind the word `pid`.
+    pub(crate) who: &'static str,
     /// What ends it, its workers included.
     pub(crate) stop: Signal,
     /// The command whose process is the front; built on [`Site::command`].
@@ -227,7 +229,8 @@ fn run(contests: &[Contest]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Baseline, candidate, baseline, candidate: what slows the machine for a while slows both of a pair.
+/// Baseline, candidate, candidate, baseline, baseline, …: what slows the machine for a while slows both of a pair, and
+/// where it grows slower or faster all the time, each of the two has the better half of a round as often as the other.
 fn play<'a>(
     watch: &Watch,
     tools: &Tools,
@@ -237,7 +240,11 @@ fn play<'a>(
     let (first, second) = options.pair.unwrap_or((contest.baseline, contest.candidate));
     let mut outcome = Outcome { contest, first, second, baseline: Vec::new(), candidate: Vec::new() };
     for round in 1..=options.rounds {
-        for (subject, samples) in [(first, &mut outcome.baseline), (second, &mut outcome.candidate)] {
+        let mut pair = [(first, &mut outcome.baseline), (second, &mut outcome.candidate)];
+        if round % 2 == 0 {
+            pair.reverse();
+        }
+        for (subject, samples) in pair {
             let sample = measure(watch, tools, options, contest, subject)?;
             eprintln!(
                 "{} {round}/{} {}",

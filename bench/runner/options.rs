@@ -31,7 +31,7 @@ impl Options<'_> {
     pub(crate) fn plan(&self) -> String {
         let Self { rounds, seconds, warm_up, .. } = self;
         format!(
-            "{rounds} rounds, the two in turn; {seconds} s of load a run after {warm_up} s of warm-up; \
+            "{rounds} rounds in the order A B B A; {seconds} s of load a run after {warm_up} s of warm-up; \
              median (least–most); ratios are taken within a round."
         )
     }
@@ -42,13 +42,13 @@ pub(crate) fn parse(
     contests: &[Contest],
 ) -> Result<Request<'_>, Failure> {
     let mut options =
-        Options { contests: contests.iter().collect(), pair: None, rounds: 5, seconds: 5, warm_up: 1 };
+        Options { contests: contests.iter().collect(), pair: None, rounds: 6, seconds: 5, warm_up: 1 };
     let mut bench = false;
     while let Some(flag) = args.next() {
         match flag.as_str() {
             "--bench" => bench = true,
             "--help" | "-h" => return Ok(Request::Help),
-            "--quick" => (options.rounds, options.seconds) = (3, 1),
+            "--quick" => (options.rounds, options.seconds) = (2, 1),
             "--rounds" => options.rounds = number(&flag, args.next())?,
             "--seconds" => options.seconds = number(&flag, args.next())?,
             "--warm-up" => options.warm_up = number(&flag, args.next())?,
@@ -63,10 +63,10 @@ pub(crate) fn parse(
 pub(crate) fn help(contests: &[Contest]) -> String {
     let mut text = String::from(
         "usage: scripts/bench [FLAGS], or cargo bench --bench handoff -- [FLAGS]\n\n\
-         --rounds N      pairs of runs (5)\n\
+         --rounds N      pairs of runs (6); an even number cancels a steady drift\n\
          --seconds N     load in each run (5)\n\
          --warm-up N     load before it, in seconds (1)\n\
-         --quick         3 rounds of 1 s: shows that it works, and hardly more\n\
+         --quick         2 rounds of 1 s: shows that it works, and hardly more\n\
          --only NAME     one contest of those below\n\
          --pair A,B      other subjects: A is the baseline; the same twice shows the noise\n\n",
     );
@@ -137,13 +137,13 @@ mod tests {
         assert!(matches!(ask("").unwrap(), Request::Idle));
         assert!(matches!(ask("--bench --help").unwrap(), Request::Help));
         let plain = options("--bench");
-        assert_eq!((plain.rounds, plain.seconds, plain.warm_up, plain.contests.len()), (5, 5, 1, 2));
+        assert_eq!((plain.rounds, plain.seconds, plain.warm_up, plain.contests.len()), (6, 5, 1, 2));
     }
 
     #[test]
     fn later_flags_win() {
         let quick = options("--quick --bench");
-        assert_eq!((quick.rounds, quick.seconds), (3, 1));
+        assert_eq!((quick.rounds, quick.seconds), (2, 1));
         let longer = options("--quick --rounds 7 --seconds 2 --warm-up 3 --bench");
         assert_eq!((longer.rounds, longer.seconds, longer.warm_up), (7, 2, 3));
     }

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use super::{Contest, Figure, Sample, Site, Subject, Target, Workload};
 
 const fn subject(name: &'static str, title: &'static str) -> Subject {
-    Subject { name, title, helpers: &[], workers: 1, stop: Signal::SIGTERM, start: never }
+    Subject { name, title, helpers: &[], workers: 1, who: "/", stop: Signal::SIGTERM, start: never }
 }
 
 fn never(_: &Site) -> Command {

@@ -7,6 +7,7 @@
 #![cfg(test)]
 
 mod cli;
+mod cost;
 mod custody;
 mod demo;
 mod environment;

@@ -1,4 +1,5 @@
-//! What the tests are written in: a builder for a master, a small HTTP client, a look into /proc, and one way to wait.
+//! What the tests are written in: a builder for a master, a small HTTP client, a look into /proc, strace, and one way to
+//! wait.
 
 mod client;
 mod log;
@@ -6,6 +7,7 @@ mod master;
 mod node;
 mod pointsman;
 mod process;
+mod strace;
 mod wait;
 
 pub(crate) use client::{Client, Response};
@@ -13,6 +15,7 @@ pub(crate) use master::Master;
 pub(crate) use node::Node;
 pub(crate) use pointsman::{Pointsman, free_port, python};
 pub(crate) use process::Process;
+pub(crate) use strace::Strace;
 pub(crate) use wait::{eventually, eventually_some, now};
 
 /// Whether the tests may become another user.

@@ -80,6 +80,12 @@ impl Process {
         value.unwrap_or_else(|| panic!("no {field} in {text:?}")).trim().to_owned()
     }
 
+    /// /proc/PID/task/TID/status of every thread.
+    pub(crate) fn threads(self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.path("task")) else { return Vec::new() };
+        entries.filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("status")).ok()).collect()
+    }
+
     /// A mask of signals in /proc/PID/status. Without the real-time signals: the C library leaves two of them, which
     /// are its own, ignored in whatever it starts.
     pub(crate) fn signals(self, field: &str) -> u64 {

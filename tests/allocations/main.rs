@@ -1,0 +1,42 @@
+//! No allocation per connection: a connection's way through the fleet and the protocol, counted.
+//!
+//! The pure path is driven as the loop in `master/` drives it, with the bytes that Node's workers answer. Memory that
+//! is kept and used again may grow in the first connections; after those, nothing may be asked of the allocator.
+
+#![cfg(test)]
+
+mod counting;
+mod path;
+
+use counting::{Counting, allocations};
+use path::{Path, Teller};
+use pointsman::PolicyName;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Until every buffer has the size that it keeps.
+const WARM_UP: u64 = 500;
+const CONNECTIONS: u64 = 10_000;
+
+fn check(policy: PolicyName, teller: Teller) {
+    let mut path = Path::new(policy, teller);
+    path.run(WARM_UP);
+    let count = allocations(|| path.run(CONNECTIONS));
+    assert_eq!(path.released(), WARM_UP + CONNECTIONS, "every connection has gone all the way");
+    assert_eq!(count, 0, "{policy}, ends told by {teller:?}: allocations in {CONNECTIONS} connections");
+}
+
+#[test]
+fn round_robin_does_not_allocate() {
+    for teller in Teller::ALL {
+        check(PolicyName::RoundRobin, teller);
+    }
+}
+
+#[test]
+fn least_connections_does_not_allocate() {
+    for teller in Teller::ALL {
+        check(PolicyName::LeastConnections, teller);
+    }
+}
