@@ -42,6 +42,7 @@ fn table(config: &Config, origin: bool) -> String {
     for (key, Given { value, origin }) in times {
         row(key.into(), show_duration(*value), origin);
     }
+    row("load_report".into(), config.load_report.value.to_string(), &config.load_report.origin);
     for (name, Given { value, origin }) in &config.env {
         row(format!("env.{}", name.display()), words([value]), origin);
     }
@@ -78,6 +79,7 @@ policy         round-robin     default
 stop_timeout   30s             default
 kill_timeout   5s              default
 restart_delay  1s              default
+load_report    true            default
 env.A          'x y'           --env
 ";
         assert_eq!(table(&config, true), expected);

@@ -26,16 +26,17 @@ const ARGS: &str = "POINTSMAN_ARGS";
 const STOP_TIMEOUT: &str = "POINTSMAN_STOP_TIMEOUT";
 const KILL_TIMEOUT: &str = "POINTSMAN_KILL_TIMEOUT";
 const RESTART_DELAY: &str = "POINTSMAN_RESTART_DELAY";
+const LOAD_REPORT: &str = "POINTSMAN_LOAD_REPORT";
 const NODE_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
-const NAMES: [&str; 9] =
-    [WORKERS, LISTEN, MODE, POLICY, PROGRAM, ARGS, STOP_TIMEOUT, KILL_TIMEOUT, RESTART_DELAY];
+const NAMES: [&str; 10] =
+    [WORKERS, LISTEN, MODE, POLICY, PROGRAM, ARGS, STOP_TIMEOUT, KILL_TIMEOUT, RESTART_DELAY, LOAD_REPORT];
 
 /// What all of ours begin with.
 const PREFIX: &str = "POINTSMAN_";
 
-/// `POINTSMAN_SLOT` is given to workers; it is there when a worker is itself a pointsman.
-const GIVEN_TO_WORKERS: &str = "SLOT";
+/// `POINTSMAN_SLOT` and so on are given to workers; they are there when a worker is itself a pointsman.
+const GIVEN_TO_WORKERS: [&str; 2] = ["SLOT", "PRELOAD"];
 
 /// The variables of this process, or of a test.
 #[derive(Debug, Default)]
@@ -60,6 +61,7 @@ impl Environment {
         layer.stop_timeout = self.read(STOP_TIMEOUT, value::duration, problems);
         layer.kill_timeout = self.read(KILL_TIMEOUT, value::duration, problems);
         layer.restart_delay = self.read(RESTART_DELAY, value::duration, problems);
+        layer.load_report = self.read(LOAD_REPORT, value::switch, problems);
         layer
     }
 
@@ -80,7 +82,8 @@ impl Environment {
     pub(crate) fn warnings(&self) -> Vec<String> {
         let keys = || NAMES.into_iter().filter_map(|name| name.strip_prefix(PREFIX));
         let ours = self.0.keys().filter_map(|name| name.to_str()?.strip_prefix(PREFIX));
-        let unknown = ours.filter(|key| *key != GIVEN_TO_WORKERS && !keys().any(|known| known == *key));
+        let unknown =
+            ours.filter(|key| !GIVEN_TO_WORKERS.contains(key) && !keys().any(|known| known == *key));
         let warn = |key: &str| match nearest(key, keys()) {
             Some(known) => format!("{PREFIX}{key} means nothing to pointsman; did you mean {PREFIX}{known}?"),
             None => {

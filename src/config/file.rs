@@ -91,6 +91,7 @@ impl Reader<'_> {
             "stop_timeout" => layer.stop_timeout = self.one(value, duration),
             "kill_timeout" => layer.kill_timeout = self.one(value, duration),
             "restart_delay" => layer.restart_delay = self.one(value, duration),
+            "load_report" => layer.load_report = self.one(value, switch),
             unknown => {
                 let instead = match nearest(unknown, KEYS) {
                     Some(key) => format!("did you mean {key}?"),
@@ -184,6 +185,10 @@ fn workers(value: &DeValue<'_>) -> Parsed<Workers> {
         DeValue::String(text) => text.parse(),
         other => Err(mismatch("a number or \"auto\"", other, "write workers = 4, or workers = \"auto\"")),
     }
+}
+
+fn switch(value: &DeValue<'_>) -> Parsed<bool> {
+    value.as_bool().ok_or_else(|| mismatch("true or false", value, "write it without quotes"))
 }
 
 fn duration(value: &DeValue<'_>) -> Parsed<Duration> {

@@ -69,7 +69,7 @@ impl<T> Given<T> {
 }
 
 /// The keys of a file and, in capitals after `POINTSMAN_`, of the environment.
-pub(crate) const KEYS: [&str; 10] = [
+pub(crate) const KEYS: [&str; 11] = [
     "workers",
     "listen",
     "mode",
@@ -80,6 +80,7 @@ pub(crate) const KEYS: [&str; 10] = [
     "stop_timeout",
     "kill_timeout",
     "restart_delay",
+    "load_report",
 ];
 
 /// What one source says.
@@ -98,6 +99,7 @@ pub(crate) struct Layer {
     pub(crate) stop_timeout: Option<Given<Duration>>,
     pub(crate) kill_timeout: Option<Given<Duration>>,
     pub(crate) restart_delay: Option<Given<Duration>>,
+    pub(crate) load_report: Option<Given<bool>>,
 }
 
 impl Layer {
@@ -121,6 +123,7 @@ impl Layer {
             stop_timeout: self.stop_timeout.or(below.stop_timeout),
             kill_timeout: self.kill_timeout.or(below.kill_timeout),
             restart_delay: self.restart_delay.or(below.restart_delay),
+            load_report: self.load_report.or(below.load_report),
         }
     }
 }
@@ -138,7 +141,8 @@ pub(crate) fn refuse_name(name: &OsStr) -> Option<BadValue> {
         | "NODE_CHANNEL_SERIALIZATION_MODE"
         | "NODE_UNIQUE_ID"
         | "NODE_APP_INSTANCE"
-        | "POINTSMAN_SLOT" => refuse(&format!("the workers get {name} from pointsman"), "leave it out"),
+        | "POINTSMAN_SLOT"
+        | "POINTSMAN_PRELOAD" => refuse(&format!("the workers get {name} from pointsman"), "leave it out"),
         "" => refuse("a variable without a name", "write NAME=VALUE"),
         _ if name.contains(['=', '\0']) => {
             refuse("not the name of a variable", "a name has neither = nor a zero byte in it")

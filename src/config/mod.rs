@@ -37,6 +37,9 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the death of a worker until its successor is started.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
+/// What is balanced by load should know the load.
+const LOAD_REPORT: bool = true;
+
 /// What to run, complete and checked, each value with its origin.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -52,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) stop_timeout: Given<Duration>,
     pub(crate) kill_timeout: Given<Duration>,
     pub(crate) restart_delay: Given<Duration>,
+    /// Whether Node workers report the ends of connections.
+    pub(crate) load_report: Given<bool>,
     /// What is suspicious but no mistake.
     pub(crate) warnings: Vec<String>,
 }
@@ -101,6 +106,7 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         stop_timeout: layer.stop_timeout.unwrap_or_else(|| Given::default(STOP_TIMEOUT)),
         kill_timeout: layer.kill_timeout.unwrap_or_else(|| Given::default(KILL_TIMEOUT)),
         restart_delay: layer.restart_delay.unwrap_or_else(|| Given::default(RESTART_DELAY)),
+        load_report: layer.load_report.unwrap_or_else(|| Given::default(LOAD_REPORT)),
         warnings: Vec::new(),
     }
 }
@@ -168,7 +174,8 @@ impl Config {
             .policy(self.policy.value)
             .stop_timeout(self.stop_timeout.value)
             .kill_timeout(self.kill_timeout.value)
-            .restart_delay(self.restart_delay.value);
+            .restart_delay(self.restart_delay.value)
+            .load_report(self.load_report.value);
         let settings = self.env.iter().fold(settings, |all, (name, value)| all.env(name, &value.value));
         self.listen.value.iter().fold(settings, |all, address| all.listen(*address))
     }

@@ -7,6 +7,7 @@
 mod accept;
 mod channel;
 mod perform;
+mod preload;
 mod workers;
 
 use std::{
@@ -21,11 +22,15 @@ use std::{
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use nix::sys::signal::Signal;
 
-use self::{channel::Channel, workers::Until};
+use self::{
+    channel::Channel,
+    preload::{Preload, Progress},
+    workers::Until,
+};
 use crate::{
     balance::PolicyName,
     fleet::{Event, Fleet, ListenerId, Rules, Stop, WorkerId, WorkerInfo},
-    sys::{clock, guard::Guard, net, process::Child, signals::Signals},
+    sys::{clock, guard::Guard, launch, net, process::Child, signals::Signals},
     time::Time,
 };
 
@@ -36,6 +41,8 @@ pub(crate) struct Program {
     pub(crate) args: Vec<std::ffi::OsString>,
     pub(crate) env: Vec<(std::ffi::OsString, std::ffi::OsString)>,
     pub(crate) launcher: PathBuf,
+    /// Whether Node is to report the ends of connections.
+    pub(crate) load_report: bool,
 }
 
 /// One cluster: its fleet and every descriptor of it.
@@ -51,6 +58,7 @@ pub(crate) struct Master {
     workers: BTreeMap<WorkerId, Worker>,
     listeners: BTreeMap<ListenerId, Listener>,
     guard: Guard,
+    preload: Preload,
     signals: Option<Signals>,
     stop_signals: u32,
     /// After the system refused to give out a connection.
@@ -69,6 +77,7 @@ pub(crate) struct Master {
 struct Worker {
     child: Child,
     channel: Option<Channel>,
+    progress: Progress,
 }
 
 /// A listening socket.
@@ -127,6 +136,8 @@ impl Master {
     /// A master with its guard and nothing else.
     pub(crate) fn new(program: Program, rules: Rules, policy: PolicyName, backlog: u32) -> io::Result<Self> {
         let guard = Guard::start(&program.launcher, std::iter::empty())?;
+        // What runs this very program is Rust.
+        let preload = Preload::new(program.load_report && program.program != launch::SELF);
         let master = Self {
             poll: Poll::new()?,
             ready: Events::with_capacity(EVENTS),
@@ -138,6 +149,7 @@ impl Master {
             workers: BTreeMap::new(),
             listeners: BTreeMap::new(),
             guard,
+            preload,
             signals: None,
             stop_signals: 0,
             accept_again: None,

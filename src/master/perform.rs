@@ -80,7 +80,7 @@ impl Master {
         }
     }
 
-    fn launch(&self, id: WorkerId, slot: u32) -> io::Result<Worker> {
+    fn launch(&mut self, id: WorkerId, slot: u32) -> io::Result<Worker> {
         let mut env = self.program.env.clone();
         let own =
             |name: &str, value: &dyn ToString| (OsString::from(name), OsString::from(value.to_string()));
@@ -92,10 +92,11 @@ impl Master {
             own("POINTSMAN_SLOT", &slot),
         ]);
         env.extend(self.addresses().next().map(|address| own("PORT", &address.port())));
+        let progress = self.preload.give(&mut env, &mut self.guard);
         let program = launch::Program { program: &self.program.program, args: &self.program.args, env };
         let guard = self.guard.pipe().ok_or(io::ErrorKind::BrokenPipe)?;
         let (child, socket) = launch::start(&self.program.launcher, &program, guard)?;
-        let worker = Worker { child, channel: Some(Channel::new(socket)) };
+        let worker = Worker { child, channel: Some(Channel::new(socket)), progress };
         // Should this fail, dropping the channel ends the worker, and its zombie is the least of the troubles then.
         self.watch(&worker.child, Source::Child(id))?;
         if let Some(channel) = &worker.channel {

@@ -6,7 +6,7 @@ use mio::{Interest, unix::SourceFd};
 use nix::sys::signal::Signal;
 
 use super::{
-    Master, Source,
+    Master, Source, Worker,
     channel::{Channel, Read},
 };
 use crate::{
@@ -31,7 +31,7 @@ impl Master {
     /// Reads a worker's channel and tells the fleet.
     pub(super) fn read(&mut self, id: WorkerId, until: Until) {
         let mut reads = READS;
-        while let Some(channel) = self.workers.get_mut(&id).and_then(|worker| worker.channel.as_mut()) {
+        while let Some(Worker { channel: Some(channel), progress, .. }) = self.workers.get_mut(&id) {
             let read = channel.read(&mut self.buffer, until);
             let broken = loop {
                 match channel.next_frame() {
@@ -40,7 +40,10 @@ impl Master {
                             let came = descriptors.pop_front().flatten().is_some();
                             self.fleet.handle_handle(self.now, id, *message, came);
                         }
-                        Ok(message) => self.fleet.handle_message(self.now, id, message),
+                        Ok(message) => {
+                            progress.handle_message(&message);
+                            self.fleet.handle_message(self.now, id, message);
+                        }
                         Err(error) => break Some(error.to_string()),
                     },
                     Ok(None) if read == Read::Ended => {
@@ -123,6 +126,7 @@ impl Master {
                 if let Some(worker) = self.workers.remove(&id) {
                     self.unwatch(&worker.child);
                     self.guard.forget(worker.child.pid());
+                    self.preload.handle_exit(worker.progress, status);
                 }
                 self.fleet.handle_exited(self.now, id, status);
                 self.perform();
@@ -148,6 +152,7 @@ impl Master {
         match Guard::start(&self.program.launcher, groups) {
             Ok(guard) => {
                 self.guard = guard;
+                self.preload.announce(&mut self.guard);
                 if let Err(error) = self.watch(self.guard.child(), Source::Guard) {
                     log::error!("cannot watch the guard: {error}");
                 }
