@@ -5,6 +5,7 @@ mod log;
 mod master;
 mod node;
 mod pointsman;
+mod primary;
 mod process;
 mod wait;
 
@@ -12,6 +13,7 @@ pub(crate) use client::{Client, Response};
 pub(crate) use master::Master;
 pub(crate) use node::Node;
 pub(crate) use pointsman::{Pointsman, free_port, python};
+pub(crate) use primary::Primary;
 pub(crate) use process::Process;
 pub(crate) use wait::{eventually, eventually_some, now};
 
