@@ -33,7 +33,7 @@ mod worker;
 pub use api::{Cluster, Error, Role, Settings, available_cores, block_signals, role};
 pub use balance::{PolicyName, UnknownPolicy};
 pub use fleet::{Address, Event, ExitStatus, Stop, Trouble, WorkerId, WorkerInfo};
-pub use worker::{Connection, ListenError, Listener, Worker, WorkerError, WorkerEvent};
+pub use worker::{Connection, ConnectionGuard, ListenError, Listener, Worker, WorkerError, WorkerEvent};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

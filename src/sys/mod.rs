@@ -13,3 +13,4 @@ pub(crate) mod process;
 pub(crate) mod runtime_file;
 pub(crate) mod signals;
 pub(crate) mod wait;
+pub(crate) mod wake;

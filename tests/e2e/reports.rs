@@ -171,6 +171,31 @@ fn a_refused_connection_is_reported_after_the_refusal() {
 }
 
 #[test]
+fn a_program_that_replaces_process_send_sees_no_report() {
+    for node in Node::matrix() {
+        let mut primary = start(node, "patched");
+        drop(open(&mut primary, 3, echo));
+        primary.wait_all_gone(3);
+    }
+}
+
+#[test]
+fn the_demo_reports_by_itself() {
+    let mut primary = Primary::start_demo();
+    primary.wait_said("listening");
+    let hello = json!({"cmd": "NODE_POINTSMAN", "hello": 1}).to_string();
+    assert_eq!(primary.said, ["online", &hello, "queryServer", "listening"]);
+    let mut kept = open(&mut primary, 5, |client| assert_eq!(client.get("/").unwrap().status, 200));
+    drop(open(&mut primary, 7, |client| assert_eq!(client.get("/").unwrap().status, 200)));
+    primary.wait("those that are closed are gone", |primary| primary.gone.len() == 7);
+    assert!(primary.gone.iter().all(|&seq| seq > 5), "{:?}", primary.gone);
+    kept.pop().unwrap().reset();
+    primary.wait("one more is gone", |primary| primary.gone.len() == 8);
+    primary.disconnect();
+    assert_eq!(primary.wait_exit().code(), Some(0));
+}
+
+#[test]
 fn a_worker_that_leaves_reports_to_the_end_and_ends() {
     for node in Node::matrix() {
         let mut primary = start(node, "echo");

@@ -23,8 +23,18 @@ const kinds = {
   reset: () => net.createServer((socket) => socket.on('data', () => socket.resetAndDestroy())),
   give: () => net.createServer({ pauseOnConnect: true }, (socket) => process.send('yours', socket)),
   one: () => Object.assign(kinds.echo(), { maxConnections: 1 }),
+  // Ends the process if it comes to see a report on its way out.
+  patched: () => {
+    const { send } = process;
+    process.send = (message, ...rest) => (message.cmd === 'NODE_POINTSMAN' ? process.exit(9) : send.call(process, message, ...rest));
+    global.setImmediate = () => process.exit(9);
+    return kinds.echo();
+  },
   // Closes its server and keeps nothing else open.
-  closes: () => net.createServer().on('listening', function () { this.close(); }),
+  closes: () => net.createServer().on('listening', function () {
+    this.close();
+  }),
 };
 
-kinds[process.argv[2]]().listen(process.env.PORT);
+// `closes` runs without a master to listen for it.
+kinds[process.argv[2]]().listen(process.argv[2] === 'closes' ? 0 : process.env.PORT);

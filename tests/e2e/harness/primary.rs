@@ -51,15 +51,22 @@ pub(crate) struct Primary {
 impl Primary {
     /// A worker that is loaded with the script and runs a program of `apps/`.
     pub(crate) fn start(node: Node, app: &str, args: &[&str]) -> Self {
-        Self::spawn(node, app, args, &[("NODE_UNIQUE_ID", "1")])
+        Self::spawn(node_command(node, app, args).env("NODE_UNIQUE_ID", "1"))
     }
 
-    /// A plain child process with a channel, as `child_process.fork` makes them.
+    /// A plain child process with a channel, as `child_process.fork` makes them, and the script.
     pub(crate) fn start_child(node: Node, app: &str, args: &[&str]) -> Self {
-        Self::spawn(node, app, args, &[("PORT", "0")])
+        Self::spawn(&mut node_command(node, app, args))
     }
 
-    fn spawn(node: Node, app: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
+    /// The demo worker.
+    pub(crate) fn start_demo() -> Self {
+        let mut command = in_shell();
+        command.arg(env!("CARGO_BIN_EXE_pointsman")).arg("demo-worker").env("NODE_UNIQUE_ID", "1");
+        Self::spawn(&mut command)
+    }
+
+    fn spawn(command: &mut Command) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let script = directory.path().join("load_report.cjs");
         fs::write(&script, SCRIPT).unwrap();
@@ -67,16 +74,11 @@ impl Primary {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let (channel, theirs) = UnixStream::pair().unwrap();
-        let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/apps").join(app);
-        let mut command = Command::new("sh");
-        command.args(["-c", PLACE_CHANNEL, "sh"]).arg(node.path()).arg(app).args(args);
         command.env("NODE_CHANNEL_FD", "3").env("NODE_CHANNEL_SERIALIZATION_MODE", "json");
         command.env("NODE_OPTIONS", &option).env("POINTSMAN_PRELOAD", &option);
         // Node compares what it asked for with the address that it is told.
         command.env("PORT", listener.local_addr().unwrap().port().to_string());
-        command.env_remove("NODE_UNIQUE_ID").envs(env.iter().copied());
-        command.stdin(OwnedFd::from(theirs));
-        let child = command.spawn().unwrap();
+        let child = command.stdin(OwnedFd::from(theirs)).spawn().unwrap();
         Self {
             child,
             channel,
@@ -230,6 +232,20 @@ impl Primary {
             _ => self.said.push(message.to_string()),
         }
     }
+}
+
+/// A command that is still to be named, with the channel in its place.
+fn in_shell() -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", PLACE_CHANNEL, "sh"]).env_remove("NODE_UNIQUE_ID");
+    command
+}
+
+fn node_command(node: Node, app: &str, args: &[&str]) -> Command {
+    let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/apps").join(app);
+    let mut command = in_shell();
+    command.arg(node.path()).arg(app).args(args);
+    command
 }
 
 impl Drop for Primary {
