@@ -36,7 +36,7 @@ pub use fleet::{
     Address, Counters, Event, ExitStatus, LoadSource, Overload, Stop, Trouble, WorkerId, WorkerInfo,
 };
 pub use master::SendError;
-pub use worker::{Connection, ListenError, Listener, Worker, WorkerError, WorkerEvent};
+pub use worker::{Connection, ConnectionGuard, ListenError, Listener, Worker, WorkerError, WorkerEvent};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

@@ -58,8 +58,8 @@ impl Cluster {
         guard::run_if_asked();
         launch::run_if_asked();
         settings.validate()?;
-        let Settings { program, args, env, listen, backlog, policy, rules, launcher } = settings;
-        let program = Program { program, args, env, launcher };
+        let Settings { program, args, env, listen, backlog, policy, rules, launcher, load_report } = settings;
+        let program = Program { program, args, env, launcher, load_report };
         let master =
             Master::new(program, rules, policy, backlog).map_err(Error::system("start the guard process"))?;
         let mut cluster = Self { master };

@@ -32,6 +32,7 @@ pub struct Settings {
     pub(crate) policy: PolicyName,
     pub(crate) rules: Rules,
     pub(crate) launcher: PathBuf,
+    pub(crate) load_report: bool,
 }
 
 /// Length of the kernel's queue of a listening socket: Node's and nginx's 511.
@@ -51,6 +52,7 @@ impl Settings {
             policy: PolicyName::RoundRobin,
             rules: Rules { workers: available_cores(), ..Rules::default() },
             launcher: launch::SELF.into(),
+            load_report: true,
         }
     }
 
@@ -137,6 +139,17 @@ impl Settings {
     #[must_use]
     pub fn handoff_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.rules.handoff_timeout = timeout;
+        self
+    }
+
+    /// Whether Node workers report the ends of their connections, so that it is known how many each has open. Default
+    /// true.
+    ///
+    /// A small script, which Node loads because `NODE_OPTIONS` says so, does it, and puts `NODE_OPTIONS` back before
+    /// the program runs. Workers that use [`Worker`](crate::Worker) report in any case.
+    #[must_use]
+    pub fn load_report(mut self, on: bool) -> Self {
+        self.load_report = on;
         self
     }
 

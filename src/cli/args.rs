@@ -142,6 +142,11 @@ pub(super) struct RunArgs {
     /// How long there must have been no room before connections are rejected [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = config::duration)]
     overload_timeout: Option<Duration>,
+    /// Do not have Node workers report the ends of their connections
+    ///
+    /// They do so by a script that they load by NODE_OPTIONS, which is put back before the program runs.
+    #[arg(long)]
+    no_load_report: bool,
 
     /// Only validate and print what would run, as `pointsman check` does
     #[arg(short, long)]
@@ -179,6 +184,7 @@ impl RunArgs {
             handoff_timeout: self.handoff_timeout.and_then(|value| some(value, "--handoff-timeout")),
             overload: self.overload.and_then(|value| some(value, "--overload")),
             overload_timeout: self.overload_timeout.and_then(|value| some(value, "--overload-timeout")),
+            load_report: self.no_load_report.then(|| Given::new(false, Origin::Flag("--no-load-report"))),
         };
         (layer, self.config)
     }
@@ -233,7 +239,7 @@ mod tests {
     #[test]
     fn flags_become_a_layer() {
         let words = "-w auto -l :1 -l 2 -m handoff -p rr -c f -e A=1 -e B=x=y -e C= --stop-timeout 1s --kill-timeout 2s \
-                     --restart-delay 3s -t x";
+                     --restart-delay 3s --no-load-report -t x";
         let (layer, file) = parse(words).unwrap().into_layer();
         assert_eq!(file, Some("f".into()));
         assert_eq!(layer.listen.unwrap().value, [Listen::Everywhere(1), Listen::Everywhere(2)]);
@@ -241,7 +247,9 @@ mod tests {
             layer.env.iter().map(|(name, given)| (name.to_str(), given.value.to_str())).collect();
         assert_eq!(env, [(Some("A"), Some("1")), (Some("B"), Some("x=y")), (Some("C"), Some(""))]);
         assert_eq!(layer.restart_delay.unwrap().value, Duration::from_secs(3));
+        assert_eq!(layer.load_report.map(|given| given.value), Some(false));
         let (layer, file) = parse("").unwrap().into_layer();
+        assert!(layer.load_report.is_none());
         assert!(file.is_none() && layer.listen.is_none() && layer.program.is_none());
     }
 

@@ -50,6 +50,7 @@ fn table(config: &Config, origin: bool) -> String {
         show_duration(config.overload_timeout.value),
         &config.overload_timeout.origin,
     );
+    row("load_report".into(), config.load_report.value.to_string(), &config.load_report.origin);
     for (name, Given { value, origin }) in &config.env {
         row(format!("env.{}", name.display()), words([value]), origin);
     }
@@ -90,6 +91,7 @@ window            8               default
 handoff_timeout   30s             default
 overload          wait            default
 overload_timeout  1s              default
+load_report       true            default
 env.A             'x y'           --env
 ";
         assert_eq!(table(&config, true), expected);

@@ -30,9 +30,10 @@ const WINDOW: &str = "POINTSMAN_WINDOW";
 const HANDOFF_TIMEOUT: &str = "POINTSMAN_HANDOFF_TIMEOUT";
 const OVERLOAD: &str = "POINTSMAN_OVERLOAD";
 const OVERLOAD_TIMEOUT: &str = "POINTSMAN_OVERLOAD_TIMEOUT";
+const LOAD_REPORT: &str = "POINTSMAN_LOAD_REPORT";
 const NODE_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     WORKERS,
     LISTEN,
     MODE,
@@ -46,13 +47,13 @@ const NAMES: [&str; 13] = [
     HANDOFF_TIMEOUT,
     OVERLOAD,
     OVERLOAD_TIMEOUT,
+    LOAD_REPORT,
 ];
-
 /// What all of ours begin with.
 const PREFIX: &str = "POINTSMAN_";
 
-/// `POINTSMAN_SLOT` is given to workers; it is there when a worker is itself a pointsman.
-const GIVEN_TO_WORKERS: &str = "SLOT";
+/// `POINTSMAN_SLOT` and so on are given to workers; they are there when a worker is itself a pointsman.
+const GIVEN_TO_WORKERS: [&str; 2] = ["SLOT", "PRELOAD"];
 
 /// The variables of this process, or of a test.
 #[derive(Debug, Default)]
@@ -81,6 +82,7 @@ impl Environment {
         layer.handoff_timeout = self.read(HANDOFF_TIMEOUT, str::parse, problems);
         layer.overload = self.read(OVERLOAD, str::parse, problems);
         layer.overload_timeout = self.read(OVERLOAD_TIMEOUT, value::duration, problems);
+        layer.load_report = self.read(LOAD_REPORT, value::switch, problems);
         layer
     }
 
@@ -101,7 +103,8 @@ impl Environment {
     pub(crate) fn warnings(&self) -> Vec<String> {
         let keys = || NAMES.into_iter().filter_map(|name| name.strip_prefix(PREFIX));
         let ours = self.0.keys().filter_map(|name| name.to_str()?.strip_prefix(PREFIX));
-        let unknown = ours.filter(|key| *key != GIVEN_TO_WORKERS && !keys().any(|known| known == *key));
+        let unknown =
+            ours.filter(|key| !GIVEN_TO_WORKERS.contains(key) && !keys().any(|known| known == *key));
         let warn = |key: &str| match nearest(key, keys()) {
             Some(known) => format!("{PREFIX}{key} means nothing to pointsman; did you mean {PREFIX}{known}?"),
             None => {

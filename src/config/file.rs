@@ -95,6 +95,7 @@ impl Reader<'_> {
             "handoff_timeout" => layer.handoff_timeout = self.one(value, |value| string(value)?.parse()),
             "overload" => layer.overload = self.one(value, |value| string(value)?.parse()),
             "overload_timeout" => layer.overload_timeout = self.one(value, duration),
+            "load_report" => layer.load_report = self.one(value, switch),
             unknown => {
                 let instead = match nearest(unknown, KEYS) {
                     Some(key) => format!("did you mean {key}?"),
@@ -195,6 +196,10 @@ fn workers(value: &DeValue<'_>) -> Parsed<Workers> {
         DeValue::String(text) => text.parse(),
         other => Err(mismatch("a number or \"auto\"", other, "write workers = 4, or workers = \"auto\"")),
     }
+}
+
+fn switch(value: &DeValue<'_>) -> Parsed<bool> {
+    value.as_bool().ok_or_else(|| mismatch("true or false", value, "write it without quotes"))
 }
 
 fn duration(value: &DeValue<'_>) -> Parsed<Duration> {

@@ -69,7 +69,7 @@ impl<T> Given<T> {
 }
 
 /// The keys of a file and, in capitals after `POINTSMAN_`, of the environment.
-pub(crate) const KEYS: [&str; 14] = [
+pub(crate) const KEYS: [&str; 15] = [
     "workers",
     "listen",
     "mode",
@@ -84,6 +84,7 @@ pub(crate) const KEYS: [&str; 14] = [
     "handoff_timeout",
     "overload",
     "overload_timeout",
+    "load_report",
 ];
 
 /// What one source says.
@@ -106,6 +107,7 @@ pub(crate) struct Layer {
     pub(crate) handoff_timeout: Option<Given<Patience>>,
     pub(crate) overload: Option<Given<Overload>>,
     pub(crate) overload_timeout: Option<Given<Duration>>,
+    pub(crate) load_report: Option<Given<bool>>,
 }
 
 impl Layer {
@@ -133,6 +135,7 @@ impl Layer {
             handoff_timeout: self.handoff_timeout.or(below.handoff_timeout),
             overload: self.overload.or(below.overload),
             overload_timeout: self.overload_timeout.or(below.overload_timeout),
+            load_report: self.load_report.or(below.load_report),
         }
     }
 }
@@ -150,7 +153,8 @@ pub(crate) fn refuse_name(name: &OsStr) -> Option<BadValue> {
         | "NODE_CHANNEL_SERIALIZATION_MODE"
         | "NODE_UNIQUE_ID"
         | "NODE_APP_INSTANCE"
-        | "POINTSMAN_SLOT" => refuse(&format!("the workers get {name} from pointsman"), "leave it out"),
+        | "POINTSMAN_SLOT"
+        | "POINTSMAN_PRELOAD" => refuse(&format!("the workers get {name} from pointsman"), "leave it out"),
         "" => refuse("a variable without a name", "write NAME=VALUE"),
         _ if name.contains(['=', '\0']) => {
             refuse("not the name of a variable", "a name has neither = nor a zero byte in it")

@@ -45,6 +45,9 @@ const HANDOFF_TIMEOUT: Patience = Patience(Some(Duration::from_secs(30)));
 /// Without room for this long, connections are turned away, if they are at all.
 const OVERLOAD_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What is balanced by load should know the load.
+const LOAD_REPORT: bool = true;
+
 /// What to run, complete and checked, each value with its origin.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -64,6 +67,8 @@ pub(crate) struct Config {
     pub(crate) handoff_timeout: Given<Patience>,
     pub(crate) overload: Given<Overload>,
     pub(crate) overload_timeout: Given<Duration>,
+    /// Whether Node workers report the ends of connections.
+    pub(crate) load_report: Given<bool>,
     /// What is suspicious but no mistake.
     pub(crate) warnings: Vec<String>,
 }
@@ -117,6 +122,7 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         handoff_timeout: layer.handoff_timeout.unwrap_or_else(|| Given::default(HANDOFF_TIMEOUT)),
         overload: layer.overload.unwrap_or_else(|| Given::default(Overload::Wait)),
         overload_timeout: layer.overload_timeout.unwrap_or_else(|| Given::default(OVERLOAD_TIMEOUT)),
+        load_report: layer.load_report.unwrap_or_else(|| Given::default(LOAD_REPORT)),
         warnings: Vec::new(),
     }
 }
@@ -190,7 +196,8 @@ impl Config {
             .overload(match self.overload.value {
                 Overload::Wait => pointsman::Overload::Wait,
                 Overload::Reject => pointsman::Overload::Reject { after: self.overload_timeout.value },
-            });
+            })
+            .load_report(self.load_report.value);
         let settings = self.env.iter().fold(settings, |all, (name, value)| all.env(name, &value.value));
         self.listen.value.iter().fold(settings, |all, address| all.listen(*address))
     }

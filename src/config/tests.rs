@@ -132,6 +132,21 @@ fn node_s_variable_chooses_policy_and_mode() {
 }
 
 #[test]
+fn the_load_report_can_be_turned_off_everywhere() {
+    let load = |flags, text, variables: &[_]| {
+        let given = load_text(flags, text, variables).unwrap().load_report;
+        (given.value, given.origin.to_string())
+    };
+    let variable = |value| [("POINTSMAN_LOAD_REPORT", value)];
+    assert_eq!(load(Layer::default(), "", &[]), (true, "default".into()));
+    assert_eq!(load(Layer::default(), "load_report = false", &[]), (false, "p.toml:1".into()));
+    let over = load(Layer::default(), "load_report = false", &variable("true"));
+    assert_eq!(over, (true, "POINTSMAN_LOAD_REPORT".into()));
+    let off = Layer { load_report: flag(false), ..Layer::default() };
+    assert_eq!(load(off, "load_report = true", &variable("true")), (false, "--flag".into()));
+}
+
+#[test]
 fn a_program_does_not_take_over_the_arguments_of_another() {
     let text = "program = [\"node\", \"a.js\"]\nargs = [\"-x\"]\n[env]\nA = \"1\"\nB = \"1\"";
     let line = |flags, variables: &[_]| load_text(flags, text, variables).unwrap().command_line();
@@ -166,6 +181,7 @@ fn mistakes_are_told_with_their_place_and_all_at_once() {
         ("stop_timeout = 30", &["bare number", "write 30s, or 30ms, in quotes", "p.toml:1:16"]),
         ("kill_timeout = \"5 min\"", &["\" min\" is no unit of time", "500ms, 30s"]),
         ("restart_delay = true", &["a duration is expected", "boolean"]),
+        ("load_report = \"no\"", &["true or false is expected here, not a value of type string"]),
         ("listen = [\":80\", \"nowhere\"]", &["the address has no port", "p.toml:1:18"]),
         ("listen = 8000", &["a string is expected"]),
         ("listen = []", &["no address to listen on"]),
@@ -210,6 +226,7 @@ fn mistakes_outside_a_file_name_the_variable_or_flag_and_the_value() {
             "POINTSMAN_MODE=multiport: the multiport mode comes in a later version",
         ),
         ("POINTSMAN_PROGRAM", "sh -c 'x'", "quotes are not understood here"),
+        ("POINTSMAN_LOAD_REPORT", "off", "POINTSMAN_LOAD_REPORT=off: neither true nor false; write one"),
         ("WEB_CONCURRENCY", "0", "WEB_CONCURRENCY=0: without a worker nothing is served"),
     ] {
         let error = load_text(Layer::default(), "", &[(name, value)]).unwrap_err();
@@ -236,6 +253,7 @@ fn variables_that_look_like_ours_are_warned_about() {
     let given = [
         ("POINTSMAN_WORKER", "4"),
         ("POINTSMAN_SLOT", "0"),
+        ("POINTSMAN_PRELOAD", "--require x"),
         ("POINTSMAN_COLOUR", "red"),
         ("POINTSMAN_LISTEN", "127.0.0.1:1"),
         ("POINTS", "0"),

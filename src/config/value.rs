@@ -167,6 +167,11 @@ impl fmt::Display for Mode {
     }
 }
 
+/// Reads what can only be so or not.
+pub(crate) fn switch(text: &str) -> Result<bool, BadValue> {
+    text.parse().map_err(|_| BadValue::new("neither true nor false", "write one of the two"))
+}
+
 /// Units of time, the largest first, in milliseconds.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 

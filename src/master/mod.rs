@@ -8,6 +8,7 @@ mod accept;
 mod channel;
 mod flow;
 mod perform;
+mod preload;
 mod stop;
 mod workers;
 
@@ -24,13 +25,17 @@ use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use nix::sys::signal::Signal;
 
 pub(crate) use self::stop::SIGNALS;
-use self::stop::Stopping;
 pub use self::workers::SendError;
-use self::{channel::Channel, workers::Until};
+use self::{
+    channel::Channel,
+    preload::{Preload, Progress},
+    stop::Stopping,
+    workers::Until,
+};
 use crate::{
     balance::PolicyName,
     fleet::{Counters, Event, Fleet, ListenerId, Rules, WorkerId, WorkerInfo},
-    sys::{clock, guard::Guard, net, process::Child, signals::Signals},
+    sys::{clock, guard::Guard, launch, net, process::Child, signals::Signals},
     time::Time,
 };
 
@@ -41,6 +46,8 @@ pub(crate) struct Program {
     pub(crate) args: Vec<std::ffi::OsString>,
     pub(crate) env: Vec<(std::ffi::OsString, std::ffi::OsString)>,
     pub(crate) launcher: PathBuf,
+    /// Whether Node is to report the ends of connections.
+    pub(crate) load_report: bool,
 }
 
 /// One cluster: its fleet and every descriptor of it.
@@ -63,6 +70,7 @@ pub(crate) struct Master {
     broken: Vec<(WorkerId, &'static str)>,
     /// What workers get as `PORT`.
     public_port: Option<u16>,
+    preload: Preload,
     signals: Option<Signals>,
     stopping: Stopping,
     /// After the system refused to give out a connection.
@@ -83,6 +91,7 @@ pub(crate) struct Master {
 struct Worker {
     child: Child,
     channel: Option<Channel>,
+    progress: Progress,
 }
 
 /// A listening socket.
@@ -142,6 +151,8 @@ impl Master {
     pub(crate) fn new(program: Program, rules: Rules, policy: PolicyName, backlog: u32) -> io::Result<Self> {
         let guard = Guard::start(&program.launcher, std::iter::empty())?;
         let now = clock::now();
+        // What runs this very program is Rust.
+        let preload = Preload::new(program.load_report && program.program != launch::SELF);
         let master = Self {
             poll: Poll::new()?,
             ready: Events::with_capacity(EVENTS),
@@ -157,6 +168,7 @@ impl Master {
             guard_again: None,
             broken: Vec::new(),
             public_port: None,
+            preload,
             signals: None,
             stopping: Stopping::default(),
             accept_again: None,

@@ -89,7 +89,7 @@ impl Master {
         }
     }
 
-    fn launch(&self, id: WorkerId, slot: u32) -> io::Result<Worker> {
+    fn launch(&mut self, id: WorkerId, slot: u32) -> io::Result<Worker> {
         let mut env = self.program.env.clone();
         let own =
             |name: &str, value: &dyn ToString| (OsString::from(name), OsString::from(value.to_string()));
@@ -101,6 +101,7 @@ impl Master {
             own("POINTSMAN_SLOT", &slot),
         ]);
         env.extend(self.public_port.map(|port| own("PORT", &port)));
+        let progress = self.preload.give(&mut env, &mut self.guard);
         let program = launch::Program { program: &self.program.program, args: &self.program.args, env };
         let guard = self.guard.pipe().ok_or(io::ErrorKind::BrokenPipe)?;
         let (child, socket) = launch::start(&self.program.launcher, &program, guard)?;
@@ -108,7 +109,7 @@ impl Master {
         let watched =
             self.watch(&child, Source::Child(id)).and_then(|()| self.watch(&channel, Source::Channel(id)));
         match watched {
-            Ok(()) => Ok(Worker { child, channel: Some(channel) }),
+            Ok(()) => Ok(Worker { child, channel: Some(channel), progress }),
             Err(error) => {
                 child.end(LAST_PATIENCE);
                 Err(error)

@@ -11,7 +11,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::{
-    Master, Source,
+    Master, Source, Worker,
     channel::{Channel, Read},
 };
 use crate::{
@@ -55,7 +55,7 @@ impl Master {
     /// Reads a worker's channel and tells the fleet. Says whether its end was seen.
     pub(super) fn read(&mut self, id: WorkerId, until: Until) -> bool {
         let mut reads = READS;
-        while let Some(channel) = self.workers.get_mut(&id).and_then(|worker| worker.channel.as_mut()) {
+        while let Some(Worker { channel: Some(channel), progress, .. }) = self.workers.get_mut(&id) {
             let read = channel.read(&mut self.buffer, until);
             let mut answers = 0;
             let broken = loop {
@@ -68,6 +68,7 @@ impl Master {
                         Ok(message) => {
                             answers +=
                                 usize::from(matches!(message, Message::HandleAck | Message::HandleNack));
+                            progress.handle_message(&message);
                             self.fleet.handle_message(self.now, id, message);
                         }
                         Err(error) => break Some(error.to_string()),
@@ -194,6 +195,7 @@ impl Master {
                 if let Some(worker) = self.workers.remove(&id) {
                     self.unwatch(&worker.child);
                     self.guard.forget(worker.child.pid());
+                    self.preload.handle_exit(worker.progress, status);
                 }
                 self.fleet.handle_exited(self.now, id, status, all_heard);
                 self.perform();
@@ -233,6 +235,7 @@ impl Master {
         match started {
             Ok(guard) => {
                 self.guard = guard;
+                self.preload.announce(&mut self.guard);
                 log::info!("the guard process had ended and was started again");
             }
             Err(error) => {

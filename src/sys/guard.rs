@@ -3,13 +3,16 @@
 //! A killed master's direct children die by their parent-death signal, but not the children of those (`sh -c`, a
 //! wrapper), nor a program with file capabilities, which loses that signal at exec. The guard holds the read end of a
 //! pipe whose write ends are the master's (and, for a moment, each trampoline's). It is told `+PGID` when a group
-//! starts and `-PGID` when it is over; when the pipe ends, it kills the groups that are left.
+//! starts and `-PGID` when it is over, and `@PATH` of a runtime file; when the pipe ends, it kills the groups and
+//! removes the files that are left.
 
 #![allow(unsafe_code, reason = "ignoring signals")]
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    env,
+    fmt::Display,
+    fs,
     io::{self, BufRead, Write},
     os::{
         fd::{AsFd, BorrowedFd},
@@ -32,6 +35,7 @@ use nix::{
 use super::{
     channel,
     process::{Child, close_from},
+    runtime_file,
 };
 
 /// `argv[0]` and, being 15 bytes, also the name that `ps` shows.
@@ -74,12 +78,17 @@ impl Guard {
         self.tell('-', group);
     }
 
+    /// This [runtime file](runtime_file::RuntimeFile) is to go when the master is gone.
+    pub(crate) fn remove_at_end(&mut self, path: &str) {
+        self.tell('@', path);
+    }
+
     /// Its process, to be watched: should it end first, another is started.
     pub(crate) fn child(&self) -> &Child {
         &self.child
     }
 
-    /// Has it end whatever groups are left, and itself, and waits for that.
+    /// Has it end whatever is left, and itself, and waits for that.
     pub(crate) fn dismiss(&mut self) {
         self.pipe = None;
         if self.child.wait_exit(PATIENCE).is_ok_and(|exited| !exited) {
@@ -90,11 +99,11 @@ impl Guard {
         let _ = self.child.reap();
     }
 
-    fn tell(&mut self, sign: char, group: u32) {
+    fn tell(&mut self, sign: char, what: impl Display) {
         // A line is shorter than PIPE_BUF, so it goes whole or not at all. Not at all means that the guard is dead or
         // stopped: its successor is told the whole list.
         if let Some(pipe) = &mut self.pipe {
-            let _ = pipe.write_all(format!("{sign}{group}\n").as_bytes());
+            let _ = pipe.write_all(format!("{sign}{what}\n").as_bytes());
         }
     }
 }
@@ -111,25 +120,36 @@ pub(crate) fn run_if_asked() {
         // SAFETY: no handler is installed, only the disposition set.
         let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
     }
-    for group in groups_left(io::stdin().lock()) {
+    let left = read_to_end(io::stdin().lock());
+    for group in left.groups {
         let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
+    for path in &left.files {
+        runtime_file::remove(Path::new(path));
     }
     exit(0);
 }
 
-/// Reads to the end and returns the groups that were announced and not forgotten.
-fn groups_left(told: impl BufRead) -> BTreeSet<i32> {
-    let mut groups = BTreeSet::new();
+/// What was announced and not taken back.
+#[derive(Debug, Default)]
+struct Left {
+    groups: BTreeSet<i32>,
+    files: BTreeSet<String>,
+}
+
+fn read_to_end(told: impl BufRead) -> Left {
+    let mut left = Left::default();
     for line in told.lines().map_while(Result::ok) {
         // 0 and 1 would be every process of ours, or init's.
         let number = line.get(1..).and_then(|text| text.parse().ok()).filter(|&group: &i32| group > 1);
         match (line.as_bytes().first(), number) {
-            (Some(b'+'), Some(group)) => groups.insert(group),
-            (Some(b'-'), Some(group)) => groups.remove(&group),
+            (Some(b'+'), Some(group)) => left.groups.insert(group),
+            (Some(b'-'), Some(group)) => left.groups.remove(&group),
+            (Some(b'@'), _) if line[1..].starts_with('/') => left.files.insert(line[1..].to_owned()),
             _ => false,
         };
     }
-    groups
+    left
 }
 
 #[cfg(test)]
@@ -138,9 +158,15 @@ mod tests {
 
     #[test]
     fn groups_that_are_over_are_left_alone() {
-        let left = |told: &str| groups_left(told.as_bytes()).into_iter().collect::<Vec<_>>();
+        let left = |told: &str| read_to_end(told.as_bytes()).groups.into_iter().collect::<Vec<_>>();
         assert!(left("").is_empty());
         assert_eq!(left("+10\n+11\n-10\n+12\n"), [11, 12]);
         assert_eq!(left("+1\n+0\n+-5\n+x\n\n+\n*7\n+13"), [13], "nothing that could hit a stranger");
+    }
+    #[test]
+    fn files_are_removed_by_their_absolute_paths() {
+        let left = read_to_end("@/run/a b/x\n@\n@x\n+10\n@/tmp/5\n".as_bytes());
+        assert_eq!(left.files.into_iter().collect::<Vec<_>>(), ["/run/a b/x", "/tmp/5"]);
+        assert_eq!(left.groups.into_iter().collect::<Vec<_>>(), [10]);
     }
 }

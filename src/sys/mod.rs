@@ -10,5 +10,7 @@ pub(crate) mod inherited;
 pub(crate) mod launch;
 pub(crate) mod net;
 pub(crate) mod process;
+pub(crate) mod runtime_file;
 pub(crate) mod signals;
 pub(crate) mod wait;
+pub(crate) mod wake;

@@ -4,9 +4,12 @@ use std::{
     io,
     net::{SocketAddr, TcpStream},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
 };
 
 use serde_json::Value;
+
+use super::reports::{ConnectionGuard, Reports};
 
 /// An address that a worker listens on. A mark, not the socket: that is the master's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,23 +26,46 @@ impl Listener {
 }
 
 /// A connection that the master has handed to this worker. Dropping it closes it.
+///
+/// The master counts it as open until its end is reported, which a policy that goes by load needs to be true: serve it
+/// by [`Connection::into_parts`].
 #[derive(Debug)]
 pub struct Connection {
+    // Closed first, then reported.
     stream: TcpStream,
+    guard: ConnectionGuard,
     listener: Listener,
 }
 
 impl Connection {
-    pub(super) fn new(descriptor: OwnedFd, listener: Listener) -> Self {
-        Self { stream: TcpStream::from(descriptor), listener }
+    pub(super) fn new(descriptor: OwnedFd, guard: ConnectionGuard, listener: Listener) -> Self {
+        Self { stream: TcpStream::from(descriptor), guard, listener }
     }
 
     pub(super) fn set_blocking(&self) -> io::Result<()> {
         self.stream.set_nonblocking(false)
     }
 
-    /// The connection itself: non-blocking if it came from [`Worker::poll_event`](crate::Worker::poll_event),
-    /// else blocking.
+    /// The connection itself, non-blocking if it came from [`Worker::poll_event`](crate::Worker::poll_event), else
+    /// blocking; and what keeps it counted, to be dropped after it.
+    ///
+    /// ```no_run
+    /// # let mut worker = pointsman::Worker::from_env().unwrap();
+    /// while let Some(connection) = worker.accept().unwrap() {
+    ///     let (mut stream, guard) = connection.into_parts();
+    ///     std::thread::spawn(move || {
+    ///         std::io::copy(&mut stream.try_clone().unwrap(), &mut stream).ok();
+    ///         drop(stream);
+    ///         drop(guard);
+    ///     });
+    /// }
+    /// ```
+    pub fn into_parts(self) -> (TcpStream, ConnectionGuard) {
+        (self.stream, self.guard)
+    }
+
+    /// The connection itself, not counted any more: its end is reported to the master now. See
+    /// [`Connection::into_parts`].
     pub fn into_stream(self) -> TcpStream {
         self.stream
     }
@@ -73,21 +99,22 @@ pub enum WorkerEvent {
 /// The same before a descriptor is known for a connection: what the session says.
 #[derive(Debug, PartialEq)]
 pub(super) enum Event<D> {
-    Connection { listener: Listener, descriptor: D },
+    Connection { listener: Listener, seq: u64, descriptor: D },
     Message(Value),
     Disconnect,
     Closed,
 }
 
-impl From<Event<OwnedFd>> for WorkerEvent {
-    fn from(event: Event<OwnedFd>) -> Self {
-        match event {
-            Event::Connection { listener, descriptor } => {
-                Self::Connection(Connection::new(descriptor, listener))
+impl Event<OwnedFd> {
+    /// As the program gets it.
+    pub(super) fn public(self, reports: &Arc<Reports>) -> WorkerEvent {
+        match self {
+            Self::Connection { listener, seq, descriptor } => {
+                WorkerEvent::Connection(Connection::new(descriptor, reports.guard(seq), listener))
             }
-            Event::Message(message) => Self::Message(message),
-            Event::Disconnect => Self::Disconnect,
-            Event::Closed => Self::Closed,
+            Self::Message(message) => WorkerEvent::Message(message),
+            Self::Disconnect => WorkerEvent::Disconnect,
+            Self::Closed => WorkerEvent::Closed,
         }
     }
 }

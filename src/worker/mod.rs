@@ -9,6 +9,7 @@ mod env;
 mod error;
 mod event;
 mod listeners;
+mod reports;
 mod session;
 mod source;
 
@@ -19,18 +20,21 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
+    sync::Arc,
 };
 
 pub(crate) use self::env::is_worker;
 use self::{
     env::Identity,
     event::Event,
+    reports::Reports,
     session::{Answer, Attached, Session},
     source::Watch,
 };
 pub use self::{
     error::{ListenError, WorkerError},
     event::{Connection, Listener, WorkerEvent},
+    reports::ConnectionGuard,
 };
 use crate::{
     fleet::WorkerId,
@@ -54,7 +58,8 @@ const READ_BYTES: usize = 64 << 10;
 /// let mut worker = pointsman::Worker::from_env()?;
 /// worker.listen("127.0.0.1:8000".parse()?)?;
 /// while let Some(connection) = worker.accept()? {
-///     writeln!(connection.into_stream(), "hello from worker {}", worker.id())?;
+///     let (mut stream, _guard) = connection.into_parts();
+///     writeln!(stream, "hello from worker {}", worker.id())?;
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -65,6 +70,14 @@ const READ_BYTES: usize = 64 << 10;
 /// [`Worker::poll_event`] until it returns `None`: mio tells of a change once. Do so once after registering too; events
 /// may have come while [`Worker::listen`] waited. Should the channel be full, the `Worker` itself asks the poll to tell
 /// of room: asked for always, that would wake the program for every answer that the master has read.
+///
+/// # How many are open
+///
+/// The master is told of the end of each connection, so that it can give the next one to the worker with the fewest. The
+/// [`ConnectionGuard`] of a connection tells: it is to live as long as the connection, and may go to the thread that
+/// serves it. Ends are queued, and sent with whatever is sent next or by [`Worker::flush_reports`]. While the program
+/// waits in [`Worker::accept`] or [`Worker::next_event`], or in the poll that the `Worker` is registered with, an end
+/// wakes it. In a loop that polls nothing but the `Worker`'s descriptor, call [`Worker::flush_reports`] in time.
 ///
 /// # When a connection is taken
 ///
@@ -87,6 +100,7 @@ pub struct Worker {
     channel: UnixStream,
     identity: Identity,
     session: Session<OwnedFd>,
+    reports: Arc<Reports>,
     buffer: Box<[u8]>,
     watch: Option<Watch>,
 }
@@ -113,7 +127,8 @@ impl Worker {
 
     fn new(channel: UnixStream, identity: Identity) -> Result<Self, WorkerError> {
         let buffer = vec![0; READ_BYTES].into_boxed_slice();
-        let mut worker = Self { channel, identity, session: Session::new(), buffer, watch: None };
+        let reports = Reports::new().map_err(WorkerError::system("make an eventfd"))?;
+        let mut worker = Self { channel, identity, session: Session::new(), reports, buffer, watch: None };
         worker.flush()?;
         Ok(worker)
     }
@@ -148,8 +163,8 @@ impl Worker {
         let taken = self.block_until(|session| {
             loop {
                 match session.poll_event() {
-                    Some(Event::Connection { listener, descriptor }) => {
-                        return Some(Some(Connection::new(descriptor, listener)));
+                    Some(Event::Connection { listener, seq, descriptor }) => {
+                        return Some(Some((listener, seq, descriptor)));
                     }
                     Some(Event::Message(_) | Event::Disconnect | Event::Closed) => {}
                     None if session.is_serving() => return None,
@@ -157,10 +172,13 @@ impl Worker {
                 }
             }
         })?;
-        if let Some(connection) = &taken {
+        let connection = taken.map(|(listener, seq, descriptor)| {
+            Connection::new(descriptor, self.reports.guard(seq), listener)
+        });
+        if let Some(connection) = &connection {
             connection.set_blocking().map_err(WorkerError::system("make a connection blocking"))?;
         }
-        Ok(taken)
+        Ok(connection)
     }
 
     /// Waits for the next event; connections are in blocking mode. `None` when the channel is closed and everything
@@ -170,7 +188,7 @@ impl Worker {
             None if session.is_closed() => Some(None),
             event => event.map(Some),
         })?;
-        let event = event.map(WorkerEvent::from);
+        let event = event.map(|event| event.public(&self.reports));
         if let Some(WorkerEvent::Connection(connection)) = &event {
             connection.set_blocking().map_err(WorkerError::system("make a connection blocking"))?;
         }
@@ -181,17 +199,23 @@ impl Worker {
     pub fn poll_event(&mut self) -> Result<Option<WorkerEvent>, WorkerError> {
         loop {
             if let Some(event) = self.session.poll_event() {
-                return Ok(Some(event.into()));
+                return Ok(Some(event.public(&self.reports)));
             }
             if self.session.is_closed() {
                 return Ok(None);
             }
             self.flush()?;
             // Read on only when the master has read our answers: neither side can then grow without bound.
-            if !self.session.output().is_empty() || !self.read()? {
+            if (!self.session.output().is_empty() || !self.read()?) && self.reports.rest() {
                 return Ok(None);
             }
         }
+    }
+
+    /// Tells the master of the connections that have ended, as far as the channel has room: without delay, where the
+    /// program would not ask for an event for a while.
+    pub fn flush_reports(&mut self) -> Result<(), WorkerError> {
+        self.flush()
     }
 
     /// Leaves the cluster by the worker's own will: closes all listeners, waits until the master has agreed not to
@@ -238,14 +262,18 @@ impl Worker {
                 return Ok(answer);
             }
             self.flush()?;
-            let waited = if !self.session.output().is_empty() {
-                wait(&self.channel, For::Room)
-            } else if !self.read()? {
-                wait(&self.channel, For::Input)
-            } else {
-                Ok(())
+            let what = match self.session.output().is_empty() {
+                false => For::Room,
+                true if self.read()? => continue,
+                true => For::Input,
             };
-            waited.map_err(WorkerError::system("wait for the master"))?;
+            if self.reports.rest() {
+                let woken = wait(&self.channel, what, &*self.reports).and_then(|woken| match woken {
+                    true => self.reports.clear(),
+                    false => Ok(()),
+                });
+                woken.map_err(WorkerError::system("wait for the master"))?;
+            }
         }
     }
 
@@ -284,6 +312,7 @@ impl Worker {
 
     /// Writes what the channel takes, and asks the caller's poll to tell when it takes the rest.
     fn flush(&mut self) -> Result<(), WorkerError> {
+        self.session.report(self.reports.take());
         self.write()?;
         let pending = !self.session.output().is_empty();
         let asked = self.watch.as_mut().map_or(Ok(()), |watch| watch.for_room(&self.channel, pending));
@@ -312,6 +341,12 @@ impl Worker {
     fn shut_down(&self) {
         // It fails only if the master was first.
         let _ = self.channel.shutdown(Shutdown::Both);
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.reports.close();
     }
 }
 

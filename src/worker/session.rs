@@ -14,7 +14,7 @@ use super::{
 use crate::protocol::{
     frame::Lines,
     listen::{ListenReply, Query},
-    message::{Act, ClusterMessage, HandleMessage, Message},
+    message::{Act, ClusterMessage, HandleMessage, Message, Own},
 };
 
 /// What came with a read, beside the bytes.
@@ -77,7 +77,7 @@ struct Talk<D> {
 }
 
 impl<D> Session<D> {
-    /// A worker that says `online`.
+    /// A worker that says `online`, and that it will report the ends of connections.
     pub(super) fn new() -> Self {
         let mut talk = Talk {
             stage: Stage::Serving,
@@ -89,6 +89,7 @@ impl<D> Session<D> {
             seq: 0,
         };
         talk.say(Act::Online);
+        Message::Pointsman(Own::Hello).encode(&mut talk.output);
         Self { lines: Lines::default(), descriptors: VecDeque::new(), talk }
     }
 
@@ -150,6 +151,14 @@ impl<D> Session<D> {
         self.talk.close();
     }
 
+    /// Reports that the connections of these `newconn`s have ended.
+    pub(super) fn report(&mut self, seqs: Vec<u64>) {
+        if !seqs.is_empty() && !self.is_closed() {
+            let seqs = seqs.into_iter().collect();
+            Message::Pointsman(Own::Gone { seqs }).encode(&mut self.talk.output);
+        }
+    }
+
     /// What to tell the program next.
     pub(super) fn poll_event(&mut self) -> Option<Event<D>> {
         self.talk.events.pop_front()
@@ -200,7 +209,7 @@ impl<D> Talk<D> {
                 self.say(Act::Accepted { ack: seq, accepted: listener.is_some() });
                 // Refused, it is still the master's: only this copy is closed.
                 if let Some(listener) = listener {
-                    self.events.push_back(Event::Connection { listener, descriptor });
+                    self.events.push_back(Event::Connection { listener, seq, descriptor });
                 }
                 Ok(())
             }

@@ -57,6 +57,7 @@ fn asking() -> Session<u32> {
         said(&mut session),
         [
             r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#,
+            r#"{"cmd":"NODE_POINTSMAN","hello":1}"#,
             r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"data":null,"address":"127.0.0.1","port":80,"addressType":4,"seq":1}"#,
         ]
     );
@@ -111,7 +112,7 @@ fn refused(session: &mut Session<u32>, frame: &str, why: &str) {
 #[test]
 fn a_life_in_every_cut() {
     let listener = Listener { id: 0, local_address: "127.0.0.1:8080".parse().unwrap() };
-    let connection = |descriptor| Event::Connection { listener, descriptor };
+    let connection = |seq, descriptor| Event::Connection { listener, seq, descriptor };
     check(
         || {
             vec![
@@ -131,10 +132,10 @@ fn a_life_in_every_cut() {
             ]
         },
         &[
-            connection(10),
+            connection(1, 10),
             Event::Message(json!({"hello": ["é", 1]})),
-            connection(12),
-            connection(13),
+            connection(4, 12),
+            connection(5, 13),
             Event::Message(json!("a socket")),
             Event::Disconnect,
         ],
@@ -208,7 +209,11 @@ fn a_closed_listener_gets_nothing_more() {
             r#"{"cmd":"NODE_CLUSTER","ack":2,"accepted":false,"seq":5}"#,
         ]
     );
-    assert_eq!(events(&mut session), [Event::Connection { listener, descriptor: 1 }], "this one was taken");
+    assert_eq!(
+        events(&mut session),
+        [Event::Connection { listener, seq: 1, descriptor: 1 }],
+        "this one was taken"
+    );
     assert!(session.is_serving());
 }
 

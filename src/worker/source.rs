@@ -1,8 +1,11 @@
-//! A worker's channel under the caller's mio.
+//! A worker's channel under the caller's mio, and with the same token what wakes it for reports.
 
 use std::{
     io,
-    os::{fd::AsRawFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::net::UnixStream,
+    },
 };
 
 use mio::{Interest, Registry, Token, event::Source, unix::SourceFd};
@@ -40,6 +43,7 @@ impl Source for Worker {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
         let watch = Watch::new(registry, token, interests)?;
         SourceFd(&self.channel.as_raw_fd()).register(registry, token, interests)?;
+        SourceFd(&self.reports.as_fd().as_raw_fd()).register(registry, token, Interest::READABLE)?;
         self.watch = Some(watch);
         Ok(())
     }
@@ -47,12 +51,14 @@ impl Source for Worker {
     fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
         let watch = Watch::new(registry, token, interests)?;
         SourceFd(&self.channel.as_raw_fd()).reregister(registry, token, interests)?;
+        SourceFd(&self.reports.as_fd().as_raw_fd()).reregister(registry, token, Interest::READABLE)?;
         self.watch = Some(watch);
         Ok(())
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.watch = None;
+        SourceFd(&self.reports.as_fd().as_raw_fd()).deregister(registry)?;
         SourceFd(&self.channel.as_raw_fd()).deregister(registry)
     }
 }

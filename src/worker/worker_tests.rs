@@ -23,14 +23,15 @@ struct Master {
 }
 
 impl Master {
-    /// A master and its worker, which has said `online`.
+    /// A master and its worker, which has said `online` and that it reports.
     fn start() -> (Self, Worker) {
         let (near, far) = channel::pair().unwrap();
         channel::set_nonblocking(&far, true).unwrap();
         let identity = Identity { id: WorkerId(1), slot: Some(0), channel: 3 };
         let worker = Worker::new(far.into(), identity).unwrap();
         let master = Self { channel: near.into(), socket: TcpListener::bind("127.0.0.1:0").unwrap() };
-        assert_eq!(master.heard(), [r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#]);
+        let hello = r#"{"cmd":"NODE_POINTSMAN","hello":1}"#;
+        assert_eq!(master.heard(), [r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#, hello]);
         (master, worker)
     }
 
@@ -288,6 +289,90 @@ fn a_master_that_does_not_read_is_not_read_either() {
     answers.push_str("{\"cmd\":\"NODE_HANDLE_NACK\"}\n");
     assert_eq!(answers, "{\"cmd\":\"NODE_HANDLE_NACK\"}\n".repeat(asked), "and nothing is lost");
     assert!(worker.is_connected());
+}
+
+#[test]
+fn the_end_of_a_connection_is_reported_with_what_is_sent_next() {
+    let (master, mut worker, _) = Master::listening();
+    let _clients = [1, 2, 3].map(|seq| master.hand("k", seq));
+    let (stream, guard) = worker.accept().unwrap().unwrap().into_parts();
+    let second = worker.accept().unwrap().unwrap();
+    drop(stream);
+    worker.flush_reports().unwrap();
+    assert_eq!(master.heard().len(), 4, "its guard is still there");
+    drop((guard, second));
+    assert!(master.heard().is_empty(), "nobody waits, and nothing is sent");
+    let third = worker.accept().unwrap().unwrap();
+    assert_eq!(
+        master.heard(),
+        [
+            r#"{"cmd":"NODE_POINTSMAN","gone":[1,2]}"#,
+            r#"{"cmd":"NODE_HANDLE_ACK"}"#,
+            r#"{"cmd":"NODE_CLUSTER","ack":3,"accepted":true,"seq":5}"#
+        ]
+    );
+    let _not_counted = third.into_stream();
+    worker.flush_reports().unwrap();
+    assert_eq!(master.heard(), [r#"{"cmd":"NODE_POINTSMAN","gone":[3]}"#]);
+}
+
+#[test]
+fn a_connection_that_ends_on_another_thread_is_reported_while_accept_waits() {
+    let (master, mut worker, _) = Master::listening();
+    let _clients = [1, 2].map(|seq| master.hand("k", seq));
+    let guards = [1, 2].map(|_| worker.accept().unwrap().unwrap().into_parts().1);
+    assert_eq!(master.heard().len(), 4);
+    std::thread::scope(|scope| {
+        let accepting = scope.spawn(|| worker.accept());
+        for (seq, guard) in (1..).zip(guards) {
+            drop(guard);
+            // Blocks until the report is there.
+            let mut bytes = [0; 64];
+            let count = (&master.channel).read(&mut bytes).unwrap();
+            let expected = format!("{{\"cmd\":\"NODE_POINTSMAN\",\"gone\":[{seq}]}}\n");
+            assert_eq!(std::str::from_utf8(&bytes[..count]), Ok(&*expected));
+        }
+        master.say(DISCONNECT);
+        assert!(accepting.join().unwrap().unwrap().is_none());
+    });
+}
+
+#[test]
+fn under_mio_the_end_of_a_connection_is_an_event() {
+    let (master, mut worker, _) = Master::listening();
+    let mut poll = Poll::new().unwrap();
+    poll.registry().register(&mut worker, Token(5), Interest::READABLE).unwrap();
+    let mut events = Events::with_capacity(8);
+    let _clients: Vec<_> = (1..=4).map(|seq| master.hand("k", seq)).collect();
+    let mut guards = Vec::new();
+    while let Some(event) = worker.poll_event().unwrap() {
+        let WorkerEvent::Connection(connection) = event else { panic!("{event:?}") };
+        guards.push(connection.into_parts().1);
+    }
+    master.heard();
+    let mut tells = || {
+        poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        events.iter().any(|event| event.token() == Token(5))
+    };
+    while tells() {}
+    for gone in ["[1,2]", "[3,4]"] {
+        guards.drain(..2);
+        assert!(tells());
+        assert!(worker.poll_event().unwrap().is_none());
+        assert_eq!(master.heard(), [format!("{{\"cmd\":\"NODE_POINTSMAN\",\"gone\":{gone}}}")]);
+    }
+    assert!(!tells());
+    poll.registry().deregister(&mut worker).unwrap();
+}
+
+#[test]
+fn a_guard_may_outlive_its_worker() {
+    let (master, mut worker, _) = Master::listening();
+    let _clients = master.hand("k", 1);
+    let connection = worker.accept().unwrap();
+    worker.close();
+    drop(connection);
+    assert_eq!(master.heard().len(), 2);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::{
 };
 
 use mio::{Interest, Registry, Token, event::Event, net::TcpStream};
+use pointsman::ConnectionGuard;
 
 use super::{
     answer::Site,
@@ -36,7 +37,9 @@ pub(super) enum Next {
 /// One client.
 #[derive(Debug)]
 pub(super) struct Connection {
+    // Closed first, then reported.
     stream: TcpStream,
+    _guard: ConnectionGuard,
     conversation: Conversation,
     /// As far as is known; mio tells of a change once.
     readable: bool,
@@ -53,9 +56,11 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A connection just handed over. It is probably readable: the client had the time of the hand-over to ask.
-    pub(super) fn new(now: Instant, stream: std::net::TcpStream) -> Self {
+    pub(super) fn new(now: Instant, handed: pointsman::Connection) -> Self {
+        let (stream, guard) = handed.into_parts();
         Self {
             stream: TcpStream::from_std(stream),
+            _guard: guard,
             conversation: Conversation::new(),
             readable: true,
             writable: true,

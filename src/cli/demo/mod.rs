@@ -185,7 +185,7 @@ impl Demo {
         for _ in 0..CHANNEL_EVENTS {
             match self.worker.poll_event()? {
                 Some(WorkerEvent::Connection(connection)) => {
-                    self.open(now, Connection::new(now, connection.into_stream()));
+                    self.open(now, Connection::new(now, connection));
                 }
                 Some(WorkerEvent::Disconnect) => self.drain(now),
                 Some(WorkerEvent::Closed) if !self.site.draining => return Ok(Going::Out),

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::socket::{setsockopt, sockopt};
 use serde_json::Value;
 
 /// No answer takes this long.
@@ -42,6 +43,12 @@ impl Client {
         self.stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes())
     }
 
+    /// Ends the connection with a reset instead of an orderly close.
+    pub(crate) fn reset(self) {
+        let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        setsockopt(&self.stream, sockopt::Linger, &linger).unwrap();
+    }
+
     /// Sends these bytes and nothing else.
     pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
@@ -61,6 +68,21 @@ impl Client {
 
     /// Reads the next response; one without a length is read to the end of the connection.
     pub(crate) fn receive(&mut self) -> io::Result<Response> {
+        let mut response = self.receive_head()?;
+        response.body = if response.headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked")
+        {
+            self.take_chunks()?
+        } else if let Some(length) = response.headers.get("content-length") {
+            self.take(length.parse().map_err(|_| invalid("a length that is no number"))?)?
+        } else {
+            while self.read_more()? {}
+            std::mem::take(&mut self.rest)
+        };
+        Ok(response)
+    }
+
+    /// Reads the head of the next response, and no body.
+    pub(crate) fn receive_head(&mut self) -> io::Result<Response> {
         let head = self.take_until(b"\r\n\r\n")?;
         let head = String::from_utf8(head).map_err(|_| invalid("a head that is not UTF-8"))?;
         let mut lines = head.lines();
@@ -68,16 +90,7 @@ impl Client {
         let status = status.ok_or_else(|| invalid("a response without a status"))?;
         let header =
             |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
-        let headers: BTreeMap<_, _> = lines.filter_map(header).collect();
-        let body = if headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") {
-            self.take_chunks()?
-        } else if let Some(length) = headers.get("content-length") {
-            self.take(length.parse().map_err(|_| invalid("a length that is no number"))?)?
-        } else {
-            while self.read_more()? {}
-            std::mem::take(&mut self.rest)
-        };
-        Ok(Response { status, headers, body })
+        Ok(Response { status, headers: lines.filter_map(header).collect(), body: Vec::new() })
     }
 
     /// Whether anything has come that is not read yet.

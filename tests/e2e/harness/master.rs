@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    iter,
+    fs, iter,
     net::SocketAddr,
+    path::PathBuf,
     process::{Child, ExitStatus, Output},
     time::Duration,
 };
@@ -27,7 +28,7 @@ pub(crate) struct Master {
     process: Process,
     marker: String,
     command: String,
-    _directory: TempDir,
+    directory: TempDir,
     stdout: Log,
     stderr: Option<Log>,
     fixed_address: Option<SocketAddr>,
@@ -50,7 +51,7 @@ impl Master {
             child,
             marker,
             command,
-            _directory: directory,
+            directory,
             fixed_address: builder.fixed_address(),
             expected: builder.expected,
             allowed: builder.allowed,
@@ -99,6 +100,7 @@ impl Master {
             assert_eq!(exit.code(), Some(0), "{exit}");
         }
         self.check_processes();
+        self.check_files();
         self.check_log();
         self.is_finished = true;
     }
@@ -164,6 +166,13 @@ impl Master {
         eventually_some(&format!("a line of the log with {text:?}"), line)
     }
 
+    /// The directories that it has made in its runtime directory.
+    pub(crate) fn runtime_files(&self) -> Vec<PathBuf> {
+        let entries = self.directory.path().read_dir().unwrap().map(|entry| entry.unwrap());
+        let is_ours = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("pointsman-");
+        entries.filter(is_ours).map(|entry| entry.path()).collect()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         self.process.signal(signal);
     }
@@ -213,6 +222,13 @@ impl Master {
         });
         let names: Vec<_> = left.iter().map(|process| (process.pid(), process.command_line())).collect();
         assert!(gone.is_some(), "processes are left: {names:?}");
+    }
+
+    /// Nothing of what it had written to its runtime directory.
+    #[track_caller]
+    fn check_files(&self) {
+        let left = self.runtime_files();
+        assert!(left.is_empty(), "files are left: {left:?}");
     }
 
     #[track_caller]

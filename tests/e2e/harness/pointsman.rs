@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::{Master, Node};
 
 /// Variables of whoever runs the tests that would change what a master or a worker does.
-const NOT_INHERITED: [&str; 12] = [
+const NOT_INHERITED: [&str; 14] = [
     "PORT",
     "WEB_CONCURRENCY",
     "NODE_CLUSTER_SCHED_POLICY",
@@ -30,6 +30,8 @@ const NOT_INHERITED: [&str; 12] = [
     "NOTIFY_SOCKET",
     "LISTEN_FDS",
     "LISTEN_PID",
+    "RUNTIME_DIRECTORY",
+    "TMPDIR",
 ];
 
 /// A `pointsman` command to be.
@@ -223,6 +225,7 @@ impl Pointsman {
                 command.env_remove(&*name);
             }
         }
+        command.env("XDG_RUNTIME_DIR", directory.path());
         command.env("E2E_RUN_ID", &run).envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(user) = self.user {
             command.uid(user).gid(user);

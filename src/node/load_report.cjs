@@ -1,0 +1,79 @@
+'use strict';
+// Tells the master when a connection that it has handed to this worker ends, so that it knows how many each worker
+// has open. Pointsman loads this file into Node workers by NODE_OPTIONS, before everything else;
+// `load_report = false` turns it off.
+//
+// What it does: a connection comes as an internal message of Node's (`newconn`) with a handle. On this one handle
+// object `close` and `reset`, by which every use of a connection ends, are overridden to note the message's number
+// first. Once in a turn of the event loop the noted numbers go to the master, in a frame that is internal too:
+// {"cmd":"NODE_POINTSMAN","gone":[1,2]}. Before all, {"cmd":"NODE_POINTSMAN","hello":1} says that this will be so.
+//
+// What it must not do: be noticed by the program. No frame of it is a 'message', it keeps no program alive, and the
+// variables that brought it here are put back, so that worker threads and child processes never see it. It works
+// once, in the main thread of the process that the master talks to, and has no dependency. Node 16 to 24.
+
+// Nor is it among the modules that the program has loaded.
+delete require.cache[__filename];
+
+const { env } = process;
+// What Pointsman has put into NODE_OPTIONS, before what the user had there; only a worker of its own has this.
+const inserted = env.POINTSMAN_PRELOAD;
+
+if (inserted !== undefined && require('worker_threads').isMainThread) {
+  delete env.POINTSMAN_PRELOAD;
+  restoreOptions();
+  if (process.connected && typeof process.send === 'function') report();
+}
+
+function restoreOptions() {
+  const options = env.NODE_OPTIONS ?? '';
+  const at = options.indexOf(inserted);
+  if (options === inserted) {
+    delete env.NODE_OPTIONS;
+  } else if (at >= 0) {
+    // A wrapper between the master and this process may have added options of its own, on either side.
+    env.NODE_OPTIONS = options.slice(0, at) + options.slice(at + inserted.length).replace(/^ /, '');
+  }
+}
+
+function report() {
+  // The program may replace all of these.
+  const { send } = process;
+  const later = setImmediate;
+  let gone = [];
+
+  const tell = (what) => {
+    // Without a callback, a failure would be an 'error' event, and the end of the program.
+    const options = { swallowErrors: true };
+    if (process.connected) send.call(process, { cmd: 'NODE_POINTSMAN', ...what }, undefined, options, () => {});
+  };
+
+  const note = (seq) => {
+    gone.push(seq);
+    if (gone.length > 1) return;
+    later(() => {
+      const noted = gone;
+      gone = [];
+      tell({ gone: noted });
+    });
+  };
+
+  const watch = (handle, seq) => {
+    const noteFirst = (method) => (callback) => {
+      // From here on the handle is what it would have been: its methods are those of its class.
+      delete handle.close;
+      delete handle.reset;
+      note(seq);
+      return handle[method](callback);
+    };
+    // A Unix socket has no `reset`, and Node looks whether there is one.
+    if (handle.reset) handle.reset = noteFirst('reset');
+    handle.close = noteFirst('close');
+  };
+
+  // Before Node's own listener, which passes the handle on. Listeners of this event keep no channel open.
+  process.prependListener('internalMessage', (message, handle) => {
+    if (handle && message.cmd === 'NODE_CLUSTER' && message.act === 'newconn') watch(handle, message.seq);
+  });
+  tell({ hello: 1 });
+}
