@@ -191,7 +191,7 @@ impl Channel {
 
     /// Why nothing more can be sent, if that is so; said once.
     pub(super) fn take_broken(&mut self) -> Option<&'static str> {
-        self.broken.replace("").filter(|why| !why.is_empty())
+        self.broken.as_mut().map(std::mem::take).filter(|why| !why.is_empty())
     }
 
     fn enqueue(&mut self, rest: &[u8]) {
@@ -307,5 +307,6 @@ mod tests {
         here.tell(b"nobody hears\n");
         here.flush();
         assert!(!here.is_blocked() && here.take_broken().is_some() && here.take_broken().is_none());
+        assert_eq!(pair().0.take_broken(), None);
     }
 }
