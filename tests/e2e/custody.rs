@@ -58,6 +58,27 @@ fn what_a_frozen_worker_was_given_is_served_by_others_when_it_dies() {
 }
 
 #[test]
+fn what_a_worker_received_and_did_not_touch_is_served_by_others_when_it_dies() {
+    let run = Pointsman::run().expect_log("was killed by SIGKILL").python("wire.py");
+    let mut master = run.workers(3).start();
+    let pids: Vec<u32> = master.wait_ready(3).into_keys().collect();
+    let worker = Process::find(master.get("/do/hoard").pid()).unwrap();
+    let mut clients: Vec<_> = (0..12).map(|_| master.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send_get("/").unwrap());
+    eventually("two of three are answered", || {
+        clients.iter().filter(|client| client.has_answer()).count() == clients.len() * 2 / 3
+    });
+    worker.signal(Signal::SIGKILL);
+    for client in &mut clients {
+        let pid = client.receive().unwrap().pid();
+        assert!(pid != worker.pid() && pids.contains(&pid), "by those that were there");
+    }
+    drop(clients);
+    master.wait_ready(3);
+    master.finish();
+}
+
+#[test]
 fn connections_that_come_before_the_first_worker_are_served_by_it() {
     let mut master = Pointsman::run().workers(2).node(Node::DEFAULT, "plain.js").start();
     // Node takes a while to start; the address is open already.

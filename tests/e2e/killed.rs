@@ -107,6 +107,19 @@ fn a_killed_guard_is_replaced_and_the_new_one_knows_everybody() {
 }
 
 #[test]
+fn a_master_that_lost_its_guard_serves_and_stops_as_before() {
+    let mut master = Pointsman::run().workers(2).start();
+    let before = master.wait_ready(2);
+    let guard = master.guard();
+    guard.signal(Signal::SIGKILL);
+    eventually("the guard is gone", || !guard.is_alive());
+    assert_ne!(master.guard(), guard);
+    assert_eq!(master.get("/").status, 200);
+    assert!(master.workers().iter().all(|worker| before.contains_key(&worker.pid())));
+    master.finish();
+}
+
+#[test]
 fn a_worker_that_starts_after_the_guard_was_replaced_is_guarded_too() {
     let master = behind_a_shell().allow_log("was killed by SIGKILL").start();
     wait_for_python(&master, 2);

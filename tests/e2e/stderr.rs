@@ -24,9 +24,14 @@ fn full_pipe() -> (PipeReader, File) {
     (reader, writer)
 }
 
-/// Start, service, a worker's death, and the end: all of it is logged, and none of it waits for a reader.
+/// Start, service, chatter, a worker's death, and the end: all of it is logged, and none of it waits for a reader.
 fn check(mut master: Master) {
     let before = master.wait_ready(2);
+    let mut client = master.connect();
+    let chatterer = client.get("/do/chatter").unwrap().pid();
+    // It has told everything by then, which is more than any queue of lines holds.
+    assert_eq!(client.get("/").unwrap().pid(), chatterer);
+    drop(client);
     let &victim = before.keys().next().unwrap();
     Process::find(victim).unwrap().signal(Signal::SIGKILL);
     eventually("the worker is gone", || Process::find(victim).is_none());
@@ -35,7 +40,8 @@ fn check(mut master: Master) {
 }
 
 fn run() -> Pointsman {
-    Pointsman::run().workers(2).env("RUST_LOG", "trace").listen(format!("127.0.0.1:{}", free_port()))
+    let run = Pointsman::run().workers(2).env("RUST_LOG", "trace").python("wire.py");
+    run.listen(format!("127.0.0.1:{}", free_port()))
 }
 
 #[test]

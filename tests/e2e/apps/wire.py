@@ -74,6 +74,17 @@ def harmless(channel):
         channel.send(frame)
 
 
+def hoard(channel):
+    """From now on it has connections that it has not accepted."""
+    channel.hoards = True
+
+
+def chatter(channel):
+    """Each is a line of the log for who wants to see everything."""
+    for number in range(5000):
+        channel.send({"number": number})
+
+
 def questions_without_end(channel):
     """Each is answered, and no answer is read."""
     frame = b'{"cmd":"NODE_HANDLE","type":"net.Socket","msg":1}\n'
@@ -101,6 +112,7 @@ class Channel:
         self.text = b""
         self.descriptors = []
         self.seq = 0
+        self.hoards = False
 
     def write(self, data):
         try:
@@ -139,6 +151,7 @@ class Worker:
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.channel.socket, selectors.EVENT_READ, self.on_channel)
         self.answers = []
+        self.hoard = []
         self.channel.say(act="online")
         self.query = {
             "index": 0,
@@ -171,6 +184,9 @@ class Worker:
         if inner.get("act") == "newconn":
             connection = socket.socket(fileno=self.channel.descriptors.pop(0))
             self.channel.send({"cmd": "NODE_HANDLE_ACK"})
+            if self.channel.hoards:
+                self.hoard.append(connection)
+                return
             self.channel.say(ack=inner["seq"], accepted=True)
             self.selector.register(connection, selectors.EVENT_READ, self.on_request)
         elif frame.get("act") == "disconnect":

@@ -149,7 +149,13 @@ impl Client {
     /// Returns false at the end of the connection.
     fn read_more(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 64 << 10];
-        let length = self.stream.read(&mut buffer)?;
+        let length = loop {
+            // A read with a time-out is not taken up again after the whole process was stopped.
+            match self.stream.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
         self.rest.extend_from_slice(&buffer[..length]);
         Ok(length > 0)
     }

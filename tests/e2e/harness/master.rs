@@ -16,6 +16,7 @@ use super::{
     Client, Pointsman, Process, Response, eventually, eventually_some,
     log::{Log, is_trouble},
     pointsman::Started,
+    process::CONNECTION,
     wait::wait_for,
 };
 
@@ -75,7 +76,10 @@ impl Master {
             answers.retain(|&pid, _| Process::find(pid).is_some_and(Process::is_alive));
             answers.len() == count
         });
-        self.descriptors = Some(self.process.descriptors());
+        // The last connection may still be in its hand.
+        let mut descriptors = self.process.descriptors();
+        descriptors.retain(|kind| kind != CONNECTION);
+        self.descriptors = Some(descriptors);
         answers
     }
 
@@ -208,7 +212,7 @@ impl Master {
         let mut now = Vec::new();
         let is_back = wait_for(Duration::from_secs(10), || {
             now = self.process.descriptors();
-            (now.len() <= before.len()).then_some(())
+            (now == *before).then_some(())
         });
         assert!(is_back.is_some(), "descriptors have leaked: {before:#?} became {now:#?}");
     }

@@ -1,6 +1,7 @@
 //! Processes as /proc shows them.
 
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -9,6 +10,12 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+
+/// What [`Process::descriptors`] calls a TCP connection.
+pub(super) const CONNECTION: &str = "connection";
+
+/// The state of a listening socket in /proc/net/tcp.
+const LISTEN: &str = "0A";
 
 /// A process that was there when it was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,14 +99,34 @@ impl Process {
         u64::from_str_radix(&self.status(field), 16).unwrap() & 0x7fff_ffff
     }
 
-    /// What its descriptors refer to, sorted. Numbers that identify a socket or a pipe are left out.
+    /// What its descriptors refer to, sorted: paths and kinds.
     pub(crate) fn descriptors(self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path("fd")) else { return Vec::new() };
-        let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        let target = |number: u32| fs::read_link(self.path(&format!("fd/{number}"))).ok();
-        let mut targets: Vec<_> = numbers.filter_map(target).map(|target| kind_of(&target)).collect();
-        targets.sort_unstable();
-        targets
+        let targets = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        let sockets = self.sockets();
+        let mut kinds: Vec<_> = targets.map(|target| kind_of(&target, &sockets)).collect();
+        kinds.sort_unstable();
+        kinds
+    }
+
+    /// What the sockets are that are no connections, by their number: the kernel lists no connection that is closed
+    /// at both ends and still held.
+    fn sockets(self) -> HashMap<String, &'static str> {
+        let mut sockets = HashMap::new();
+        for (file, kind, column) in [("unix", "socket", 6), ("netlink", "netlink socket", 9)] {
+            let text = self.text(&format!("net/{file}"));
+            let numbers = text.lines().filter_map(|line| line.split_whitespace().nth(column));
+            sockets.extend(numbers.map(|number| (number.to_owned(), kind)));
+        }
+        for file in ["net/tcp", "net/tcp6"] {
+            for line in self.text(file).lines() {
+                let columns: Vec<_> = line.split_whitespace().collect();
+                if columns.len() > 9 && columns[3] == LISTEN {
+                    sockets.insert(columns[9].to_owned(), "listening socket");
+                }
+            }
+        }
+        sockets
     }
 
     pub(crate) fn signal(self, signal: Signal) {
@@ -136,10 +163,11 @@ fn stat(pid: u32) -> Option<Stat> {
     })
 }
 
-fn kind_of(target: &Path) -> String {
+fn kind_of(target: &Path, sockets: &HashMap<String, &'static str>) -> String {
     let text = target.to_string_lossy();
-    match text.split_once(":[") {
-        Some((kind @ ("socket" | "pipe"), _)) => kind.to_owned(),
+    match text.trim_end_matches(']').split_once(":[") {
+        Some(("socket", number)) => (*sockets.get(number).unwrap_or(&CONNECTION)).to_owned(),
+        Some(("pipe", _)) => "pipe".to_owned(),
         _ => text.into_owned(),
     }
 }
