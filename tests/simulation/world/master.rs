@@ -1,0 +1,271 @@
+//! The master's loop in this world: reads what workers say, tells the fleet, does what it wants.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use pointsman::{
+    Event, ExitStatus, Trouble, WorkerId,
+    fleet::{Output, Told, Unsent},
+    protocol::{
+        listen::{AddressType, Query},
+        message::{Act, ClusterMessage, Message, Own},
+    },
+    time::Time,
+};
+
+use super::{
+    CHANNEL, World,
+    books::Connection,
+    workers::{Link, Mail, Word, Worker},
+};
+use crate::random::Random;
+
+impl World {
+    /// As the master does: never more than has room.
+    pub(super) fn accept(&mut self, random: &mut Random) {
+        while !self.kernel.is_empty() && self.fleet.has_room(self.now, self.listener) {
+            let Some(id) = self.kernel.pop_front() else { break };
+            assert!(self.books.borrow_mut().in_hand.insert(id), "seed {}: {id} is in hand twice", self.seed);
+            let connection = Connection { id, books: self.books.clone() };
+            self.fleet.handle_connection(self.now, self.listener, connection);
+            self.perform(random);
+        }
+    }
+
+    /// It reads one thing from a worker's channel, or sees its end.
+    pub(super) fn master_reads(&mut self, random: &mut Random) {
+        let Some(id) = self.any_worker(random) else { return };
+        if random.once_in(4)
+            && let Some(connection) = self.destroyed.pop_front()
+        {
+            // Now and then some are lost, and the kernel is asked for those that are left.
+            if self.faults && random.once_in(10) {
+                self.destroyed.clear();
+                let left: BTreeSet<_> = self.open_anywhere().collect();
+                self.fleet.handle_resync(|cookie| left.contains(&cookie));
+            } else {
+                self.fleet.handle_destroyed(u64::from(connection));
+            }
+            return self.perform(random);
+        }
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let has_room = worker.link == Link::Open && !worker.dead && worker.mail.len() < CHANNEL;
+        if worker.told_full && has_room {
+            worker.told_full = false;
+            self.fleet.handle_writable(self.now, id);
+        } else if self.faults && worker.dead && !worker.words.is_empty() && random.once_in(8) {
+            // A child of it that goes on writing keeps its last words from being heard.
+            self.totals.unheard += 1;
+            self.reap(id, false, random);
+        } else if let Some(word) = worker.words.pop_front() {
+            let seq = worker.seq;
+            worker.seq += 1;
+            self.tell_master(id, seq, word);
+        } else if worker.link == Link::HungUp {
+            worker.link = Link::Ended;
+            self.fleet.handle_channel_closed(self.now, id);
+        } else if worker.dead {
+            self.reap(id, true, random);
+        }
+        self.perform(random);
+    }
+
+    fn reap(&mut self, id: WorkerId, all_heard: bool, random: &mut Random) {
+        self.workers.remove(&id);
+        let status = if random.once_in(2) { ExitStatus::Code(1) } else { ExitStatus::Signal(9) };
+        if all_heard && random.once_in(2) {
+            self.fleet.handle_channel_closed(self.now, id);
+        }
+        self.fleet.handle_exited(self.now, id, status, all_heard);
+    }
+
+    fn open_anywhere(&self) -> impl Iterator<Item = u64> {
+        let open = self.workers.values().filter(|worker| !worker.dead).flat_map(|worker| &worker.open);
+        open.map(|&(_, connection)| u64::from(connection))
+    }
+
+    fn tell_master(&mut self, id: WorkerId, seq: u64, word: Word) {
+        let act = match word {
+            Word::Online => Act::Online,
+            Word::Query => Act::QueryServer(query()),
+            Word::Listening => Act::Listening(query()),
+            Word::Close { key } => Act::Close { key: key.into() },
+            Word::Accepted { seq, accepted } => Act::Accepted { ack: seq, accepted },
+            Word::Leaves => Act::ExitedAfterDisconnect,
+            Word::Ack => return self.fleet.handle_message(self.now, id, Message::HandleAck),
+            Word::Nack => return self.fleet.handle_message(self.now, id, Message::HandleNack),
+            Word::Hello => {
+                return self.fleet.handle_message(self.now, id, Message::Pointsman(Own::Hello));
+            }
+            Word::Gone { seq } => {
+                let seqs = [seq].into_iter().collect();
+                return self.fleet.handle_message(self.now, id, Message::Pointsman(Own::Gone { seqs }));
+            }
+            Word::Garbage => return self.fleet.handle_garbage(self.now, id, "garbage".to_owned()),
+        };
+        self.fleet.handle_message(self.now, id, Message::Cluster(ClusterMessage { seq, act }));
+    }
+
+    pub(super) fn time_passes(&mut self, random: &mut Random) {
+        let span = match random.below(8) {
+            0 => Duration::from_secs(random.below(60)),
+            1 | 2 => Duration::from_millis(random.below(2000)),
+            _ => Duration::from_millis(random.below(20)),
+        };
+        self.wait_until(self.now + span, random);
+    }
+
+    /// Time passes in a world in which everybody does his work: long waits are for deadlines, not for people.
+    pub(super) fn time_goes_on(&mut self, random: &mut Random) {
+        let is_busy = |worker: &Worker| {
+            !worker.mail.is_empty() || !worker.words.is_empty() || !worker.received.is_empty() || worker.dead
+        };
+        let next = self.now + Duration::from_millis(random.below(20));
+        let at = self.fleet.poll_timeout().filter(|_| !self.workers.values().any(is_busy));
+        self.wait_until(at.map_or(next, |at| at.max(next)), random);
+    }
+
+    fn wait_until(&mut self, at: Time, random: &mut Random) {
+        self.now = at;
+        if self.fleet.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.fleet.handle_timeout(self.now);
+            self.perform(random);
+        }
+    }
+
+    /// Does what the fleet says.
+    pub(super) fn perform(&mut self, random: &mut Random) {
+        while let Some(output) = self.fleet.poll_output() {
+            match output {
+                Output::Spawn { worker, .. } if self.faults && random.once_in(8) => {
+                    self.fleet.handle_spawn_failed(self.now, worker, 11);
+                }
+                Output::Spawn { worker, .. } => self.spawn(worker, random),
+                Output::Tell(id, told) => self.tell(id, told),
+                Output::Hand { worker, seq, .. } => self.hand(random, worker, seq),
+                Output::Release(connection) => self.release(&connection),
+                Output::Name { worker, seq, connection } => {
+                    self.fleet.handle_named(worker, seq, u64::from(connection.id));
+                    self.release(&connection);
+                }
+                Output::Examine { worker, doubtful } => {
+                    let (untouched, lost) =
+                        doubtful.into_iter().partition(|held| self.is_untouched(held.connection.id));
+                    self.fleet.handle_examined(self.now, worker, untouched, lost);
+                }
+                Output::Signal(id, _) => self.signal(id),
+                Output::CloseChannel(id) => {
+                    if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.link == Link::Open)
+                    {
+                        worker.link = Link::Cut;
+                    }
+                }
+                Output::Bind { .. } => panic!("seed {}: the address is open", self.seed),
+                Output::CloseListener(id) => {
+                    assert!(self.stopping, "seed {}: {id} is open as long as the fleet lives", self.seed);
+                }
+                Output::Event(Event::Trouble { trouble: Trouble::Overdue { .. }, .. }) => {
+                    self.totals.overdue += 1;
+                }
+                Output::Event(Event::Trouble { trouble: Trouble::Stuck { .. }, .. }) => {
+                    self.totals.stuck += 1;
+                }
+                Output::Event(Event::Trouble { worker, trouble: Trouble::Unkillable { .. } }) => {
+                    self.totals.given_up += 1;
+                    if let Some(worker) = self.workers.get_mut(&worker) {
+                        worker.given_up = true;
+                    }
+                }
+                Output::Event(Event::Stopped) => self.stopped = true,
+                Output::Event(_) => {}
+            }
+        }
+    }
+
+    fn spawn(&mut self, id: WorkerId, random: &mut Random) {
+        let reports = random.once_in(2);
+        let mut words = VecDeque::from([Word::Online]);
+        words.extend(reports.then_some(Word::Hello));
+        words.push_back(Word::Query);
+        let stays = random.once_in(2);
+        self.workers.insert(id, Worker { words, reports, stays, ..Worker::default() });
+        self.fleet.handle_spawned(id, id.0 + 1000);
+    }
+
+    /// It dies of any signal, unless the kernel holds it.
+    fn signal(&mut self, id: WorkerId) {
+        if self.workers.get(&id).is_some_and(|worker| !worker.held) {
+            self.die(id);
+        }
+    }
+
+    fn tell(&mut self, id: WorkerId, told: Told) {
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.link == Link::Open) else {
+            return;
+        };
+        worker.mail.extend(match told {
+            Told::Reply { reply, .. } => {
+                assert_eq!(reply.errno, None, "seed {}", self.seed);
+                Some(Mail::Listen { key: reply.key })
+            }
+            Told::Disconnect { .. } => Some(Mail::Disconnect),
+            Told::Ack { .. } => Some(Mail::MayLeave),
+            Told::HandleAck | Told::HandleNack | Told::SocketsClosed { .. } | Told::SocketCount { .. } => {
+                None
+            }
+        });
+    }
+
+    fn hand(&mut self, random: &mut Random, id: WorkerId, seq: u64) {
+        let connection = self.fleet.connection(id, seq).map(|connection| connection.id);
+        let connection =
+            connection.unwrap_or_else(|| panic!("seed {}: nothing to send for {seq}", self.seed));
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let knows = matches!(worker.link, Link::Cut | Link::Ended);
+        assert!(!knows, "seed {}: worker {id} is sent {seq}, and its channel is closed", self.seed);
+        if worker.mail.len() >= CHANNEL || worker.dead || worker.link != Link::Open {
+            worker.told_full = true;
+            self.totals.full += 1;
+            self.fleet.handle_unsent(self.now, id, seq, Unsent::ChannelFull);
+        } else if self.faults && random.once_in(30) {
+            self.totals.limits += 1;
+            self.fleet.handle_unsent(self.now, id, seq, Unsent::SystemLimit);
+        } else {
+            worker.mail.push_back(Mail::Connection { seq, id: connection });
+        }
+    }
+
+    /// What the kernel would tell.
+    fn is_untouched(&self, connection: u32) -> bool {
+        let books = self.books.borrow();
+        !books.touched.contains(&connection) && !books.served.contains(&connection)
+    }
+
+    /// The master closes its copy.
+    fn release(&mut self, connection: &Connection) {
+        let mut books = self.books.borrow_mut();
+        assert!(books.ended.insert(connection.id), "seed {}: {} is let go twice", self.seed, connection.id);
+        if !books.served.contains(&connection.id) {
+            let allowed = books.touched.contains(&connection.id) || self.stopping;
+            assert!(
+                allowed,
+                "seed {}: connection {} is closed and nobody served it",
+                self.seed, connection.id
+            );
+            books.lost.insert(connection.id);
+        }
+        drop(books);
+        if self.closing.remove(&connection.id) {
+            self.destroyed.push_back(connection.id);
+        }
+    }
+}
+
+/// What every worker asks for, and tells when it listens.
+fn query() -> Box<Query> {
+    let (address, address_type) = (None, AddressType::Tcp4);
+    let (fd, flags, backlog) = (None, None, None);
+    Box::new(Query { index: 0, data: None, address, port: Some(8000), address_type, fd, flags, backlog })
+}

@@ -1,0 +1,197 @@
+//! A kernel's queue, clients, and workers with moods; the fleet in the middle is the real one.
+//!
+//! `workers` is what workers do, `master` the loop around the fleet, `books` where every connection is; here is the
+//! world as a whole: its steps, its healing and its end.
+
+mod books;
+mod master;
+mod workers;
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+    rc::Rc,
+};
+
+use pointsman::{
+    PolicyName, Stop, WorkerId,
+    fleet::{Fleet, ListenerId, Rules},
+    time::Time,
+};
+
+pub(crate) use self::books::Totals;
+use self::{
+    books::{Books, Connection},
+    workers::{Link, Server, Worker},
+};
+use crate::random::Random;
+
+const WORKERS: usize = 3;
+const WINDOW: usize = 4;
+/// Frames that a channel holds before it is full.
+const CHANNEL: usize = 3;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct World {
+    seed: u64,
+    now: Time,
+    fleet: Fleet<Connection>,
+    listener: ListenerId,
+    kernel: VecDeque<u32>,
+    next_connection: u32,
+    workers: BTreeMap<WorkerId, Worker>,
+    books: Rc<RefCell<Books>>,
+    totals: Totals,
+    /// Faults may happen.
+    faults: bool,
+    /// The fleet was told to stop.
+    stopping: bool,
+    /// It has said that it did.
+    stopped: bool,
+    /// Ended in the worker while the master still held its copy.
+    closing: BTreeSet<u32>,
+    /// The kernel's notifications on their way.
+    destroyed: VecDeque<u32>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let rules = Rules { workers: WORKERS, window: WINDOW, ..Rules::default() };
+        let policy = if seed % 2 == 0 { PolicyName::RoundRobin } else { PolicyName::LeastConnections };
+        let mut fleet = Fleet::new(rules, policy);
+        fleet.kernel_tells();
+        let listener = fleet.listen(SocketAddr::from(([127, 0, 0, 1], 8000)));
+        let now = Time(1);
+        fleet.start(now);
+        let mut world = Self {
+            seed,
+            now,
+            fleet,
+            listener,
+            kernel: VecDeque::new(),
+            next_connection: 0,
+            workers: BTreeMap::new(),
+            books: Rc::default(),
+            totals: Totals::default(),
+            faults: true,
+            stopping: false,
+            stopped: false,
+            closing: BTreeSet::new(),
+            destroyed: VecDeque::new(),
+        };
+        world.perform(&mut Random::new(seed));
+        world
+    }
+
+    /// One thing happens.
+    pub(crate) fn step(&mut self, random: &mut Random) {
+        match random.below(16) {
+            0..=3 => self.connect(),
+            4..=8 => self.worker_acts(random),
+            9..=12 => self.master_reads(random),
+            13 => self.time_passes(random),
+            14 if self.faults => self.fault(random),
+            _ => {}
+        }
+        self.accept(random);
+    }
+
+    fn connect(&mut self) {
+        self.kernel.push_back(self.next_connection);
+        self.next_connection += 1;
+    }
+
+    fn any_worker(&self, random: &mut Random) -> Option<WorkerId> {
+        let place = random.index(self.workers.len());
+        self.workers.keys().nth(place).copied()
+    }
+
+    /// Every connection is in the kernel's queue, in the master's hand, or at a worker that accepted it.
+    pub(crate) fn check(&self) {
+        let books = self.books.borrow();
+        // Each move from one place to the next checks that it had not been there before, so the sum tells.
+        let places = self.kernel.len() + books.in_hand.len() + books.ended.len();
+        assert_eq!(places, self.next_connection as usize, "seed {}: {:?}", self.seed, books);
+        let alive = self.workers.values().filter(|worker| !worker.dead && !worker.given_up).count();
+        assert!(alive <= WORKERS, "seed {}: {alive} workers", self.seed);
+    }
+
+    /// No faults any more: all must be well again within a bounded number of steps.
+    pub(crate) fn heal(&mut self, random: &mut Random) {
+        self.faults = false;
+        for worker in self.workers.values_mut() {
+            worker.frozen = false;
+            worker.held = false;
+        }
+        for _ in 0..20_000 {
+            let placed = self.kernel.is_empty() && self.books.borrow().in_hand.is_empty();
+            if placed && self.all_serve() && self.counts_are_true() {
+                return;
+            }
+            match random.below(3) {
+                0 => self.worker_acts(random),
+                1 => self.master_reads(random),
+                _ => self.time_goes_on(random),
+            }
+            self.accept(random);
+            self.check();
+        }
+        panic!("seed {}: not at rest: {:?} in hand, {self:?}", self.seed, self.books.borrow().in_hand);
+    }
+
+    fn all_serve(&self) -> bool {
+        let serves =
+            |worker: &Worker| worker.link == Link::Open && matches!(worker.server, Server::Listening { .. });
+        let serving = self.fleet.workers().filter(|worker| worker.serving);
+        serving.filter(|worker| self.workers.get(&worker.id).is_some_and(serves)).count() == WORKERS
+    }
+
+    /// Nothing is on its way, so the fleet's count is the truth.
+    fn counts_are_true(&self) -> bool {
+        let said = |id| self.workers.get(&id).map_or(0, |worker: &Worker| worker.open.len());
+        self.destroyed.is_empty()
+            && self.workers.values().all(|worker| worker.words.is_empty())
+            && self.fleet.workers().all(|worker| worker.connections == said(worker.id))
+    }
+
+    pub(crate) fn finish(mut self) -> Totals {
+        let books = self.books.borrow();
+        let total = self.next_connection as usize;
+        assert_eq!(books.served.union(&books.lost).count(), total, "seed {}", self.seed);
+        self.totals.served = books.served.len();
+        self.totals.lost = books.lost.len();
+        self.totals
+    }
+
+    /// The fleet stops, however its workers are.
+    pub(crate) fn stop(mut self, random: &mut Random) {
+        let how = [Stop::Graceful, Stop::NoDeadline, Stop::Now][random.index(3)];
+        self.faults = false;
+        self.stopping = true;
+        self.kernel.clear();
+        self.fleet.stop(self.now, how);
+        self.perform(random);
+        if how == Stop::NoDeadline {
+            // One that is frozen would hold it up for ever, as was asked; a second word ends it.
+            self.fleet.stop(self.now, Stop::Graceful);
+            self.perform(random);
+        }
+        for _ in 0..20_000 {
+            if self.stopped {
+                // One that was killed is not waited for without end, though its end may not have been read yet.
+                let is_over = |worker: &Worker| worker.dead || worker.given_up;
+                assert!(self.fleet.is_stopped() && self.workers.values().all(is_over), "seed {}", self.seed);
+                assert!(self.books.borrow().in_hand.is_empty(), "seed {}: still in hand", self.seed);
+                return;
+            }
+            match random.below(3) {
+                0 => self.worker_acts(random),
+                1 => self.master_reads(random),
+                _ => self.time_passes(random),
+            }
+        }
+        panic!("seed {}: {how:?} does not end: {self:?}", self.seed);
+    }
+}
