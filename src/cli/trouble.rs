@@ -44,6 +44,15 @@ pub(super) fn tell(trouble: &Trouble, program: &str) -> Told {
                     .into(),
             ),
         ),
+        Trouble::Unkillable { pid, after } => (
+            format!("has not ended {} after SIGKILL and is not waited for any longer", about(*after)),
+            Some(format!("`ps -o stat,wchan,user -p {pid}` shows what holds it, or whose it is")),
+        ),
+        Trouble::DroppedMessage { why } => (format!("sent a message that cannot be passed on: {why}"), None),
+        Trouble::DroppedHandle => (
+            "sent a socket or a server along with a message: it is closed".into(),
+            Some("this version passes on messages, and no handles".into()),
+        ),
         Trouble::Overdue { signal, after } => {
             (format!("has not left for {}; it gets {}", about(*after), signal_name(*signal)), None)
         }
@@ -250,6 +259,9 @@ mod tests {
             (Trouble::BrokeProtocol { why: "no JSON".into() }, &["no JSON", "descriptor 3"]),
             (Trouble::ClosedUnheard, &["before it said a word", "sudo"]),
             (Trouble::LostConnections { count: 3 }, &["3 connections", "lost"]),
+            (Trouble::DroppedHandle, &["socket", "closed"]),
+            (Trouble::DroppedMessage { why: "deep".into() }, &["deep"]),
+            (Trouble::Unkillable { pid: 7, after: second }, &["SIGKILL", "-p 7"]),
             (Trouble::Stuck { after: second }, &["for 5 s", "killed", "handoff_timeout"]),
             (Trouble::Overdue { signal: 9, after: second }, &["for 5 s", "SIGKILL"]),
         ] {

@@ -28,7 +28,7 @@ pub(crate) const SIGNALS: [Signal; 8] = [
 
 /// A signal that comes again within this time is the same word said twice: `timeout`, npm and others send one to the
 /// process and one to its group.
-const ECHO: Duration = Duration::from_millis(200);
+const ECHO: Duration = Duration::from_millis(100);
 
 /// How long a stop may go on taking the connections that the kernel had queued before it.
 const LAST_CONNECTIONS: Duration = Duration::from_secs(1);

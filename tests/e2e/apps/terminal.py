@@ -7,6 +7,7 @@ Prints what the command writes, acts when that says `ready`, and exits as the co
 
 import os
 import pty
+import select
 import signal
 import sys
 
@@ -20,8 +21,13 @@ if pid == 0:
 # A signal to this process is meant for the command.
 signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGTERM))
 text = ""
-presses = {"ctrl-c": ["ready"], "ctrl-c-twice": ["ready", "stopping"], "hang-up": []}[action]
+presses = {"ctrl-c": ["ready"], "ctrl-c-twice": ["ready"], "hang-up": []}[action]
 while True:
+    # Somebody who has no patience presses it again and again.
+    while action == "ctrl-c-twice" and "stopping" in text:
+        if select.select([terminal], [], [], 0.05)[0]:
+            break
+        os.write(terminal, CTRL_C)
     try:
         data = os.read(terminal, 4096)
     except OSError:
