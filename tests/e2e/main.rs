@@ -15,6 +15,7 @@ mod harness;
 mod killed;
 mod leaving;
 mod life;
+mod load;
 mod load_report;
 mod messages;
 mod node_programs;

@@ -1,0 +1,73 @@
+//! Least-connections: what a worker has open counts, whoever tells its end.
+
+use std::collections::BTreeMap;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Client, Master, Node, Pointsman, eventually};
+
+/// Opens connections that stay, each answered once, and groups them by the worker that has them.
+fn stay(master: &Master, count: usize) -> BTreeMap<u32, Vec<Client>> {
+    let mut by_slot: BTreeMap<u32, Vec<Client>> = BTreeMap::new();
+    for _ in 0..count {
+        let mut client = master.connect();
+        let slot = client.get("/").unwrap().number("slot");
+        by_slot.entry(slot).or_default().push(client);
+    }
+    by_slot
+}
+
+/// How many of 40 short connections in a row reach the worker in `slot`.
+fn short_ones(master: &Master, slot: u32) -> usize {
+    (0..40).filter(|_| master.connect().get("/").unwrap().number("slot") == slot).count()
+}
+
+fn check(run: Pointsman) -> Master {
+    let mut master = run.option("-p", "least-connections").workers(2).start();
+    master.wait_ready(2);
+    let mut staying = stay(&master, 40);
+    let shares: Vec<_> = staying.values().map(Vec::len).collect();
+    assert_eq!(shares, [20, 20], "equal loads take turns");
+    staying.remove(&1);
+    eventually("38 of 40 reach the worker that has fewer", || short_ones(&master, 1) >= 38);
+    assert!(short_ones(&master, 1) >= 38, "and it stays so");
+    assert!(staying.values_mut().flatten().all(|client| client.get("/").is_ok()), "nobody was cut off");
+    drop(staying);
+    eventually("without them both are equal again", || (15..=25).contains(&short_ones(&master, 1)));
+    master
+}
+
+#[test]
+fn node_workers_report_what_they_have_open() {
+    for node in Node::matrix() {
+        check(Pointsman::run().node(node, "plain.js")).finish();
+    }
+}
+
+#[test]
+fn workers_on_the_crate_report_what_they_have_open() {
+    check(Pointsman::run()).finish();
+}
+
+#[test]
+fn a_worker_that_dies_takes_its_count_with_it() {
+    let run = Pointsman::run().option("-p", "least-connections").allow_log("SIGKILL");
+    let mut master = run.node(Node::DEFAULT, "plain.js").workers(2).start();
+    master.wait_ready(2);
+    let mut staying = stay(&master, 20);
+    let heavy = staying.get_mut(&0).unwrap();
+    let victim = heavy[0].get("/").unwrap().pid();
+    staying.remove(&1);
+    let worker = master.workers().into_iter().find(|worker| worker.pid() == victim).unwrap();
+    worker.signal(Signal::SIGKILL);
+    eventually("it is gone", || !worker.is_alive());
+    master.wait_ready(2);
+    let fresh = stay(&master, 20);
+    assert_eq!(
+        fresh.values().map(Vec::len).collect::<Vec<_>>(),
+        [10, 10],
+        "its successor starts from nothing"
+    );
+    drop((staying, fresh));
+    master.finish();
+}
