@@ -92,7 +92,12 @@ impl Master {
             own("POINTSMAN_SLOT", &slot),
         ]);
         env.extend(self.addresses().next().map(|address| own("PORT", &address.port())));
-        let program = launch::Program { program: &self.program.program, args: &self.program.args, env };
+        let program = launch::Program {
+            program: &self.program.program,
+            args: &self.program.args,
+            env,
+            descriptors: None,
+        };
         let guard = self.guard.pipe().ok_or(io::ErrorKind::BrokenPipe)?;
         let (child, socket) = launch::start(&self.program.launcher, &program, guard)?;
         let worker = Worker { child, channel: Some(Channel::new(socket)) };
