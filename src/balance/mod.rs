@@ -48,7 +48,6 @@ impl PolicyName {
     /// Every policy of this version.
     pub const ALL: &[Self] = &[Self::RoundRobin, Self::LeastConnections];
 
-    #[allow(dead_code, reason = "asked by the loop when the kernel is to tell the ends of connections")]
     /// Whether it goes by the number of open connections, so that their ends must be known.
     pub(crate) fn needs_load(self) -> bool {
         match self {

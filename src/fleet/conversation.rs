@@ -130,8 +130,8 @@ impl<C> Fleet<C> {
             }
             Act::QueryServer(query) if worker.life.is_staying() => {
                 // One that reports says so before it asks to listen.
-                if self.kernel_tells && self.tally.source(id) == LoadSource::None {
-                    self.tally.told_by(id, LoadSource::Kernel);
+                if self.needs_load && self.tally.source(id) == LoadSource::None {
+                    self.outputs.push_back(Output::WatchKernel(id));
                 }
                 self.handle_query(id, seq, &query);
             }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Admission, Counters, Event, ExitStatus, ListenerId, Output, Overload, Rules, Stop, Told, Trouble, Unsent, WorkerId, WorkerInfo,
+    Admission, Counters, Event, ExitStatus, ListenerId, LoadSource, Output, Overload, Rules, Stop, Told, Trouble, Unsent, WorkerId, WorkerInfo,
     handoff::{Gate, Handoff, Hearsay, Held, Limits},
     lifecycle::{Action, Happening, Lifecycle},
     listeners::Listeners,
@@ -63,8 +63,8 @@ pub struct Fleet<C> {
     pub(super) listeners: Listeners,
     pub(super) handoff: Handoff<C>,
     pub(super) tally: Tally,
-    /// The kernel tells the ends of connections that workers do not tell themselves.
-    pub(super) kernel_tells: bool,
+    /// The policy goes by the number of open connections.
+    pub(super) needs_load: bool,
     pub(super) counters: Counters,
     pub(super) outputs: VecDeque<Output<C>>,
     next_worker: u32,
@@ -91,17 +91,12 @@ impl<C> Fleet<C> {
             listeners: Listeners::new(policy),
             handoff,
             tally: Tally::default(),
-            kernel_tells: false,
+            needs_load: policy.needs_load(),
             counters: Counters::default(),
             outputs: VecDeque::new(),
             next_worker: 1,
             phase: Phase::Running,
         }
-    }
-
-    /// The kernel's notifications of destroyed sockets are at hand, for workers that do not report themselves.
-    pub fn kernel_tells(&mut self) {
-        self.kernel_tells = true;
     }
 
     /// Adds a listening socket that is open as long as the fleet lives.
@@ -301,6 +296,11 @@ impl<C> Fleet<C> {
             self.outputs.extend(lost.into_iter().map(|held| Output::Release(held.connection)));
         }
         self.settle(now);
+    }
+
+    /// The kernel tells the ends of a worker's connections from now on.
+    pub fn handle_kernel_tells(&mut self, worker: WorkerId) {
+        self.tally.told_by(worker, LoadSource::Kernel);
     }
 
     /// The kernel's name of a connection that a worker has accepted.

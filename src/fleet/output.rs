@@ -36,6 +36,9 @@ pub enum Output<C> {
         /// What to bind.
         wish: Wish,
     },
+    /// Have the kernel tell the ends of a worker's connections, since it does not tell them itself; answered by
+    /// `handle_kernel_tells` if that can be done.
+    WatchKernel(WorkerId),
     /// Close a listening socket.
     CloseListener(ListenerId),
     /// Close a worker's channel.

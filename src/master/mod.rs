@@ -7,6 +7,7 @@
 mod accept;
 mod channel;
 mod flow;
+mod kernel;
 mod perform;
 mod preload;
 mod stop;
@@ -28,6 +29,7 @@ pub(crate) use self::stop::SIGNALS;
 pub use self::workers::SendError;
 use self::{
     channel::Channel,
+    kernel::Kernel,
     preload::{Preload, Progress},
     stop::Stopping,
     workers::Until,
@@ -35,7 +37,7 @@ use self::{
 use crate::{
     balance::PolicyName,
     fleet::{Counters, Event, Fleet, ListenerId, Rules, WorkerId, WorkerInfo},
-    sys::{clock, guard::Guard, launch, net, process::Child, signals::Signals},
+    sys::{clock, guard::Guard, launch, limits, net, process::Child, signals::Signals},
     time::Time,
 };
 
@@ -68,6 +70,9 @@ pub(crate) struct Master {
     guard_again: Option<Time>,
     /// Channels that nothing can be sent on any more, and why.
     broken: Vec<(WorkerId, &'static str)>,
+    kernel: Kernel,
+    /// The soft limit of descriptors that workers get back: this process has raised its own.
+    descriptors: Option<u64>,
     /// What workers get as `PORT`.
     public_port: Option<u16>,
     preload: Preload,
@@ -111,6 +116,7 @@ enum Source {
     Child(WorkerId),
     Guard,
     Signals,
+    Kernel,
 }
 
 impl Source {
@@ -121,6 +127,7 @@ impl Source {
             Self::Child(WorkerId(id)) => (2, id),
             Self::Guard => (3, 0),
             Self::Signals => (4, 0),
+            Self::Kernel => (5, 0),
         };
         Token((id as usize) << 3 | kind)
     }
@@ -132,7 +139,8 @@ impl Source {
             1 => Self::Channel(WorkerId(id)),
             2 => Self::Child(WorkerId(id)),
             3 => Self::Guard,
-            _ => Self::Signals,
+            4 => Self::Signals,
+            _ => Self::Kernel,
         }
     }
 }
@@ -167,6 +175,9 @@ impl Master {
             guard_started: now,
             guard_again: None,
             broken: Vec::new(),
+            kernel: Kernel::default(),
+            // Where it cannot be raised, it is as it was.
+            descriptors: limits::raise_descriptors().ok(),
             public_port: None,
             preload,
             signals: None,
@@ -223,6 +234,7 @@ impl Master {
         self.full = ready.iter().count() == EVENTS;
         self.ready = ready;
         self.give_up_broken();
+        self.read_more_of_kernel();
         self.start_guard();
         if self.fleet.poll_timeout().is_some_and(|at| at <= self.now) {
             self.fleet.handle_timeout(self.now);
@@ -240,7 +252,7 @@ impl Master {
             listener.pending && !resting && self.fleet.admits(self.now, id)
         };
         // An outer loop that watches this one's descriptor is told once, however much there is.
-        if self.full || self.listeners.iter().any(acceptable) {
+        if self.full || self.kernel.has_more() || self.listeners.iter().any(acceptable) {
             return Some(Duration::ZERO);
         }
         let own = [self.accept_again, self.guard_again, self.stopping.deadline()];
@@ -299,6 +311,7 @@ impl Master {
             Source::Child(id) => self.reap(id),
             Source::Guard => self.replace_guard(),
             Source::Signals => self.read_signals(),
+            Source::Kernel => self.read_kernel(),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{Channel, LAST_PATIENCE, Listener, Master, Source, Worker};
 use crate::{
     fleet::{ListenerId, Output, Told, Unsent, Wish, WorkerId},
     protocol::message::{Act, ClusterMessage, Message, Sockets, encode_newconn},
-    sys::{launch, net},
+    sys::{launch, net, sock_diag},
 };
 
 impl Master {
@@ -30,6 +30,7 @@ impl Master {
                     self.fleet.handle_examined(self.now, worker, untouched, lost);
                 }
                 Output::Tell(worker, told) => self.tell(worker, &told),
+                Output::WatchKernel(worker) => self.watch_kernel(worker),
                 Output::Spawn { worker, slot } => self.spawn(worker, slot),
                 Output::Bind { worker, ack, wish } => self.bind(worker, ack, &wish),
                 Output::CloseListener(id) => {
@@ -63,7 +64,7 @@ impl Master {
 
     /// Learns what the kernel calls a connection, before our copy is closed: from then on it may be destroyed.
     fn name(&mut self, id: WorkerId, seq: u64, connection: OwnedFd) {
-        if let Ok(cookie) = net::cookie(&connection) {
+        if let Ok(cookie) = sock_diag::cookie(&connection) {
             self.fleet.handle_named(id, seq, cookie);
         }
         drop(connection);
@@ -102,7 +103,12 @@ impl Master {
         ]);
         env.extend(self.public_port.map(|port| own("PORT", &port)));
         let progress = self.preload.give(&mut env, &mut self.guard);
-        let program = launch::Program { program: &self.program.program, args: &self.program.args, env };
+        let program = launch::Program {
+            program: &self.program.program,
+            args: &self.program.args,
+            env,
+            descriptors: self.descriptors,
+        };
         let guard = self.guard.pipe().ok_or(io::ErrorKind::BrokenPipe)?;
         let (child, socket) = launch::start(&self.program.launcher, &program, guard)?;
         let channel = Channel::new(socket);
@@ -147,6 +153,7 @@ impl Master {
     pub(super) fn open(&mut self, id: ListenerId, socket: OwnedFd, address: SocketAddr) -> io::Result<()> {
         self.watch(&socket, Source::Listener(id))?;
         self.listeners.insert(id, Listener { socket, address, pending: false });
+        self.tell_kernel_ports();
         Ok(())
     }
 

@@ -1,7 +1,13 @@
 //! Starting a program through a trampoline: our own executable, run again under another name.
 //!
 //! What must happen in the child between fork and exec happens in the trampoline, in ordinary code, not in the forked
-//! copy of a process that may have threads. The parent hands it one end of the channel as standard input; every other
+//! copy of a process that may have threads. Its arguments are
+//!
+//! ```text
+//! pointsman-launch PARENT DESCRIPTORS PROGRAM [ARGUMENT]…
+//! ```
+//!
+//! the pid of the parent, a limit of open descriptors or `-`, and what to execute. The parent hands it one end of the channel as standard input; every other
 //! descriptor of the parent is close-on-exec. The first byte on the channel carries the pipe to the guard and says
 //! go; then the trampoline
 //!
@@ -10,7 +16,9 @@
 //! 3. moves the channel to descriptor [`CHANNEL`], gives the program `/dev/null` as standard input, and marks all
 //!    other descriptors but standard output and error close-on-exec;
 //! 4. unblocks all signals and lets SIGPIPE end a program again (Rust ignores it, and both are inherited);
-//! 5. executes the program. If that fails it says so on the channel and exits with 127 (not found) or 126.
+//! 5. sets the limit of open descriptors, which the master has raised for itself, back to what the program would have
+//!    had without it;
+//! 6. executes the program. If that fails it says so on the channel and exits with 127 (not found) or 126.
 
 #![allow(unsafe_code, reason = "dup2 and signal dispositions in a process of one thread")]
 
@@ -33,11 +41,11 @@ use nix::{
         prctl,
         signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
     },
-    unistd::{dup2_raw, execvp, getppid},
+    unistd::{Pid, dup2_raw, execvp, getppid},
 };
 
 use super::{
-    channel,
+    channel, limits,
     process::{Child, close_on_exec_from},
 };
 use crate::protocol::message::{Message, Own};
@@ -59,6 +67,8 @@ pub(crate) struct Program<'a> {
     pub(crate) args: &'a [OsString],
     /// Added to this process's environment, the later winning.
     pub(crate) env: Vec<(OsString, OsString)>,
+    /// How many descriptors it may open (the soft limit); this process's own limit if `None`.
+    pub(crate) descriptors: Option<u64>,
 }
 
 /// Starts `what` and returns it with our end of its channel. `launcher` is an executable that calls
@@ -70,7 +80,8 @@ pub(crate) fn start(
 ) -> io::Result<(Child, OwnedFd)> {
     let (ours, theirs) = channel::pair()?;
     let mut command = Command::new(launcher);
-    command.arg0(NAME).arg(std::process::id().to_string()).arg(what.program).args(what.args);
+    let orders = Orders { parent: Pid::this(), descriptors: what.descriptors };
+    command.arg0(NAME).args(orders.to_args()).arg(what.program).args(what.args);
     command.envs(what.env.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::from(theirs)).process_group(0);
     let mut child = command.spawn()?;
@@ -96,12 +107,12 @@ pub(crate) fn run_if_asked() {
     if args.next().is_none_or(|name| name != NAME) {
         return;
     }
-    let parent = args.next().and_then(|text| text.to_str()?.parse().ok());
+    let orders = Orders::from_args(&mut args);
     let program: Vec<OsString> = args.collect();
-    let (Some(parent), false) = (parent, program.is_empty()) else {
+    let (Some(orders), false) = (orders, program.is_empty()) else {
         exit(126);
     };
-    let failure = launch(parent, &program);
+    let failure = launch(&orders, &program);
     let mut frame = Vec::new();
     let Failure { channel, step, error } = failure;
     Message::Pointsman(Own::LaunchFailed { step: step.into(), errno: error as i32 }).encode(&mut frame);
@@ -112,6 +123,33 @@ pub(crate) fn run_if_asked() {
     exit(if error == Errno::ENOENT { 127 } else { 126 });
 }
 
+/// What the parent tells the trampoline in its arguments, before the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Orders {
+    parent: Pid,
+    descriptors: Option<u64>,
+}
+
+/// In the place of a number: leave the limit as it is.
+const UNCHANGED: &str = "-";
+
+impl Orders {
+    fn from_args(args: &mut impl Iterator<Item = OsString>) -> Option<Self> {
+        let parent = Pid::from_raw(args.next()?.to_str()?.parse().ok()?);
+        let descriptors = args.next()?;
+        let descriptors = match descriptors.to_str()? {
+            UNCHANGED => None,
+            number => Some(number.parse().ok()?),
+        };
+        Some(Self { parent, descriptors })
+    }
+
+    fn to_args(self) -> [OsString; 2] {
+        let descriptors = self.descriptors.map_or(UNCHANGED.into(), |number| number.to_string());
+        [self.parent.to_string().into(), descriptors.into()]
+    }
+}
+
 struct Failure {
     /// Where the channel is by now.
     channel: i32,
@@ -119,10 +157,10 @@ struct Failure {
     error: Errno,
 }
 
-fn launch(parent: i32, program: &[OsString]) -> Failure {
+fn launch(orders: &Orders, program: &[OsString]) -> Failure {
     let at = |channel, step| move |error| Failure { channel, step, error };
     let result: Result<std::convert::Infallible, Failure> = (|| {
-        wait_for_go(parent).map_err(|error| at(0, "wait for the master")(errno(&error)))?;
+        wait_for_go(orders.parent).map_err(|error| at(0, "wait for the master")(errno(&error)))?;
         // SAFETY: nothing in this process owns descriptor 3: the guard's pipe, which had it, is closed.
         let placed = unsafe { dup2_raw(io::stdin(), CHANNEL) }.map_err(at(0, "place the channel"))?;
         let null = File::open("/dev/null").map_err(|error| at(CHANNEL, "open /dev/null")(errno(&error)))?;
@@ -137,6 +175,9 @@ fn launch(parent: i32, program: &[OsString]) -> Failure {
             .map_err(at(CHANNEL, "unblock signals"))?;
         let args: Result<Vec<CString>, _> = program.iter().map(|arg| CString::new(arg.as_bytes())).collect();
         let args = args.map_err(|_| at(CHANNEL, "read the arguments")(Errno::EINVAL))?;
+        if let Some(descriptors) = orders.descriptors {
+            limits::set_descriptors(descriptors).map_err(at(CHANNEL, "set the limit of descriptors"))?;
+        }
         execvp(&args[0], &args).map_err(at(CHANNEL, "exec"))
     })();
     match result {
@@ -145,13 +186,13 @@ fn launch(parent: i32, program: &[OsString]) -> Failure {
 }
 
 /// Takes the go and registers with the guard; ends quietly when the master is gone.
-fn wait_for_go(parent: i32) -> io::Result<()> {
+fn wait_for_go(parent: Pid) -> io::Result<()> {
     let received = channel::receive(io::stdin().as_fd(), &mut [0; 1])?;
     let Some(guard) = received.descriptor else { exit(0) };
     // If the guard is gone the master starts another and tells it of us.
     let _ = File::from(guard).write_all(format!("+{}\n", std::process::id()).as_bytes());
     prctl::set_pdeathsig(Signal::SIGKILL)?;
-    if getppid().as_raw() != parent {
+    if getppid() != parent {
         exit(0);
     }
     Ok(())
@@ -159,4 +200,21 @@ fn wait_for_go(parent: i32) -> io::Result<()> {
 
 fn errno(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_are_read_as_they_were_written() {
+        let read = |args: &[OsString]| Orders::from_args(&mut args.iter().cloned());
+        for descriptors in [None, Some(0), Some(1024), Some(u64::MAX)] {
+            let orders = Orders { parent: Pid::this(), descriptors };
+            assert_eq!(read(&orders.to_args()), Some(orders));
+        }
+        for args in [&[][..], &["1"], &["x", "-"], &["1", ""], &["1", "-1"], &["1", "true"]] {
+            assert_eq!(read(&args.iter().map(OsString::from).collect::<Vec<_>>()), None, "{args:?}");
+        }
+    }
 }

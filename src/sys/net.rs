@@ -1,4 +1,4 @@
-//! Listening sockets.
+//! Listening sockets and accepted connections.
 
 use std::{
     io,
@@ -7,8 +7,8 @@ use std::{
 };
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, getsockname, listen, setsockopt,
-    socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, bind, getsockname,
+    listen, recv, send, setsockopt, shutdown, socket, sockopt,
 };
 
 /// Binds and listens, as Node and nginx do: `SO_REUSEADDR`, close-on-exec, non-blocking. An IPv6 wildcard takes IPv4
@@ -46,17 +46,6 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(connection) })
 }
 
-/// Turns a client away (until the real thing is merged).
-pub(crate) fn reject(connection: OwnedFd) {
-    drop(connection);
-}
-
-/// The kernel's name of a socket, which it never gives to another.
-pub(crate) fn cookie(socket: impl AsFd) -> io::Result<u64> {
-    let _ = socket;
-    Err(io::ErrorKind::Unsupported.into())
-}
-
 /// Whether nobody has read from an accepted TCP connection or written to it, so that it can be given to another as if
 /// it were new: every byte that the kernel ever received for it is still unread, and none was sent. In doubt, no.
 #[allow(unsafe_code, reason = "TCP_INFO and FIONREAD into plain memory")]
@@ -92,6 +81,35 @@ impl TcpInfo {
     const LEN: libc::socklen_t = size_of::<Self>() as libc::socklen_t;
 }
 
+/// What a client is answered that nobody has room for (RFC 9110 section 15.6.4).
+const UNAVAILABLE: &str = "\
+    HTTP/1.1 503 Service Unavailable\r\n\
+    Connection: close\r\n\
+    Content-Length: 20\r\n\
+    Content-Type: text/plain\r\n\
+    Retry-After: 1\r\n\
+    \r\n\
+    Service Unavailable\n";
+
+/// Reads of a connection that is turned away. Somebody who sends faster than this is let go all the same.
+const READS: usize = 16;
+
+/// Turns a connection away: answers `503 Service Unavailable`, in HTTP, and closes it, without waiting for anything.
+/// Whether the client sees the answer is its own affair: it may be gone, or go on sending and be reset by the kernel.
+pub(crate) fn reject(connection: OwnedFd) {
+    let number = connection.as_raw_fd();
+    let _ = send(number, UNAVAILABLE.as_bytes(), MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
+    let _ = shutdown(number, Shutdown::Write);
+    // Closing with something unread would reset the connection, and the reset overtakes the answer.
+    let mut unread = [0; 16 << 10];
+    for _ in 0..READS {
+        if !matches!(recv(number, &mut unread, MsgFlags::MSG_DONTWAIT), Ok(1..)) {
+            break;
+        }
+    }
+    drop(connection);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,5 +135,39 @@ mod tests {
         here.write_all(b"banner").unwrap();
         assert!(!is_untouched(&here));
         assert!(!is_untouched(std::fs::File::open("/dev/null").unwrap()), "in doubt, no");
+    }
+
+    #[test]
+    fn who_is_turned_away_reads_the_whole_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // All fit into a first TCP window, so that nothing is still on its way.
+        for length in [1, 1000, 40_000] {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (connection, _) = listener.accept().unwrap();
+            let mut request = vec![b'x'; length];
+            client.write_all(&request).unwrap();
+            let all = MsgFlags::MSG_PEEK | MsgFlags::MSG_WAITALL;
+            assert_eq!(recv(connection.as_raw_fd(), &mut request, all).unwrap(), length);
+            reject(connection.into());
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{length} bytes: {error}"));
+            assert_eq!(answer, UNAVAILABLE);
+        }
+        let (_, body) = UNAVAILABLE.split_once("\r\n\r\n").unwrap();
+        assert!(UNAVAILABLE.contains(&format!("Content-Length: {}\r\n", body.len())));
+    }
+
+    #[test]
+    fn a_client_that_is_gone_or_says_nothing_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (connection, _) = listener.accept().unwrap();
+        drop(client);
+        reject(connection.into());
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        reject(listener.accept().unwrap().0.into());
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, UNAVAILABLE);
     }
 }

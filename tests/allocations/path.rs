@@ -63,9 +63,6 @@ impl Path {
     /// Two workers that listen.
     pub(crate) fn new(policy: PolicyName, teller: Teller) -> Self {
         let mut fleet = Fleet::new(Rules { workers: WORKERS, ..Rules::default() }, policy);
-        if teller == Teller::Kernel {
-            fleet.kernel_tells();
-        }
         let listener = fleet.listen(SocketAddr::from(([127, 0, 0, 1], 8000)));
         let (now, peers, frame) = (Time(1), Vec::new(), Vec::new());
         fleet.start(now);
@@ -124,11 +121,14 @@ impl Path {
                     self.released += 1;
                 }
                 Output::Spawn { worker, .. } => {
+                    if self.teller == Teller::Kernel {
+                        self.fleet.handle_kernel_tells(worker);
+                    }
                     self.peers.push(Peer::new(worker));
                     self.fleet.handle_spawned(worker, 1000 + worker.0);
                 }
                 // The beginnings: Fork, Online, the answer to the question, Listening.
-                Output::Event(_) | Output::Tell(..) => {}
+                Output::Event(_) | Output::Tell(..) | Output::WatchKernel(_) => {}
                 other => panic!("nothing of this is at fault: {other:?}"),
             }
         }

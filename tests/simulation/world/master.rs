@@ -162,6 +162,7 @@ impl World {
                         worker.link = Link::Cut;
                     }
                 }
+                Output::WatchKernel(worker) => self.fleet.handle_kernel_tells(worker),
                 Output::Bind { .. } => panic!("seed {}: the address is open", self.seed),
                 Output::CloseListener(id) => {
                     assert!(self.stopping, "seed {}: {id} is open as long as the fleet lives", self.seed);

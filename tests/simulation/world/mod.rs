@@ -15,7 +15,7 @@ use std::{
 };
 
 use pointsman::{
-    PolicyName, Stop, WorkerId,
+    LoadSource, PolicyName, Stop, WorkerId, WorkerInfo,
     fleet::{Fleet, ListenerId, Rules},
     time::Time,
 };
@@ -61,7 +61,6 @@ impl World {
         let rules = Rules { workers: WORKERS, window: WINDOW, ..Rules::default() };
         let policy = if seed % 2 == 0 { PolicyName::RoundRobin } else { PolicyName::LeastConnections };
         let mut fleet = Fleet::new(rules, policy);
-        fleet.kernel_tells();
         let listener = fleet.listen(SocketAddr::from(([127, 0, 0, 1], 8000)));
         let now = Time(1);
         fleet.start(now);
@@ -151,9 +150,10 @@ impl World {
     /// Nothing is on its way, so the fleet's count is the truth.
     fn counts_are_true(&self) -> bool {
         let said = |id| self.workers.get(&id).map_or(0, |worker: &Worker| worker.open.len());
+        let told = |worker: &WorkerInfo| worker.load_source != LoadSource::None;
         self.destroyed.is_empty()
             && self.workers.values().all(|worker| worker.words.is_empty())
-            && self.fleet.workers().all(|worker| worker.connections == said(worker.id))
+            && self.fleet.workers().filter(told).all(|worker| worker.connections == said(worker.id))
     }
 
     pub(crate) fn finish(mut self) -> Totals {
