@@ -7,6 +7,7 @@ mod banner;
 mod check;
 mod demo;
 mod failure;
+mod forgotten;
 mod logging;
 mod pages;
 mod report;
@@ -21,10 +22,9 @@ use std::{
 };
 
 use anstream::{AutoStream, ColorChoice};
-use clap::Parser;
 
 use crate::config::{self, Config};
-use args::{Cli, Command, RunArgs};
+use args::{Command, RunArgs};
 
 /// Runs the command that this process's arguments name.
 pub(crate) fn main() -> ExitCode {
@@ -36,7 +36,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn dispatch() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match forgotten::parse(&std::env::args_os().collect::<Vec<_>>()) {
         Ok(cli) => cli,
         Err(error) => {
             // Help that nobody reads is no failure.
