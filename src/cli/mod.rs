@@ -5,9 +5,11 @@
 mod args;
 mod banner;
 mod check;
+mod clip;
 mod demo;
 mod failure;
 mod forgotten;
+mod log_filter;
 mod logging;
 mod pages;
 mod report;
