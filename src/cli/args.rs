@@ -10,7 +10,7 @@ use std::{
 
 use clap::{
     Args, Parser, Subcommand,
-    builder::{OsStringValueParser, TypedValueParser},
+    builder::{OsStringValueParser, PossibleValue, TypedValueParser},
 };
 use clap_complete::Shell;
 use pointsman::PolicyName;
@@ -95,14 +95,14 @@ pub(super) struct RunArgs {
     ///
     /// handoff serves Node programs as they are and programs that use the pointsman crate. shared and multiport, for
     /// other programs, come in a later version.
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = OneOf(str::parse::<Mode>, &MODES), hide_possible_values = true)]
     mode: Option<Mode>,
 
     /// Which worker gets the next connection: round-robin or least-connections
     ///
     /// round-robin (Node's rr): each in turn. least-connections: the one with the fewest open connections. Default:
     /// NODE_CLUSTER_SCHED_POLICY, else round-robin.
-    #[arg(short, long, value_parser = config::policy)]
+    #[arg(short, long, value_parser = OneOf(config::policy, &POLICIES), hide_possible_values = true)]
     policy: Option<PolicyName>,
 
     /// Read this TOML file
@@ -156,7 +156,35 @@ pub(super) struct RunArgs {
     ///
     /// Put -- before it if you like; everything after its name is its own.
     #[arg(trailing_var_arg = true, value_name = "PROGRAM ARGS")]
-    program: Vec<OsString>,
+    pub(super) program: Vec<OsString>,
+}
+
+/// What completes `--mode`: the modes of this version.
+const MODES: [&str; 1] = ["handoff"];
+
+/// What completes `--policy`.
+const POLICIES: [&str; 3] = ["round-robin", "rr", "least-connections"];
+
+/// A function that reads a value, and the words that a shell may complete. What to write instead of a bad word, the
+/// function knows better than clap.
+#[derive(Clone)]
+struct OneOf<T>(fn(&str) -> Result<T, BadValue>, &'static [&'static str]);
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for OneOf<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
+        self.0.parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.1.iter().map(PossibleValue::new)))
+    }
 }
 
 impl RunArgs {
@@ -242,7 +270,7 @@ mod tests {
                      --restart-delay 3s --no-load-report -t x";
         let (layer, file) = parse(words).unwrap().into_layer();
         assert_eq!(file, Some("f".into()));
-        assert_eq!(layer.listen.unwrap().value, [Listen::Everywhere(1), Listen::Everywhere(2)]);
+        assert_eq!(layer.listen.unwrap().value, [":1".parse().unwrap(), "2".parse().unwrap()]);
         let env: Vec<_> =
             layer.env.iter().map(|(name, given)| (name.to_str(), given.value.to_str())).collect();
         assert_eq!(env, [(Some("A"), Some("1")), (Some("B"), Some("x=y")), (Some("C"), Some(""))]);
@@ -254,13 +282,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_completed_is_all_that_this_version_has() {
+        let policies: Vec<_> = POLICIES.iter().map(|word| config::policy(word).unwrap()).collect();
+        assert!(PolicyName::ALL.iter().all(|policy| policies.contains(policy)));
+        for mode in [Mode::Handoff, Mode::Shared, Mode::Multiport] {
+            assert_eq!(MODES.contains(&&*mode.to_string()), mode.refusal().is_none(), "{mode}");
+        }
+    }
+
+    #[test]
     fn a_bad_value_is_refused_with_what_to_write() {
         for (words, expected) in [
             ("-w 0", "'0' for '--workers <N|auto>': without a worker nothing is served; give 1 to 1024"),
             ("-l localhost", "the address has no port"),
             ("-l /run/x.sock", "not in this version yet"),
             ("-m none", "the modes are: handoff, shared, multiport"),
+            ("-m handof", "no such mode; did you mean handoff? The modes are: handoff, shared, multiport"),
             ("-p random", "the policies are: round-robin"),
+            (
+                "-p round-robbin",
+                "'round-robbin' for '--policy <POLICY>': no such policy; did you mean round-robin?",
+            ),
             ("-e A", "write NAME=VALUE"),
             ("-e =A", "write NAME=VALUE"),
             ("--stop-timeout 30", "write 30s, or 30ms"),

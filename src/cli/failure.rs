@@ -1,6 +1,11 @@
 //! Errors of the crate -> exit codes, and what to do about them.
 
-use std::{env, ffi::OsStr, fs, path::Path};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs,
+    path::Path,
+};
 
 use pointsman::Error;
 
@@ -56,6 +61,9 @@ fn program_advice(program: &OsStr, directory: &Path, config: &Config) -> Option<
             || bare.then(|| format!("there is one in the current directory: ./{}", program.display()));
         return script_advice(&here, config).or_else(beside);
     }
+    if let Some(advice) = blank_advice(program, config) {
+        return Some(advice);
+    }
     if !bare {
         return None;
     }
@@ -66,10 +74,77 @@ fn program_advice(program: &OsStr, directory: &Path, config: &Config) -> Option<
     Some(format!("did you mean {found}?"))
 }
 
+/// A program and its arguments, given as one word.
+fn blank_advice(program: &OsStr, config: &Config) -> Option<String> {
+    let text = program.to_str().filter(|text| text.trim().contains(char::is_whitespace))?;
+    let given = config.program.as_ref()?;
+    let mut all: Vec<OsString> = text.split_whitespace().map(OsString::from).collect();
+    all.extend(given.value.iter().skip(1).cloned());
+    // What only a shell can take apart is shown by an example.
+    if text.contains(['"', '\'', '\\']) {
+        all = vec!["node".into(), "app.js".into()];
+    }
+    Some(match &given.origin {
+        origin @ Origin::File(..) => {
+            let list: Vec<_> = all.iter().map(|word| format!("{:?}", word.to_string_lossy())).collect();
+            format!("there is a blank in that name; write program = [{}] ({origin})", list.join(", "))
+        }
+        origin => {
+            let words = words(&all);
+            format!("there is a blank in that name; leave out the quotes: -- {words} ({origin})")
+        }
+    })
+}
+
 fn script_advice(script: &Path, config: &Config) -> Option<String> {
-    let interpreter = match script.extension()?.to_str()? {
-        "js" | "mjs" | "cjs" => "node",
-        _ => return None,
-    };
+    let interpreter = interpreter(script)?;
     Some(format!("a script is run by its interpreter: -- {interpreter} {}", words(config.command())))
+}
+
+/// What runs a script, as its name tells.
+pub(super) fn interpreter(script: &Path) -> Option<&'static str> {
+    match script.extension()?.to_str()? {
+        "js" | "mjs" | "cjs" => Some("node"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Given, Layer, load};
+
+    fn advice_on(config: &Config) -> Option<String> {
+        let program = config.program.as_ref()?.value.first()?.clone();
+        advice(&Error::ProgramNotFound { program }, config)
+    }
+
+    #[test]
+    fn a_program_and_its_arguments_in_one_word_are_taken_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("p.toml");
+        for (text, expected) in [
+            ("program = \"node app.js\"", Some("write program = [\"node\", \"app.js\"] (")),
+            (
+                "program = [\"/usr/bin/no-node a.js\", \"-x\"]",
+                Some("[\"/usr/bin/no-node\", \"a.js\", \"-x\"]"),
+            ),
+            ("program = \"sh -c 'x y'\"", Some("write program = [\"node\", \"app.js\"] (")),
+            ("program = \"/no/such/program\"", None),
+        ] {
+            fs::write(&file, text).unwrap();
+            let config = load(Layer::default(), Some(&file), &Environment::default()).unwrap();
+            let advice = advice_on(&config);
+            assert_eq!(advice.is_some(), expected.is_some(), "{text}: {advice:?}");
+            if let (Some(expected), Some(advice)) = (expected, advice) {
+                assert!(advice.contains(expected) && advice.ends_with("p.toml:1)"), "{text}: {advice}");
+            }
+        }
+        let program = Given::new(vec!["node app.js".into(), "--x".into()], Origin::Flag("command line"));
+        let layer = Layer { program: Some(program), ..Layer::default() };
+        let config = load(layer, None, &Environment::default()).unwrap();
+        let expected =
+            "there is a blank in that name; leave out the quotes: -- node app.js --x (command line)";
+        assert_eq!(advice_on(&config).unwrap(), expected);
+    }
 }

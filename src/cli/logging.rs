@@ -1,7 +1,8 @@
 //! The log on standard error.
 //!
-//! Who logs never waits: lines go over a bounded queue to a thread of their own, which may block on whoever reads
-//! standard error. When the queue is full lines are counted, and the number is written when there is room again.
+//! Who logs never waits: lines go over a queue, bounded in lines and in bytes, to a thread of their own, which may block
+//! on whoever reads standard error. When the queue is full lines are counted, and the number is written when there is
+//! room again.
 
 use std::{
     convert::Infallible,
@@ -18,11 +19,22 @@ use std::{
     time::Duration,
 };
 
-use env_logger::{Builder, Env, Target, WriteStyle};
-use log::Level;
+use env_logger::{Builder, Target, WriteStyle};
+use log::{Level, LevelFilter};
 
-/// Lines that may wait for a reader: minutes of ordinary life, and a few hundred KiB.
+use super::{
+    clip::clip,
+    log_filter::{self, Filter},
+};
+
+/// Lines that may wait for a reader: minutes of ordinary life.
 const QUEUE: usize = 1024;
+
+/// Bytes of lines that may wait for a reader: as many lines of an ordinary length.
+const QUEUE_BYTES: usize = 256 << 10;
+
+/// What is kept of a message: the longest of ours are shorter, and what a worker says may have any length.
+const MESSAGE_BYTES: usize = 2 << 10;
 
 /// How long the end waits for lines that nobody reads.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -55,13 +67,20 @@ pub(super) struct Logging {
 pub(super) fn start() -> io::Result<Logging> {
     let style = Style::of_stderr();
     let (pipe, writer) = queue(io::stderr())?;
-    let mut builder = Builder::from_env(Env::default().default_filter_or("info"));
+    let filter = Filter::read(env::var_os(log_filter::VARIABLE).as_deref());
+    let mut builder = Builder::new();
+    builder.parse_filters(&filter.text);
+    if filter.warning.is_some() {
+        builder.filter_module(log_filter::TARGET, LevelFilter::Warn);
+    }
     builder.target(Target::Pipe(Box::new(pipe)));
     builder.write_style(if super::colour() { WriteStyle::Always } else { WriteStyle::Never });
     builder.format(move |out, record| {
-        let message = record.args().to_string();
+        if style == Style::Terminal && record.target() == BANNER {
+            return writeln!(out, "{}", record.args());
+        }
+        let message = clip(record.args(), MESSAGE_BYTES);
         let line = match style {
-            Style::Terminal if record.target() == BANNER => message,
             Style::Terminal => {
                 let colour = out.default_level_style(record.level());
                 let level = word(record.level())
@@ -79,6 +98,9 @@ pub(super) fn start() -> io::Result<Logging> {
     });
     // Only a second logger in this process could fail here, and there is none.
     let _ = builder.try_init();
+    if let Some(warning) = filter.warning {
+        log::warn!(target: log_filter::TARGET, "{warning}");
+    }
     Ok(Logging { style, writer })
 }
 
@@ -153,6 +175,8 @@ struct Pipe(Arc<Mutex<Queue>>);
 struct Queue {
     /// `None` after the end.
     lines: Option<SyncSender<Vec<u8>>>,
+    /// Bytes that are queued or being written.
+    bytes: usize,
     /// Lines for which there was no room, since the last that was queued.
     dropped: u64,
 }
@@ -169,7 +193,7 @@ struct Writer {
 fn queue(out: impl Write + Send + 'static) -> io::Result<(Pipe, Writer)> {
     let (lines, queued) = mpsc::sync_channel(QUEUE);
     let (alive, done) = mpsc::channel();
-    let pipe = Pipe(Arc::new(Mutex::new(Queue { lines: Some(lines), dropped: 0 })));
+    let pipe = Pipe(Arc::new(Mutex::new(Queue { lines: Some(lines), bytes: 0, dropped: 0 })));
     let queue = pipe.clone();
     thread::Builder::new().name("log".into()).spawn(move || {
         let _alive = alive;
@@ -181,6 +205,7 @@ fn queue(out: impl Write + Send + 'static) -> io::Result<(Pipe, Writer)> {
 fn write_lines(mut out: impl Write, queued: &Receiver<Vec<u8>>, queue: &Pipe) {
     for line in queued {
         write_whole(&mut out, &line);
+        queue.lock().bytes -= line.len();
     }
     let dropped = queue.lock().dropped;
     if dropped > 0 {
@@ -211,18 +236,29 @@ impl Pipe {
     }
 }
 
+impl Queue {
+    /// Takes a line, unless there is no room.
+    fn offer(&mut self, line: Vec<u8>) -> bool {
+        let size = line.len();
+        let Some(lines) = &self.lines else { return false };
+        let taken = self.bytes + size <= QUEUE_BYTES && lines.try_send(line).is_ok();
+        if taken {
+            self.bytes += size;
+        }
+        taken
+    }
+}
+
 impl Write for Pipe {
     /// Takes a whole line, since env_logger writes a record at once.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut queue = self.lock();
-        let Queue { lines: Some(lines), dropped } = &mut *queue else {
-            return Ok(line.len());
-        };
-        if *dropped > 0 && lines.try_send(note(*dropped)).is_ok() {
-            *dropped = 0;
+        let dropped = queue.dropped;
+        if dropped > 0 && queue.offer(note(dropped)) {
+            queue.dropped = 0;
         }
-        if *dropped > 0 || lines.try_send(line.to_vec()).is_err() {
-            *dropped += 1;
+        if queue.lines.is_some() && (queue.dropped > 0 || !queue.offer(line.to_vec())) {
+            queue.dropped += 1;
         }
         Ok(line.len())
     }
@@ -291,6 +327,24 @@ mod tests {
         let dropped = lines - kept;
         assert_eq!(last, format!("pointsman: {dropped} log lines were dropped: nobody read standard error"));
         assert!((99..=100).contains(&dropped), "{dropped}");
+    }
+
+    #[test]
+    fn few_long_lines_are_bounded_too() {
+        let (hold, let_go) = mpsc::channel();
+        let (written, read) = mpsc::channel();
+        let (mut pipe, writer) = queue(Slow { let_go, written, refusals: 0 }).unwrap();
+        let line = "x".repeat(QUEUE_BYTES / 4 - 1) + "\n";
+        for _ in 0..10 {
+            pipe.write_all(line.as_bytes()).unwrap();
+        }
+        let held = |pipe: &Pipe| pipe.lock().bytes;
+        assert_eq!(held(&pipe), QUEUE_BYTES);
+        drop(hold);
+        writer.finish(Duration::from_secs(60));
+        let text: Vec<u8> = read.iter().flatten().collect();
+        assert_eq!(text, [line.repeat(4).as_bytes(), &note(6)].concat());
+        assert_eq!(held(&pipe), 0);
     }
 
     #[test]

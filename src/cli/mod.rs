@@ -5,8 +5,11 @@
 mod args;
 mod banner;
 mod check;
+mod clip;
 mod demo;
 mod failure;
+mod forgotten;
+mod log_filter;
 mod logging;
 mod pages;
 mod report;
@@ -21,10 +24,9 @@ use std::{
 };
 
 use anstream::{AutoStream, ColorChoice};
-use clap::Parser;
 
 use crate::config::{self, Config};
-use args::{Cli, Command, RunArgs};
+use args::{Command, RunArgs};
 
 /// Runs the command that this process's arguments name.
 pub(crate) fn main() -> ExitCode {
@@ -36,7 +38,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn dispatch() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match forgotten::parse(&std::env::args_os().collect::<Vec<_>>()) {
         Ok(cli) => cli,
         Err(error) => {
             // Help that nobody reads is no failure.

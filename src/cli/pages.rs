@@ -4,11 +4,11 @@
 
 use std::io;
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::{Man, roff};
 
-use super::args::Cli;
+use super::args::{Cli, VERSION};
 
 /// A heading and its lines, which stay as they are.
 type Section = (&'static str, &'static str);
@@ -74,8 +74,12 @@ fn text(sections: &[Section]) -> String {
 
 /// The completion script for a shell.
 pub(super) fn completions(shell: Shell) -> Vec<u8> {
+    let all = Cli::command();
+    // clap_complete would offer what is hidden as well.
+    let shown = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    let mut shown = Command::new("pointsman").version(VERSION.as_str()).subcommands(shown);
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "pointsman", &mut script);
+    clap_complete::generate(shell, &mut shown, "pointsman", &mut script);
     script
 }
 
@@ -135,7 +139,11 @@ mod tests {
         }
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let script = String::from_utf8(completions(shell)).unwrap();
-            assert!(script.contains("restart-delay") && !script.is_empty(), "{shell}");
+            for part in ["restart-delay", "version", "completions", "handoff", "least-connections"] {
+                assert!(script.contains(part), "{shell}: {part}");
+            }
+            assert!(!script.contains("demo-worker") && !script.contains("demo__worker"), "{shell}: {script}");
+            assert!(!script.contains("multiport "), "{shell}: {script}");
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    mem::{self, Discriminant},
+    fmt,
     net::SocketAddr,
     time::Duration,
 };
@@ -20,18 +20,71 @@ const AT_ONCE: Duration = Duration::from_secs(5);
 
 const SIGTERM: i32 = 15;
 
+/// Sentences that are remembered as said. Those that no longer fit are said again, each time.
+const REMEMBERED: usize = 256;
+
 /// A line for the log. What follows a line feed is advice.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line {
+#[derive(Debug)]
+pub(super) struct Line<'e> {
     pub(super) level: Level,
-    pub(super) text: String,
+    pub(super) text: Text<'e>,
+}
+
+/// What a line says, printed only if somebody reads it.
+#[derive(Debug)]
+pub(super) enum Text<'e> {
+    Told(String),
+    /// A worker's message, which may be long.
+    Sent(Name, &'e serde_json::Value),
+    /// What there are no words for.
+    Event(&'e Event),
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Self::Told(text)
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Told(text) => out.write_str(text),
+            Self::Sent(name, message) => write!(out, "{name} sent {message}"),
+            Self::Event(event) => write!(out, "{event:?}"),
+        }
+    }
+}
+
+/// What a worker is called.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Name {
+    worker: WorkerId,
+    pid: Option<u32>,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "worker {}", self.worker)?;
+        self.pid.map_or(Ok(()), |pid| write!(out, " (pid {pid})"))
+    }
 }
 
 #[derive(Debug)]
 struct Known {
     pid: u32,
-    online: bool,
-    listens: bool,
+    stage: Stage,
+}
+
+/// How far a worker has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Started,
+    /// Its program could not be executed, of which there is a line.
+    NotLaunched,
+    Online,
+    /// Where it should.
+    Listens,
 }
 
 /// What is said of a cluster.
@@ -46,8 +99,8 @@ pub(super) struct Report {
     /// All workers have listened at once.
     ready: bool,
     stopping: bool,
-    explained: HashSet<Discriminant<Trouble>>,
-    explained_exit: bool,
+    /// Sentences about workers, without their names, and advice.
+    said: HashSet<String>,
     /// Failures to accept so far.
     refused: u64,
 }
@@ -62,27 +115,26 @@ impl Report {
             workers: BTreeMap::new(),
             ready: false,
             stopping: false,
-            explained: HashSet::new(),
-            explained_exit: false,
+            said: HashSet::new(),
             refused: 0,
         }
     }
 
     /// The line that an event is worth.
-    pub(super) fn line(&mut self, event: &Event) -> Line {
+    pub(super) fn line<'e>(&mut self, event: &'e Event) -> Line<'e> {
         let (level, text) = match event {
+            Event::Message { worker, message } => {
+                return Line { level: Debug, text: Text::Sent(self.name(*worker), message) };
+            }
             Event::Fork { worker, slot, pid } => {
-                self.workers.insert(*worker, Known { pid: *pid, online: false, listens: false });
+                self.workers.insert(*worker, Known { pid: *pid, stage: Stage::Started });
                 (Debug, format!("{} is started in slot {slot}", self.name(*worker)))
             }
             Event::Online { worker } => {
-                if let Some(known) = self.workers.get_mut(worker) {
-                    known.online = true;
-                }
+                self.reaches(*worker, Stage::Online);
                 (Debug, format!("{} is online", self.name(*worker)))
             }
             Event::Listening { worker, address } => self.listening(*worker, address),
-            Event::Message { worker, message } => (Debug, format!("{} sent {message}", self.name(*worker))),
             Event::Disconnect { worker } => (Debug, format!("{} has disconnected", self.name(*worker))),
             Event::Exit { worker, status, exited_after_disconnect, lived, restart } => {
                 self.exit(*worker, *status, *exited_after_disconnect, *lived, *restart)
@@ -111,19 +163,17 @@ impl Report {
                 (Info, format!("stopping: accepts nothing more{rest}"))
             }
             Event::Stopped => (Info, "stopped".into()),
-            other => (Debug, format!("{other:?}")),
+            other => return Line { level: Debug, text: Text::Event(other) },
         };
-        Line { level, text }
+        Line { level, text: text.into() }
     }
 
     fn listening(&mut self, worker: WorkerId, address: &Address) -> (Level, String) {
         let name = self.name(worker);
         // Elsewhere does not count: there is a line for that.
         let as_told = self.told.is_empty() || self.told.iter().any(|told| told.port() == address.port);
-        if let Some(known) = self.workers.get_mut(&worker) {
-            known.listens |= as_told;
-        }
-        let listening = self.workers.values().filter(|known| known.listens).count();
+        self.reaches(worker, if as_told { Stage::Listens } else { Stage::Online });
+        let listening = self.workers.values().filter(|known| known.stage == Stage::Listens).count();
         if !self.ready && listening == self.wanted {
             self.ready = true;
             let workers = if listening == 1 {
@@ -147,8 +197,8 @@ impl Report {
         restart: Option<Duration>,
     ) -> (Level, String) {
         let name = self.name(worker);
-        let (online, listened) =
-            self.workers.remove(&worker).map_or((true, true), |known| (known.online, known.listens));
+        let stage = self.workers.remove(&worker).map_or(Stage::Listens, |known| known.stage);
+        let listened = stage == Stage::Listens;
         let mut text = format!("{name} {} after {}", ended(status), about(lived));
         if self.stopping {
             // A program that is no worker by the protocol leaves by our SIGTERM.
@@ -163,16 +213,18 @@ impl Report {
         if let Some(restart) = restart {
             text += &format!("; its successor starts in {}", about(restart));
         }
-        let launched = !self.explained.contains(&mem::discriminant(&launch_failed()));
         let unable = !listened && !exited_after_disconnect && lived < AT_ONCE;
-        if unable && launched && !mem::replace(&mut self.explained_exit, true) {
-            text += &match status {
-                _ if !online => format!("\n{}", trouble::never_spoke(&self.program, &self.told)),
+        if unable && stage != Stage::NotLaunched {
+            let advice = match status {
+                _ if stage < Stage::Online => trouble::never_spoke(&self.program, &self.told),
                 ExitStatus::Code(0) => {
-                    format!("\na worker is to listen and to stay: does {} do that?", self.program)
+                    format!("a worker is to listen and to stay: does {} do that?", self.program)
                 }
-                _ => format!("\nits own output may say why; try it alone: {}", self.program),
+                _ => format!("its own output may say why; try it alone: {}", self.program),
             };
+            if self.is_new(&advice) {
+                text = format!("{text}\n{advice}");
+            }
         }
         // One that has served and ends in order may have been told to by somebody else.
         let in_order = exited_after_disconnect || listened && status == ExitStatus::Code(0);
@@ -182,11 +234,16 @@ impl Report {
     fn trouble(&mut self, worker: WorkerId, trouble: &Trouble) -> (Level, String) {
         let Told { what, advice } = tell(trouble, &self.program);
         let text = format!("{} {what}", self.name(worker));
-        let level = if matches!(trouble, Trouble::LaunchFailed { .. }) { Error } else { Warn };
+        let mut level = Warn;
+        if matches!(trouble, Trouble::LaunchFailed { .. }) {
+            level = Error;
+            self.reaches(worker, Stage::NotLaunched);
+        }
         let Some(advice) = advice else {
             return (level, text);
         };
-        if self.explained.insert(mem::discriminant(trouble)) {
+        let unsaid = self.is_new(&what);
+        if self.is_new(&advice) {
             let others = if self.wanted > 1 && self.is_first(worker) && !self.ready {
                 " (if the other first workers do the same, it is not said again)"
             } else {
@@ -194,8 +251,24 @@ impl Report {
             };
             (level, format!("{text}\n{advice}{others}"))
         } else {
-            (if self.is_first(worker) { Debug } else { level }, text)
+            // All the first workers do the same; of a successor it is worth knowing that nothing has changed.
+            (if unsaid || !self.is_first(worker) { level } else { Debug }, text)
         }
+    }
+
+    fn reaches(&mut self, worker: WorkerId, stage: Stage) {
+        if let Some(known) = self.workers.get_mut(&worker) {
+            known.stage = known.stage.max(stage);
+        }
+    }
+
+    /// Whether this has not been said before; it is now.
+    fn is_new(&mut self, sentence: &str) -> bool {
+        let new = !self.said.contains(sentence);
+        if new && self.said.len() < REMEMBERED {
+            self.said.insert(sentence.to_owned());
+        }
+        new
     }
 
     /// Whether it is one of those that the cluster began with.
@@ -203,17 +276,9 @@ impl Report {
         usize::try_from(worker.0).is_ok_and(|id| id <= self.wanted)
     }
 
-    fn name(&self, worker: WorkerId) -> String {
-        match self.workers.get(&worker) {
-            Some(known) => format!("worker {worker} (pid {})", known.pid),
-            None => format!("worker {worker}"),
-        }
+    fn name(&self, worker: WorkerId) -> Name {
+        Name { worker, pid: self.workers.get(&worker).map(|known| known.pid) }
     }
-}
-
-/// Any value of that variant: after it, the exit of the trampoline needs no explanation.
-fn launch_failed() -> Trouble {
-    Trouble::LaunchFailed { step: String::new(), errno: 0 }
 }
 
 /// "1 worker", "4 workers".
@@ -226,8 +291,11 @@ mod tests {
     use super::*;
 
     fn lines(report: &mut Report, events: &[Event]) -> Vec<String> {
-        let lines = events.iter().map(|event| report.line(event)).filter(|line| line.level <= Info);
-        lines.map(|line| format!("{}: {}", line.level, line.text)).collect()
+        let mut line = |event| {
+            let line = report.line(event);
+            (line.level <= Info).then(|| format!("{}: {}", line.level, line.text))
+        };
+        events.iter().filter_map(&mut line).collect()
     }
 
     fn fork(id: u32) -> Event {
@@ -285,15 +353,84 @@ mod tests {
 
     #[test]
     fn a_crash_loop_is_explained_once() {
+        let code = ExitStatus::Code(1);
+        let told = vec!["127.0.0.1:8000".parse().unwrap()];
+        let unheard = trouble::never_spoke("node x", &told);
+        assert!(unheard.contains("never spoke") && unheard.contains("holds 127.0.0.1:8000"), "{unheard}");
+        let of_itself = "its own output may say why; try it alone: node x";
+        for (online, advice) in [(false, &*unheard), (true, of_itself)] {
+            let mut report = Report::new("node x".into(), 1, told.clone());
+            let life = |id| {
+                let spoken = online.then_some(Event::Online { worker: WorkerId(id) });
+                [Some(fork(id)), spoken, Some(exit(id, code, false, true))].into_iter().flatten()
+            };
+            let events: Vec<_> = (1..=3).flat_map(life).collect();
+            let lines = lines(&mut report, &events);
+            let first = "WARN: worker 1 (pid 101) exited with code 1 after 40 ms, before it listened; its successor \
+                         starts in 1 s";
+            assert_eq!(lines[0], format!("{first}\n{advice}"));
+            assert!(lines[1..].iter().all(|line| line.ends_with("starts in 1 s")), "{lines:?}");
+            assert_eq!(lines.len(), 3);
+        }
+    }
+
+    #[test]
+    fn another_reason_to_end_is_explained_too() {
         let mut report = Report::new("node x".into(), 1, Vec::new());
         let code = ExitStatus::Code(1);
-        let events = [fork(1), exit(1, code, false, true), fork(2), exit(2, code, false, true)];
+        let online = Event::Online { worker: WorkerId(2) };
+        let events = [fork(1), exit(1, code, false, true), fork(2), online, exit(2, code, false, true)];
         let lines = lines(&mut report, &events);
-        let first = "WARN: worker 1 (pid 101) exited with code 1 after 40 ms, before it listened; its successor \
-                     starts in 1 s\nits own output may say why; try it alone: node x";
-        assert_eq!(lines[0], first);
+        assert!(lines[0].contains("never spoke") && lines[1].contains("its own output"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_executed_is_not_explained_twice() {
+        let mut report = Report::new("node x".into(), 1, Vec::new());
+        // There is no advice for this errno.
+        let trouble = Trouble::LaunchFailed { step: "exec".into(), errno: 12 };
+        let failed = Event::Trouble { worker: WorkerId(1), trouble };
+        let lines = lines(&mut report, &[fork(1), failed, exit(1, ExitStatus::Code(1), false, true)]);
+        assert!(lines.len() == 2 && lines[0].starts_with("ERROR: "), "{lines:?}");
         assert!(lines[1].ends_with("starts in 1 s"), "{lines:?}");
-        assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn another_trouble_of_the_same_kind_is_said() {
+        let mut report = Report::new("node x".into(), 4, Vec::new());
+        let events = ["*:80", "*:81", "*:80", "/x (-1)", "/x (-1)"].map(|address| {
+            let errno = if address.starts_with('*') { 98 } else { 95 };
+            let trouble = Trouble::ListenFailed { address: address.into(), errno };
+            Event::Trouble { worker: WorkerId(1), trouble }
+        });
+        let lines = lines(&mut report, &events);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[0].contains("*:80") && lines[0].contains("ss -ltnp"), "{lines:?}");
+        assert!(lines[1].contains("*:81") && !lines[1].contains('\n'), "{lines:?}");
+        assert!(lines[2].contains("/x") && lines[2].contains("come in a later version"), "{lines:?}");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_nothing_is_lost_by_that() {
+        let mut report = Report::new("node x".into(), 1, Vec::new());
+        let broke = |why: usize| {
+            let trouble = Trouble::BrokeProtocol { why: why.to_string() };
+            Event::Trouble { worker: WorkerId(1), trouble }
+        };
+        let events: Vec<_> = (0..1000).map(broke).collect();
+        assert_eq!(lines(&mut report, &events).len(), 1000);
+        assert_eq!(report.said.len(), REMEMBERED);
+    }
+
+    #[test]
+    fn a_message_is_not_printed_to_be_thrown_away() {
+        let mut report = Report::new("node x".into(), 1, Vec::new());
+        report.line(&fork(1));
+        let message = serde_json::json!({ "a": [1] });
+        let event = Event::Message { worker: WorkerId(1), message: message.clone() };
+        let line = report.line(&event);
+        assert!(matches!(line.text, Text::Sent(_, sent) if *sent == message), "{line:?}");
+        assert_eq!(line.text.to_string(), "worker 1 (pid 101) sent {\"a\":[1]}");
     }
 
     #[test]
@@ -328,9 +465,9 @@ mod tests {
             (1, seconds, "stopping: accepts nothing more; 1 worker has 30 s to finish what is in flight"),
             (2, None, "stopping: accepts nothing more; 2 workers may finish what is in flight"),
         ] {
-            let line =
-                Report::new("node x".into(), 1, Vec::new()).line(&Event::Stopping { workers, timeout });
-            assert_eq!(line.text, expected);
+            let event = Event::Stopping { workers, timeout };
+            let line = Report::new("node x".into(), 1, Vec::new()).line(&event);
+            assert_eq!(line.text.to_string(), expected);
         }
     }
 
@@ -343,8 +480,8 @@ mod tests {
             silent(9),
             Event::Disconnect { worker: WorkerId(9) },
         ] {
-            let line = report.line(&event);
-            assert!(line.text.contains("worker 9"), "{line:?}");
+            let text = report.line(&event).text.to_string();
+            assert!(text.contains("worker 9"), "{text}");
         }
     }
 }

@@ -4,6 +4,11 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use pointsman::{Address, ExitStatus, Trouble};
 
+use super::clip::clip;
+
+/// What is kept of a worker's own words: enough for a path.
+const WORDS_BYTES: usize = 512;
+
 /// What a worker does, to be read after its name; and what to do, which need not be said of each worker.
 pub(super) struct Told {
     pub(super) what: String,
@@ -18,18 +23,9 @@ pub(super) fn tell(trouble: &Trouble, program: &str) -> Told {
             unfit(trouble, program)
         }
         Trouble::ListensElsewhere { address, told } => elsewhere(address, told),
-        Trouble::ListenFailed { address, errno } => (
-            format!("could not listen on {address}: {}", reason(*errno)),
-            match *errno {
-                EADDRINUSE => Some("`ss -ltnp` shows who has the address".into()),
-                EACCES => {
-                    Some("ports below 1024 need a privilege: let it listen on another, or on PORT".into())
-                }
-                _ => None,
-            },
-        ),
+        Trouble::ListenFailed { address, errno } => not_listening(address, *errno),
         Trouble::BrokeProtocol { why } => (
-            format!("sent what cannot be understood, and its channel is closed: {why}"),
+            format!("sent what cannot be understood, and its channel is closed: {}", clip(why, WORDS_BYTES)),
             Some("does it write to descriptor 3, or to NODE_CHANNEL_FD, by itself?".into()),
         ),
         Trouble::LostConnections { count } => (
@@ -48,7 +44,9 @@ pub(super) fn tell(trouble: &Trouble, program: &str) -> Told {
             format!("has not ended {} after SIGKILL and is not waited for any longer", about(*after)),
             Some(format!("`ps -o stat,wchan,user -p {pid}` shows what holds it, or whose it is")),
         ),
-        Trouble::DroppedMessage { why } => (format!("sent a message that cannot be passed on: {why}"), None),
+        Trouble::DroppedMessage { why } => {
+            (format!("sent a message that cannot be passed on: {}", clip(why, WORDS_BYTES)), None)
+        }
         Trouble::DroppedHandle => (
             "sent a socket or a server along with a message: it is closed".into(),
             Some("this version passes on messages, and no handles".into()),
@@ -118,6 +116,35 @@ fn unfit(trouble: &Trouble, program: &str) -> Sentences {
     }
 }
 
+fn not_listening(address: &str, errno: i32) -> Sentences {
+    let kind = address.rsplit_once(" (").and_then(|(place, kind)| Some((place, kind.strip_suffix(')')?)));
+    let (what, instead) = match (errno, kind) {
+        (EOPNOTSUPP, Some((place, "udp4" | "udp6"))) => (format!("a UDP socket on {place}"), EXCLUSIVE),
+        (EOPNOTSUPP, Some((place, "-1"))) => (format!("a Unix socket at {place}"), PORT_INSTEAD),
+        (EOPNOTSUPP, Some((_, "null"))) => ("a descriptor of its own to listen on".into(), DESCRIPTOR),
+        _ => {
+            let advice = match errno {
+                EADDRINUSE => Some("`ss -ltnp` shows who has the address".into()),
+                EACCES => {
+                    Some("ports below 1024 need a privilege: let it listen on another, or on PORT".into())
+                }
+                _ => None,
+            };
+            let address = clip(address, WORDS_BYTES);
+            return (format!("could not listen on {address}: {}", reason(errno)), advice);
+        }
+    };
+    let what = clip(what, WORDS_BYTES);
+    (
+        format!("cannot have {what}: {}", reason(errno)),
+        Some(format!("UDP and Unix sockets come in a later version; {instead}")),
+    )
+}
+
+const EXCLUSIVE: &str = "until then a worker can bind one for itself alone, in Node with `exclusive: true`";
+const PORT_INSTEAD: &str = "until then, let it listen on a port";
+const DESCRIPTOR: &str = "so do descriptors; until then, let it listen on a port";
+
 fn elsewhere(address: &Address, told: &[SocketAddr]) -> Sentences {
     let addresses = told.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let port = told.first().map_or_else(String::new, |address| format!(" ({})", address.port()));
@@ -164,6 +191,7 @@ const EAGAIN: i32 = 11;
 const EACCES: i32 = 13;
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
+const EOPNOTSUPP: i32 = 95;
 const EADDRINUSE: i32 = 98;
 
 /// What the system says of an errno, and what to do about it when accepting.
@@ -221,6 +249,15 @@ pub(super) fn about(time: Duration) -> String {
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn check(trouble: &Trouble, parts: &[&str]) {
+        let Told { what, advice } = tell(trouble, "`py x`");
+        let text = format!("{what}\n{}", advice.unwrap_or_default());
+        for part in parts {
+            assert!(text.contains(part), "{trouble:?}: {text}\nlacks {part}");
+        }
+    }
+
     #[test]
     fn every_trouble_says_what_and_what_to_do() {
         let second = Duration::from_secs(5);
@@ -254,8 +291,6 @@ mod tests {
                 ],
             ),
             (Trouble::ListensElsewhere { address: address(Some("::1")), told }, &["use -l [::1]:3000."]),
-            (Trouble::ListenFailed { address: "*:80".into(), errno: EACCES }, &["*:80", "below 1024"]),
-            (Trouble::ListenFailed { address: "*:80".into(), errno: EADDRINUSE }, &["in use", "ss -ltnp"]),
             (Trouble::BrokeProtocol { why: "no JSON".into() }, &["no JSON", "descriptor 3"]),
             (Trouble::ClosedUnheard, &["before it said a word", "sudo"]),
             (Trouble::LostConnections { count: 3 }, &["3 connections", "lost"]),
@@ -265,11 +300,54 @@ mod tests {
             (Trouble::Stuck { after: second }, &["for 5 s", "killed", "handoff_timeout"]),
             (Trouble::Overdue { signal: 9, after: second }, &["for 5 s", "SIGKILL"]),
         ] {
+            check(&trouble, parts);
+        }
+    }
+
+    #[test]
+    fn a_worker_that_cannot_listen_is_told_why() {
+        for (trouble, parts) in [
+            (Trouble::ListenFailed { address: "*:80".into(), errno: EACCES }, &["*:80", "below 1024"][..]),
+            (Trouble::ListenFailed { address: "*:80".into(), errno: EADDRINUSE }, &["in use", "ss -ltnp"]),
+            (
+                Trouble::ListenFailed { address: "0.0.0.0 (udp4)".into(), errno: EOPNOTSUPP },
+                &[
+                    "cannot have a UDP socket on 0.0.0.0",
+                    "UDP and Unix sockets come in a later version",
+                    "exclusive",
+                ],
+            ),
+            (
+                Trouble::ListenFailed { address: "/run/a (b) (-1)".into(), errno: EOPNOTSUPP },
+                &[
+                    "a Unix socket at /run/a (b):",
+                    "UDP and Unix sockets come in a later version",
+                    "on a port",
+                ],
+            ),
+            (
+                Trouble::ListenFailed { address: "* (null)".into(), errno: EOPNOTSUPP },
+                &["a descriptor", "UDP and Unix sockets come in a later version; so do descriptors"],
+            ),
+            (
+                Trouble::ListenFailed { address: "1.2.3.4:5".into(), errno: EOPNOTSUPP },
+                &["not listen on 1.2.3.4:5:"],
+            ),
+        ] {
+            check(&trouble, parts);
+        }
+    }
+
+    #[test]
+    fn a_worker_s_own_words_do_not_drown_the_advice() {
+        let long = "x".repeat(1 << 20);
+        for trouble in [
+            Trouble::BrokeProtocol { why: long.clone() },
+            Trouble::ListenFailed { address: long.clone(), errno: EADDRINUSE },
+            Trouble::ListenFailed { address: format!("{long} (-1)"), errno: EOPNOTSUPP },
+        ] {
             let Told { what, advice } = tell(&trouble, "`py x`");
-            let text = format!("{what}\n{}", advice.unwrap_or_default());
-            for part in parts {
-                assert!(text.contains(part), "{trouble:?}: {text}\nlacks {part}");
-            }
+            assert!(what.len() < 700 && what.contains("cut: it was 1048") && advice.is_some(), "{what}");
         }
     }
 

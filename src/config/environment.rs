@@ -93,7 +93,7 @@ impl Environment {
             layer.workers = self.read("WEB_CONCURRENCY", str::parse::<Workers>, problems);
         }
         if explicit.listen.is_none() {
-            let port = |text: &str| port_number(text).map(|port| vec![Listen::Everywhere(port)]);
+            let port = |text: &str| port_number(text).map(|port| vec![Listen::everywhere(port)]);
             layer.listen = self.read("PORT", port, problems);
         }
         layer
@@ -117,22 +117,22 @@ impl Environment {
 
     /// Node's own variable chooses between our modes as well as our policies.
     fn node_policy(&self, problems: &mut Problems) -> Layer {
-        let origin = Origin::Variable(NODE_POLICY);
-        let mode = |mode| Some(Given::new(mode, origin.clone()));
-        let policy = |policy| Some(Given::new(policy, origin.clone()));
         let choose = |word: &str| match word {
-            "none" => Ok(Layer { mode: mode(Mode::Shared), ..Layer::default() }),
-            "rr" => Ok(Layer {
-                mode: mode(Mode::Handoff),
-                policy: policy(PolicyName::RoundRobin),
-                ..Layer::default()
-            }),
+            "none" => Ok((Some(Mode::Shared), None)),
+            "rr" => Ok((Some(Mode::Handoff), Some(PolicyName::RoundRobin))),
             other => match super::policy(other) {
-                Ok(known) => Ok(Layer { policy: policy(known), ..Layer::default() }),
+                Ok(known) => Ok((None, Some(known))),
                 Err(bad) => Err(BadValue { instead: format!("{}, and Node's none", bad.instead), ..bad }),
             },
         };
-        self.read(NODE_POLICY, choose, problems).map(|given| given.value).unwrap_or_default()
+        let Some(Given { value: (mode, policy), origin }) = self.read(NODE_POLICY, choose, problems) else {
+            return Layer::default();
+        };
+        Layer {
+            mode: mode.map(|mode| Given::new(mode, origin.clone())),
+            policy: policy.map(|policy| Given::new(policy, origin)),
+            ..Layer::default()
+        }
     }
 
     fn read<T>(
@@ -146,10 +146,11 @@ impl Environment {
             Some(text) => parse(text),
             None => Err(BadValue::new("not UTF-8 text", "write it anew")),
         };
+        let origin = Origin::Variable(name, text.to_string_lossy().into());
         match value {
-            Ok(value) => Some(Given::new(value, Origin::Variable(name))),
+            Ok(value) => Some(Given::new(value, origin)),
             Err(bad) => {
-                problems.push(Problem::new(Origin::Variable(name), text.display(), bad));
+                problems.push(Problem::at(origin, bad));
                 None
             }
         }

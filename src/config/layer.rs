@@ -31,8 +31,8 @@ pub(crate) enum Origin {
     Default,
     /// These bytes of a file.
     File(Rc<Source>, Range<usize>),
-    /// An environment variable.
-    Variable(&'static str),
+    /// An environment variable, and its text.
+    Variable(&'static str, Rc<str>),
     /// A flag, or a positional argument by its name.
     Flag(&'static str),
 }
@@ -46,7 +46,7 @@ impl fmt::Display for Origin {
                 let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
                 write!(out, "{}:{line}", source.path.display())
             }
-            Self::Variable(name) | Self::Flag(name) => out.write_str(name),
+            Self::Variable(name, _) | Self::Flag(name) => out.write_str(name),
         }
     }
 }
@@ -68,7 +68,7 @@ impl<T> Given<T> {
     }
 }
 
-/// The keys of a file and, in capitals after `POINTSMAN_`, of the environment.
+/// The keys of a file and, but for `env`, in capitals after `POINTSMAN_`, of the environment.
 pub(crate) const KEYS: [&str; 15] = [
     "workers",
     "listen",

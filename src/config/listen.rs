@@ -10,9 +10,15 @@ use std::{
 
 use super::value::BadValue;
 
-/// Where to listen.
+/// Where to listen, and how that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Listen {
+pub(crate) struct Listen {
+    place: Place,
+    spelt: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
     /// `127.0.0.1:8000`, `[::1]:8000`.
     Address(SocketAddr),
     /// `:8000`, `8000`, `*:8000`: every interface, as `listen(8000)` in Node and `listen 8000` in nginx.
@@ -24,6 +30,14 @@ pub(crate) enum Listen {
 const EXAMPLES: &str = "write 127.0.0.1:8000, [::1]:8000, localhost:8000, or :8000 for every interface";
 
 impl FromStr for Listen {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        Ok(Self { place: text.parse()?, spelt: text.to_owned() })
+    }
+}
+
+impl FromStr for Place {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
@@ -69,18 +83,28 @@ fn is_host_name(host: &str) -> bool {
     host.len() <= 253 && host.bytes().all(known) && host.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
+impl From<SocketAddr> for Listen {
+    fn from(address: SocketAddr) -> Self {
+        Self { place: Place::Address(address), spelt: address.to_string() }
+    }
+}
+
 impl Listen {
+    pub(crate) fn everywhere(port: u16) -> Self {
+        Self { place: Place::Everywhere(port), spelt: format!(":{port}") }
+    }
+
     /// The socket addresses that it means, at least one. May ask the name service, and wait for it.
     pub(crate) fn resolve(&self) -> Result<Vec<SocketAddr>, BadValue> {
-        match self {
-            Self::Address(address) => Ok(vec![*address]),
-            Self::Everywhere(port) => {
+        match &self.place {
+            Place::Address(address) => Ok(vec![*address]),
+            Place::Everywhere(port) => {
                 // An IPv6 wildcard takes IPv4 as well, but a kernel without IPv6 has only the other.
                 let v6 = IpAddr::from(Ipv6Addr::UNSPECIFIED);
                 let host = if is_ours(v6) { v6 } else { Ipv4Addr::UNSPECIFIED.into() };
                 Ok(vec![SocketAddr::new(host, *port)])
             }
-            Self::Name { host, port } => {
+            Place::Name { host, port } => {
                 let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
                     BadValue::new(format!("{host} has no address: {error}"), "write the address itself")
                 })?;
@@ -101,11 +125,7 @@ impl Listen {
 
 impl fmt::Display for Listen {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(out),
-            Self::Everywhere(port) => write!(out, ":{port}"),
-            Self::Name { host, port } => write!(out, "{host}:{port}"),
-        }
+        out.write_str(&self.spelt)
     }
 }
 
@@ -132,22 +152,23 @@ mod tests {
 
     #[test]
     fn addresses_are_read_as_people_write_them() {
-        let name = |host: &str, port| Listen::Name { host: host.into(), port };
-        let address = |text: &str| Listen::Address(text.parse().unwrap());
+        let name = |host: &str, port| Place::Name { host: host.into(), port };
+        let address = |text: &str| Place::Address(text.parse().unwrap());
         for (text, expected) in [
             ("127.0.0.1:8000", address("127.0.0.1:8000")),
             ("127.0.0.1:0", address("127.0.0.1:0")),
             ("0.0.0.0:80", address("0.0.0.0:80")),
             ("[::1]:8000", address("[::1]:8000")),
             ("[::]:8000", address("[::]:8000")),
-            (":8000", Listen::Everywhere(8000)),
-            ("8000", Listen::Everywhere(8000)),
-            ("*:8000", Listen::Everywhere(8000)),
+            (":8000", Place::Everywhere(8000)),
+            ("8000", Place::Everywhere(8000)),
+            ("*:8000", Place::Everywhere(8000)),
             ("localhost:8000", name("localhost", 8000)),
             ("web-1.example.org:80", name("web-1.example.org", 80)),
         ] {
-            assert_eq!(text.parse(), Ok(expected.clone()), "{text}");
-            assert_eq!(expected.to_string().parse(), Ok(expected), "{text}");
+            let listen = text.parse::<Listen>().unwrap();
+            assert_eq!(listen.place, expected, "{text}");
+            assert_eq!(listen.to_string(), text);
         }
     }
 
@@ -186,7 +207,7 @@ mod tests {
             found.iter().all(|address| address.ip().is_loopback() && address.port() == 8000),
             "{found:?}"
         );
-        let everywhere = Listen::Everywhere(7).resolve().unwrap();
+        let everywhere = Listen::everywhere(7).resolve().unwrap();
         assert!(everywhere.len() == 1 && everywhere[0].ip().is_unspecified(), "{everywhere:?}");
         let error = "no..such:80".parse::<Listen>().unwrap().resolve().unwrap_err().to_string();
         assert!(error.contains("no..such has no address"), "{error}");

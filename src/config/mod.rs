@@ -13,7 +13,7 @@ mod problem;
 mod tests;
 mod value;
 
-use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, ptr, time::Duration};
 
 use pointsman::{PolicyName, Settings};
 
@@ -30,8 +30,7 @@ use listen::covers;
 use problem::Problem;
 
 /// Where `run` listens when nothing says otherwise: Node's examples use this port, and only this machine is served.
-const LISTEN: Listen =
-    Listen::Address(SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 8000)));
+const LISTEN: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 8000));
 /// From the word to leave until SIGTERM. gunicorn and Kubernetes give as long.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// From SIGTERM until SIGKILL.
@@ -105,7 +104,7 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         }
         env.insert(name, value);
     }
-    let listen = layer.listen.unwrap_or_else(|| Given::default(vec![LISTEN]));
+    let listen = layer.listen.unwrap_or_else(|| Given::default(vec![LISTEN.into()]));
     let workers = layer.workers.unwrap_or_else(|| Given::default(Workers::Auto));
     Config {
         program: layer.program,
@@ -137,14 +136,25 @@ fn addresses(listen: &Given<Vec<Listen>>, problems: &mut Problems) -> Vec<Socket
             Err(bad) => problem(wanted, bad),
         }
     }
+    let mut told = None;
     for (index, (address, wanted)) in found.iter().enumerate() {
         let others = found.iter().enumerate().filter(|&(other, _)| other != index);
         let taken = others.map(|(other, &(wide, spelt))| (other, wide, spelt)).find(|&(other, wide, _)| {
             // Of two that are equal, the second is the one too many.
             covers(wide, *address) && (!covers(*address, wide) || other < index)
         });
-        if let Some((_, _, spelt)) = taken {
-            problem(wanted, BadValue::new(format!("{wanted} is part of {spelt}"), "leave one of them out"));
+        if let Some((_, wide, spelt)) = taken {
+            let what = if *wanted == spelt {
+                format!("{wanted} is given twice")
+            } else if wide == *address {
+                format!("{spelt} and {wanted} are both {address}")
+            } else {
+                format!("{wanted} is part of {spelt}")
+            };
+            // A name may have several addresses, all of them taken.
+            if !told.replace(*wanted).is_some_and(|told| ptr::eq(told, *wanted)) {
+                problem(wanted, BadValue::new(what, "leave one of them out"));
+            }
         }
     }
     if listen.value.is_empty() {
@@ -158,10 +168,8 @@ fn addresses(listen: &Given<Vec<Listen>>, problems: &mut Problems) -> Vec<Socket
 pub(crate) fn policy(word: &str) -> Result<PolicyName, BadValue> {
     word.parse().map_err(|_| {
         let known: Vec<_> = PolicyName::ALL.iter().map(ToString::to_string).collect();
-        BadValue::new(
-            "no such policy",
-            format!("the policies are: {}; rr is Node's word for round-robin", known.join(", ")),
-        )
+        let rule = format!("policies are: {}; rr is Node's word for round-robin", known.join(", "));
+        value::no_such("policy", word, known.iter().map(String::as_str).chain(["rr"]), &rule)
     })
 }
 

@@ -14,7 +14,7 @@ use super::{
 pub(crate) struct Problem {
     /// Where it stands.
     pub(crate) origin: Origin,
-    /// What stands there, unless the file shows it.
+    /// What stands there, unless the origin shows it.
     value: Option<String>,
     what: String,
     instead: String,
@@ -22,14 +22,15 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(origin: Origin, value: impl fmt::Display, bad: BadValue) -> Self {
+        // The text as it was written, which the value may not show.
         let value = match origin {
-            Origin::File(..) => None,
+            Origin::File(..) | Origin::Variable(..) => None,
             _ => Some(value.to_string()),
         };
         Self { origin, value, what: bad.what, instead: bad.instead }
     }
 
-    /// A mistake in a file, at the bytes that `origin` names.
+    /// A mistake that `origin` shows: the bytes of a file, or the text of a variable.
     pub(crate) fn at(origin: Origin, bad: BadValue) -> Self {
         Self { origin, value: None, what: bad.what, instead: bad.instead }
     }
@@ -46,7 +47,7 @@ impl Problem {
             };
         }
         let place = match (&self.origin, &self.value) {
-            (Origin::Variable(name), Some(value)) => format!("{name}={value}"),
+            (Origin::Variable(name, text), _) => format!("{name}={text}"),
             (origin, Some(value)) => format!("{origin} {value}"),
             (origin, None) => origin.to_string(),
         };

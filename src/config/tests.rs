@@ -119,7 +119,8 @@ fn node_s_variable_chooses_policy_and_mode() {
     assert_eq!(load(&ours).unwrap().policy.origin.to_string(), "POINTSMAN_POLICY");
 
     let none = load(&[("NODE_CLUSTER_SCHED_POLICY", "none")]).unwrap_err();
-    assert!(none.contains("the shared mode comes in a later version"), "{none}");
+    let expected = "error: NODE_CLUSTER_SCHED_POLICY=none: the shared mode comes in a later version";
+    assert!(none.contains(expected), "{none}");
     assert!(load(&[("NODE_CLUSTER_SCHED_POLICY", "none"), ("POINTSMAN_MODE", "handoff")]).is_ok());
 
     let unknown = load(&[("NODE_CLUSTER_SCHED_POLICY", "random")]).unwrap_err();
@@ -144,6 +145,38 @@ fn the_load_report_can_be_turned_off_everywhere() {
     assert_eq!(over, (true, "POINTSMAN_LOAD_REPORT".into()));
     let off = Layer { load_report: flag(false), ..Layer::default() };
     assert_eq!(load(off, "load_report = true", &variable("true")), (false, "--flag".into()));
+}
+
+#[test]
+fn what_is_refused_is_shown_as_it_was_written() {
+    let load = |variables: &[_]| load_text(Layer::default(), "", variables).unwrap_err();
+    let error = load(&[("POINTSMAN_LISTEN", "127.0.0.1:80, *:80")]);
+    assert!(error.contains("POINTSMAN_LISTEN=127.0.0.1:80, *:80: 127.0.0.1:80 is part of *:80"), "{error}");
+    let error = load(&[("POINTSMAN_ARGS", "-x   y")]);
+    assert!(error.contains("POINTSMAN_ARGS=-x   y: arguments without a program"), "{error}");
+
+    let listen = |addresses: &[&str]| {
+        let listen = flag(addresses.iter().map(|address| address.parse().unwrap()).collect());
+        load_text(Layer { listen, ..Layer::default() }, "", &[]).unwrap_err()
+    };
+    for (addresses, expected) in [
+        (["[::1]:80", "[0::1]:80"], "error: --flag [0::1]:80: [::1]:80 and [0::1]:80 are both [::1]:80;"),
+        (
+            ["127.0.0.1:80", "127.0.0.1:80"],
+            "error: --flag 127.0.0.1:80: 127.0.0.1:80 is given twice; leave one",
+        ),
+        (["*:80", "127.0.0.1:80"], "error: --flag 127.0.0.1:80: 127.0.0.1:80 is part of *:80"),
+    ] {
+        let error = listen(&addresses);
+        assert!(error.contains(expected) && error.matches("error: ").count() == 1, "{error}");
+    }
+}
+
+#[test]
+fn a_policy_mistyped_is_recognised() {
+    let error = policy("round-robbin").unwrap_err().to_string();
+    let list = "The policies are: round-robin, least-connections; rr is Node's word for round-robin";
+    assert_eq!(error, format!("no such policy; did you mean round-robin? {list}"));
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use thiserror::Error;
 
+use super::problem::nearest;
+
 /// Why a text is not a value, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{what}; {instead}")]
@@ -18,6 +20,20 @@ impl BadValue {
     pub(crate) fn new(what: impl Into<String>, instead: impl Into<String>) -> Self {
         Self { what: what.into(), instead: instead.into() }
     }
+}
+
+/// The answer to a word that is none of `known`, which are such and such.
+pub(super) fn no_such<'a>(
+    kind: &str,
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    such_and_such: &str,
+) -> BadValue {
+    let instead = match nearest(word, known) {
+        Some(near) => format!("did you mean {near}? The {such_and_such}"),
+        None => format!("the {such_and_such}"),
+    };
+    BadValue::new(format!("no such {kind}"), instead)
 }
 
 /// How many workers to run.
@@ -152,7 +168,10 @@ impl FromStr for Mode {
             "handoff" => Ok(Self::Handoff),
             "shared" => Ok(Self::Shared),
             "multiport" => Ok(Self::Multiport),
-            _ => Err(BadValue::new("no such mode", "the modes are: handoff, shared, multiport")),
+            _ => {
+                let known = ["handoff", "shared", "multiport"];
+                Err(no_such("mode", text, known, &format!("modes are: {}", known.join(", "))))
+            }
         }
     }
 }
@@ -278,6 +297,8 @@ mod tests {
         }
         let error = "none".parse::<Mode>().unwrap_err().to_string();
         assert_eq!(error, "no such mode; the modes are: handoff, shared, multiport");
+        let error = "handof".parse::<Mode>().unwrap_err().to_string();
+        assert_eq!(error, "no such mode; did you mean handoff? The modes are: handoff, shared, multiport");
         assert_eq!(Mode::Handoff.refusal(), None);
         for mode in [Mode::Shared, Mode::Multiport] {
             let error = mode.refusal().unwrap().to_string();

@@ -15,6 +15,7 @@ mod http;
 use std::{
     collections::BTreeSet,
     env,
+    ffi::OsString,
     io::{self, ErrorKind},
     mem,
     net::{Ipv6Addr, SocketAddr},
@@ -48,40 +49,65 @@ const CONFIGURATION: u8 = 78;
 
 /// Serves as a worker until its master lets it go.
 pub(crate) fn run() -> ExitCode {
-    let (worker, port) = match (Worker::from_env(), port()) {
-        (Ok(worker), Ok(port)) => (worker, port),
-        (Err(error), _) => return fail(&error.to_string(), CONFIGURATION),
-        (_, Err(value)) => return fail(&format!("PORT={value} is not a port, 0 to 65535"), CONFIGURATION),
-    };
-    let mut demo = match Demo::new(worker) {
-        Ok(demo) => demo,
-        Err(error) => return fail(&format!("cannot set up the loop: {error}"), SYSTEM),
-    };
-    // A wildcard: whatever of this port the master has open will do.
-    match demo.worker.listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
-        Ok(_) => {}
-        Err(ListenError::Leaving { .. }) => return ExitCode::SUCCESS,
-        Err(error) => return fail(&error.to_string(), SYSTEM),
-    }
-    match demo.serve() {
+    match work() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error.to_string(), FAILED),
-    }
-}
-
-fn fail(why: &str, code: u8) -> ExitCode {
-    log::error!("demo: {why}");
-    ExitCode::from(code)
-}
-
-fn port() -> Result<u16, String> {
-    match env::var_os("PORT") {
-        None => Ok(DEFAULT_PORT),
-        Some(text) => {
-            let text = text.to_string_lossy().into_owned();
-            text.parse().map_err(|_| text)
+        Err(Failure { why, code }) => {
+            say(&why);
+            ExitCode::from(code)
         }
     }
+}
+
+/// Why it ends, and the exit code for that.
+#[derive(Debug)]
+struct Failure {
+    why: String,
+    code: u8,
+}
+
+fn failure(code: u8) -> impl FnOnce(WorkerError) -> Failure {
+    move |error| Failure { why: error.to_string(), code }
+}
+
+fn work() -> Result<(), Failure> {
+    let worker = Worker::from_env().map_err(no_worker)?;
+    let port = port(env::var_os("PORT"))?;
+    let mut demo = Demo::new(worker)
+        .map_err(|error| Failure { why: format!("cannot set up the loop: {error}"), code: SYSTEM })?;
+    // A wildcard: whatever of this port the master has open will do.
+    match demo.worker.listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
+        Ok(_) => demo.serve().map_err(failure(FAILED)),
+        Err(ListenError::Leaving { .. }) => Ok(()),
+        Err(error) => Err(Failure { why: error.to_string(), code: SYSTEM }),
+    }
+}
+
+/// Of somebody who has started it by hand, the crate's advice would make a worker of a worker.
+fn no_worker(error: WorkerError) -> Failure {
+    match error {
+        WorkerError::NotAWorker { missing } => Failure {
+            why: format!(
+                "{missing} is not set: this is the worker that `pointsman run` starts if it is given no program; \
+                 use that"
+            ),
+            code: CONFIGURATION,
+        },
+        other => failure(CONFIGURATION)(other),
+    }
+}
+
+fn port(given: Option<OsString>) -> Result<u16, Failure> {
+    let Some(text) = given else { return Ok(DEFAULT_PORT) };
+    let port = text.to_str().and_then(|text| text.parse().ok());
+    port.ok_or_else(|| Failure {
+        why: format!("PORT={} is not a port, 0 to 65535", text.display()),
+        code: CONFIGURATION,
+    })
+}
+
+/// To standard error, which this program shares with its master: there is no log in it.
+fn say(what: &str) {
+    super::complain(&format!("pointsman demo-worker: {what}\n"));
 }
 
 /// The one look at the clocks in a turn.
@@ -212,7 +238,7 @@ impl Demo {
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         if let Err(error) = connection.register(self.poll.registry(), Token(key)) {
-            log::warn!("demo: a connection is dropped: {error}");
+            say(&format!("a connection is dropped: {error}"));
             return;
         }
         let timer = connection.deadline();
@@ -270,6 +296,33 @@ impl Demo {
                 open.connection.handle_drain(now);
             }
             self.drive(now, key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn started_by_hand_it_says_what_to_start() {
+        let Failure { why, code } = no_worker(WorkerError::NotAWorker { missing: "NODE_CHANNEL_FD" });
+        assert!(why.contains("NODE_CHANNEL_FD is not set") && why.contains("`pointsman run`"), "{why}");
+        assert_eq!(code, CONFIGURATION);
+        let Failure { why, code } = no_worker(WorkerError::Taken);
+        assert!(why.contains("has already taken its channel") && code == CONFIGURATION, "{why}");
+    }
+
+    #[test]
+    fn a_port_that_is_none_is_named() {
+        for (given, expected) in
+            [(None, Some(DEFAULT_PORT)), (Some("0"), Some(0)), (Some("65536"), None), (Some(""), None)]
+        {
+            let port = port(given.map(OsString::from));
+            assert_eq!(port.as_ref().ok(), expected.as_ref(), "{given:?}");
+            if let (Some(given), Err(Failure { why, code })) = (given, port) {
+                assert_eq!((why, code), (format!("PORT={given} is not a port, 0 to 65535"), CONFIGURATION));
+            }
         }
     }
 }

@@ -1,0 +1,98 @@
+//! The command line -> its words understood, or an error that knows of the verb that was forgotten.
+
+use std::{ffi::OsString, path::Path};
+
+use clap::{
+    CommandFactory, Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+use super::{
+    args::{Cli, Command},
+    failure::interpreter,
+};
+use crate::config;
+
+/// Reads the words, the first of which is how pointsman itself was called.
+pub(super) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(words).map_err(|mut error| {
+        let refused = matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
+        // A verb that was mistyped is no program.
+        if refused
+            && error.get(ContextKind::SuggestedSubcommand).is_none()
+            && let Some(command) = words.get(1..).and_then(with_run)
+        {
+            let tip = format!("to start workers and serve, use '{command}'");
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+        }
+        error
+    })
+}
+
+/// The words with `run` before them, if that makes a command.
+fn with_run(words: &[OsString]) -> Option<String> {
+    let first = words.first()?.to_str()?;
+    if first == "help" || is_verb(first) {
+        return None;
+    }
+    let mut words = words.to_vec();
+    if !first.starts_with('-') {
+        words.splice(..0, interpreter(Path::new(first)).map(OsString::from));
+        words.insert(0, "--".into());
+    }
+    let mut program = program(&words)?;
+    // The verb may have come after its flags.
+    if program.first().is_some_and(|word| word == "run") {
+        let place = words.iter().position(|word| word == "run")?;
+        words.remove(place);
+        program = self::program(&words)?;
+    }
+    let is_verb = program.first().and_then(|word| word.to_str()).is_some_and(is_verb);
+    if is_verb { None } else { Some(format!("pointsman run {}", config::words(&words))) }
+}
+
+/// The program that `run` would start, if it takes these words.
+fn program(words: &[OsString]) -> Option<Vec<OsString>> {
+    let before = ["pointsman", "run"].map(OsString::from);
+    match Cli::try_parse_from(before.iter().chain(words)).ok()?.command {
+        Command::Run(run) => Some(run.program),
+        _ => None,
+    }
+}
+
+fn is_verb(word: &str) -> bool {
+    Cli::command().get_subcommands().any(|verb| verb.get_name() == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forgotten_run_is_suggested() {
+        for (words, expected) in [
+            ("node app.js", Some("pointsman run -- node app.js")),
+            ("./server --port 1", Some("pointsman run -- ./server --port 1")),
+            ("app.js", Some("pointsman run -- node app.js")),
+            ("app.mjs -x", Some("pointsman run -- node app.mjs -x")),
+            ("-w 3 -- node app.js", Some("pointsman run -w 3 -- node app.js")),
+            ("-w 3", Some("pointsman run -w 3")),
+            ("-- node app.js", Some("pointsman run -- node app.js")),
+            ("-w 3 run -- node app.js", Some("pointsman run -w 3 -- node app.js")),
+            ("--workers 3 check", None),
+            ("--nosuchflag", None),
+            ("rum -- node app.js", None),
+            ("chekc", None),
+            ("run --nosuchflag", None),
+            ("help nosuchverb", None),
+        ] {
+            let all = ["pointsman"].into_iter().chain(words.split_whitespace());
+            let error = parse(&all.map(OsString::from).collect::<Vec<_>>()).unwrap_err().to_string();
+            let tip = expected.map(|command| format!("to start workers and serve, use '{command}'\n"));
+            match tip {
+                Some(tip) => assert!(error.contains(&tip), "{words}: {error}"),
+                None => assert!(!error.contains("to start workers"), "{words}: {error}"),
+            }
+        }
+    }
+}
