@@ -57,6 +57,31 @@ fn what_a_frozen_worker_was_given_is_served_by_others_when_it_dies() {
     }
 }
 
+/// No worker answers: the master may accept as many as their windows have room for, and not one more.
+#[test]
+fn while_all_workers_are_frozen_the_rest_waits_in_the_kernel() {
+    const WORKERS: usize = 2;
+    for run in [Pointsman::run(), Pointsman::run().node(Node::DEFAULT, "plain.js")] {
+        let mut master = run.workers(WORKERS).start();
+        let answers = master.wait_ready(WORKERS);
+        let workers: Vec<_> = answers.keys().map(|&pid| Process::find(pid).unwrap()).collect();
+        workers.iter().for_each(|worker| worker.signal(Signal::SIGSTOP));
+        let mut clients: Vec<_> = (0..200).map(|_| master.connect()).collect();
+        clients.iter_mut().for_each(|client| client.send_get("/").unwrap());
+        eventually("the windows are full", || master.connections() >= WORKERS * WINDOW);
+        // It accepts at the end of each turn; in so many it would have taken them all.
+        for _ in 0..8 {
+            master.wait_turn();
+            assert_eq!(master.connections(), WORKERS * WINDOW);
+        }
+        assert!(clients.iter().all(|client| !client.has_answer()));
+        workers.iter().for_each(|worker| worker.signal(Signal::SIGCONT));
+        assert!(clients.iter_mut().all(|client| client.receive().unwrap().status == 200));
+        drop(clients);
+        master.finish();
+    }
+}
+
 #[test]
 fn what_a_worker_received_and_did_not_touch_is_served_by_others_when_it_dies() {
     let run = Pointsman::run().expect_log("was killed by SIGKILL").python("wire.py");

@@ -56,3 +56,25 @@ fn while_all_workers_are_between_two_lives_connections_wait() {
     master.wait_ready(2);
     master.finish();
 }
+
+#[test]
+fn a_worker_that_dies_leaves_nothing_in_the_master() {
+    const DEATHS: usize = 20;
+    let run =
+        Pointsman::run().workers(2).option("--restart-delay", "10ms").allow_log("was killed by SIGKILL");
+    let mut master = run.start();
+    master.wait_ready(2);
+    for _ in 0..DEATHS {
+        let workers = master.workers();
+        let victim = workers[0];
+        victim.signal(Signal::SIGKILL);
+        eventually("another takes its place", || {
+            let now = master.workers();
+            now.len() == 2 && !now.contains(&victim)
+        });
+    }
+    let last = master.wait_ready(2).values().map(|answer| answer.number("worker")).max();
+    assert!(last >= u32::try_from(2 + DEATHS).ok(), "so many have died: {last:?}");
+    // What it has open must be what it had open before the first death.
+    master.finish();
+}

@@ -9,6 +9,9 @@ use crate::harness::{Client, Master, Node, Pointsman, Process, eventually, now};
 /// Longer than a stop that needs no deadline takes on a busy machine, and shorter than any default deadline.
 const SOON: Duration = Duration::from_secs(15);
 
+/// A signal that comes again within this time is the same one.
+const ECHO: Duration = Duration::from_millis(100);
+
 fn refuses(address: SocketAddr) -> bool {
     Client::connect(address).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
@@ -47,6 +50,66 @@ fn a_request_in_flight_to_a_demo_worker_is_answered() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         check_in_flight(Pointsman::run(), signal);
     }
+}
+
+/// A client whose connection is in the kernel's queue does not know that it came late.
+#[test]
+fn what_the_kernel_had_queued_is_answered_before_the_end() {
+    let mut master = Pointsman::run().workers(4).start();
+    master.wait_ready(4);
+    master.signal(Signal::SIGSTOP);
+    let mut clients: Vec<_> = (0..200).map(|_| master.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send_get("/").unwrap());
+    master.signal(Signal::SIGTERM);
+    master.signal(Signal::SIGCONT);
+    let answered = clients.iter_mut().filter_map(|client| client.receive().ok());
+    assert_eq!(answered.filter(|answer| answer.status == 200).count(), clients.len());
+    assert_eq!(master.wait_exit().code(), Some(0));
+    master.finish();
+}
+
+/// `timeout`, npm and others send a signal to the process and once more to its group.
+#[test]
+fn a_signal_said_twice_at_once_counts_as_one() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let was_in_time = || {
+            let mut master = Pointsman::run().workers(1).start();
+            master.wait_ready(1);
+            let (mut client, _) = slow_request(&master, "/slow?ms=1000");
+            let start = now();
+            for _ in 0..2 {
+                master.signal(signal);
+                // Two that are pending at the same time are one for the kernel already.
+                eventually("the signal is taken", || !master.process().is_pending(signal));
+            }
+            let in_time = start.elapsed() < ECHO;
+            let answer = client.receive();
+            if in_time {
+                assert_eq!(answer.unwrap().status, 200, "{signal}");
+            }
+            assert_eq!(master.wait_exit().code(), Some(0));
+            master.finish();
+            in_time
+        };
+        assert!(
+            (0..20).any(|_| was_in_time()),
+            "this machine is too busy to send two signals within {ECHO:?}"
+        );
+    }
+}
+
+#[test]
+fn a_hang_up_that_was_ignored_at_the_start_does_nothing() {
+    let mut master = Pointsman::run().workers(1).after("trap '' HUP").start();
+    let pid = *master.wait_ready(1).keys().next().unwrap();
+    let bit = 1 << (Signal::SIGHUP as u32 - 1);
+    assert_eq!(master.process().signals("SigIgn") & bit, bit);
+    // The kernel drops what is ignored when it is sent, but not what is blocked.
+    assert_eq!(master.process().signals("SigBlk") & bit, 0, "it must not be taken up again");
+    master.signal(Signal::SIGHUP);
+    assert_eq!(*master.wait_ready(1).keys().next().unwrap(), pid);
+    assert!(!master.log().has("SIGHUP"), "it is not even mentioned");
+    master.finish();
 }
 
 #[test]

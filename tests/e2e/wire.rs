@@ -1,6 +1,11 @@
 //! Workers that break the protocol: it costs them their channel, and nobody else anything.
 
-use crate::harness::{Client, Master, Pointsman, Process, eventually};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::harness::{Client, Master, NOBODY, Pointsman, Process, eventually, is_root, python};
 
 /// Workers that are told plainly to leave when they do not by themselves.
 fn workers_on_the_wire() -> Pointsman {
@@ -131,4 +136,164 @@ fn a_handle_from_a_worker_is_answered() {
         drop(client);
         master.finish();
     }
+}
+
+/// The most memory that a master has had, in KiB.
+fn peak_memory(master: &Master) -> u64 {
+    let text = master.process().status("VmHWM");
+    text.trim_end_matches(" kB").parse().unwrap()
+}
+
+/// In KiB. In one turn a master reads up to a mebibyte of a channel, once more if its worker has ended, and each eight
+/// bytes of that may be a message, which takes a hundred times as much as a value.
+const MEMORY: u64 = 384 << 10;
+
+/// Workers of which the one in slot 1 does as it is told, and is replaced.
+#[track_caller]
+fn check_replaced(master: &mut Master, mut clients: Vec<(u32, Client)>, misbehaviour: &str) {
+    let before = clients[1].1.get(&format!("/do/{misbehaviour}")).unwrap();
+    let culprit = Process::find(before.pid());
+    for _ in 0..20 {
+        assert_eq!(master.get("/").status, 200, "others serve");
+    }
+    eventually("the culprit is gone", || !culprit.is_some_and(Process::is_alive));
+    let after = master.wait_ready(3);
+    let successor = after.values().find(|answer| answer.number("slot") == 1).unwrap();
+    assert_eq!(successor.number("worker"), 4, "a new worker in the old slot");
+    for (slot, client) in clients.iter_mut().filter(|(slot, _)| *slot != 1) {
+        assert_eq!(client.get("/").unwrap().number("worker"), *slot + 1, "the others keep their connections");
+    }
+}
+
+#[test]
+fn a_channel_that_somebody_else_writes_to_ends_with_its_worker() {
+    let run = workers_on_the_wire().expect_log("exited with code 0").allow_log("worker 2 ");
+    let mut master = run.python("wire.py").start();
+    let clients = one_connection_each(&mut master);
+    let memory = peak_memory(&master);
+    check_replaced(&mut master, clients, "leave_a_writer");
+    assert!(peak_memory(&master) < memory + MEMORY, "{memory} KiB became {}", peak_memory(&master));
+    master.finish();
+}
+
+#[test]
+fn a_channel_that_is_written_to_without_end_starves_nobody_and_holds_up_no_stop() {
+    let mut master = workers_on_the_wire().allow_log("worker 2 ").python("wire.py").start();
+    let mut clients = one_connection_each(&mut master);
+    let memory = peak_memory(&master);
+    clients[1].1.get("/do/start_a_writer").unwrap();
+    let writer = |process: &Process| process.is_alive() && !master.workers().contains(process);
+    eventually("it writes", || {
+        master.tree().iter().any(|process| writer(process) && process.cpu_time() > Duration::from_millis(50))
+    });
+    for _ in 0..60 {
+        assert_eq!(master.get("/").status, 200);
+    }
+    assert!(peak_memory(&master) < memory + MEMORY, "{memory} KiB became {}", peak_memory(&master));
+    drop(clients);
+    master.signal(Signal::SIGTERM);
+    assert_eq!(master.wait_exit().code(), Some(0));
+    master.finish();
+}
+
+#[test]
+fn a_worker_that_stops_reading_is_replaced_and_costs_no_time() {
+    let run = workers_on_the_wire().expect_log("worker 2 ").python("wire.py");
+    let mut master = run.start();
+    let clients = one_connection_each(&mut master);
+    let before = master.process().cpu_time();
+    check_replaced(&mut master, clients, "stop_reading");
+    let spent = master.process().cpu_time() - before;
+    // It takes more than a second until the successor is there.
+    assert!(spent < Duration::from_millis(500), "{spent:?}");
+    master.finish();
+}
+
+#[test]
+fn a_worker_that_listens_on_thousands_of_ports_is_refused_most_and_takes_them_from_nobody() {
+    const ASKED: u64 = 5000;
+    // The default of most systems.
+    let mut master = Pointsman::run().workers(3).after("ulimit -n 1024").python("wire.py").start();
+    let mut clients = one_connection_each(&mut master);
+    clients[1].1.get("/do/many_servers").unwrap();
+    let mut servers = 0;
+    eventually("each question is answered", || {
+        assert_eq!(master.get("/").status, 200, "there are descriptors left for connections");
+        let answer = clients[1].1.get("/").unwrap().json();
+        servers = answer["servers"].as_u64().unwrap();
+        let refused = answer["errors"].as_object().unwrap();
+        assert!(refused.keys().all(|errno| errno == "-24"), "EMFILE: {refused:?}");
+        refused.get("-24").map_or(0, |count| count.as_u64().unwrap()) + servers == ASKED + 1
+    });
+    assert!(servers > 1 && servers < 1000, "{servers} are enough for any program");
+    for (slot, client) in &mut clients {
+        let answer = client.get("/").unwrap();
+        assert_eq!(answer.number("worker"), *slot + 1, "nobody was replaced");
+    }
+    // The log tells of nothing that a master with too few descriptors would complain of.
+    clients[1].1.get("/do/close_servers").unwrap();
+    drop(clients);
+    master.finish();
+}
+
+/// A Python that is root whoever starts it, and a Pointsman that anybody may run, in one directory.
+fn set_uid_root() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let copy = |from: &std::path::Path, name: &str, mode: u32| {
+        let to = directory.path().join(name);
+        fs::copy(from, &to).unwrap();
+        fs::set_permissions(&to, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    copy(&python(), "python", 0o4755);
+    copy(env!("CARGO_BIN_EXE_pointsman").as_ref(), "pointsman", 0o755);
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    directory
+}
+
+/// Somebody's workers that may become root.
+fn workers_that_may_become_root(directory: &TempDir) -> Pointsman {
+    // The copy does not find its library by itself.
+    let home = python().parent().unwrap().parent().unwrap().to_owned();
+    let run = workers_on_the_wire()
+        .user(NOBODY)
+        .binary(&directory.path().join("pointsman"))
+        .env("PYTHONHOME", home);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/apps/wire.py");
+    run.program(directory.path().join("python")).arg(script)
+}
+
+#[test]
+fn a_worker_that_dies_as_somebody_else_is_replaced() {
+    if !is_root() {
+        eprintln!("skipped: only root can make a set-uid program of root's");
+        return;
+    }
+    let directory = set_uid_root();
+    let mut master = workers_that_may_become_root(&directory).allow_log("worker 2").start();
+    let mut clients = one_connection_each(&mut master);
+    let pid = clients[1].1.get("/do/exit_as_root").unwrap().pid();
+    eventually("it is reaped", || Process::find(pid).is_none());
+    let after = master.wait_ready(3);
+    assert!(after.values().any(|answer| answer.number("slot") == 1 && answer.number("worker") == 4));
+    drop(clients);
+    master.finish();
+}
+
+#[test]
+fn a_worker_that_may_not_be_killed_holds_up_no_stop() {
+    if !is_root() {
+        eprintln!("skipped: only root can make a set-uid program of root's");
+        return;
+    }
+    let directory = set_uid_root();
+    let mut master = workers_that_may_become_root(&directory).expect_log("worker 2").start();
+    let mut clients = one_connection_each(&mut master);
+    let pid = clients[1].1.get("/do/stay_as_root").unwrap().pid();
+    drop(clients);
+    master.signal(Signal::SIGTERM);
+    assert_eq!(master.wait_exit().code(), Some(0));
+    let left = Process::find(pid).unwrap();
+    assert!(left.is_alive(), "the test has shown nothing");
+    left.signal(Signal::SIGKILL);
+    master.finish();
 }

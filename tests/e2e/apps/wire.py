@@ -12,6 +12,7 @@ import os
 import selectors
 import socket
 import sys
+from collections import Counter
 
 ABOUT = {
     "pid": os.getpid(),
@@ -20,6 +21,7 @@ ABOUT = {
 }
 TOO_LONG = 17 << 20
 FLOOD = 64 << 20
+MANY = 5000
 
 
 def garbage(channel):
@@ -92,6 +94,60 @@ def questions_without_end(channel):
         channel.write(frame * 1000)
 
 
+def write_without_end(channel):
+    """In a process that no signal to the worker's group reaches; ends when nobody can read it any more."""
+    os.setsid()
+    number = channel.socket.fileno()
+    os.closerange(number + 1, 1024)
+    try:
+        while True:
+            os.write(number, b'{"a":1}\n' * 1000)
+    finally:
+        os._exit(0)
+
+
+def leave_a_writer(channel):
+    """A child has the channel when the worker is gone."""
+    if os.fork() == 0:
+        write_without_end(channel)
+    os._exit(0)
+
+
+def start_a_writer(channel):
+    """A child talks in the worker's name."""
+    if os.fork() == 0:
+        write_without_end(channel)
+
+
+def stop_reading(channel):
+    """It hears nothing any more, and does not mind."""
+    WORKER.selector.unregister(channel.socket)
+    channel.socket.shutdown(socket.SHUT_RD)
+
+
+def many_servers(channel):
+    for index in range(1, MANY + 1):
+        channel.say(act="queryServer", **{**WORKER.query, "port": 0, "index": index})
+
+
+def close_servers(channel):
+    """Those of many_servers."""
+    for key in WORKER.keys[1:]:
+        channel.say(act="close", key=key)
+    del WORKER.keys[1:]
+
+
+def exit_as_root(channel):
+    """From now on whoever started it may not signal it, dead or alive."""
+    os.setresuid(0, 0, 0)
+    os._exit(0)
+
+
+def stay_as_root(channel):
+    os.setresuid(0, 0, 0)
+    WORKER.selector.unregister(channel.socket)
+
+
 def handle_without_descriptor(channel):
     channel.send({"cmd": "NODE_HANDLE", "type": "net.Socket", "msg": {"take": "this"}})
 
@@ -152,6 +208,8 @@ class Worker:
         self.selector.register(self.channel.socket, selectors.EVENT_READ, self.on_channel)
         self.answers = []
         self.hoard = []
+        self.keys = []
+        self.errors = []
         self.channel.say(act="online")
         self.query = {
             "index": 0,
@@ -192,7 +250,11 @@ class Worker:
         elif frame.get("act") == "disconnect":
             sys.exit(0)
         elif "sockname" in frame:
-            self.channel.say(act="listening", **self.query)
+            if not self.keys:
+                self.channel.say(act="listening", **self.query)
+            self.keys.append(frame["key"])
+        elif frame.get("errno"):
+            self.errors.append(frame["errno"])
         elif frame["cmd"].startswith("NODE_HANDLE_"):
             self.answers.append(frame["cmd"])
 
@@ -206,10 +268,12 @@ class Worker:
             connection.close()
             return
         path = head.split()[1].decode()
-        body = json.dumps({**ABOUT, "answers": self.answers}).encode()
+        servers = {"servers": len(self.keys), "errors": Counter(self.errors)}
+        body = json.dumps({**ABOUT, **servers, "answers": self.answers}).encode()
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         if path.startswith("/do/"):
             globals()[path.removeprefix("/do/")](self.channel)
 
 
-Worker().run()
+WORKER = Worker()
+WORKER.run()

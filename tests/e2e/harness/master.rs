@@ -35,7 +35,7 @@ pub(crate) struct Master {
     fixed_address: Option<SocketAddr>,
     expected: Vec<String>,
     allowed: Vec<String>,
-    /// What the master has open when it is ready and has no connection.
+    /// What the master had open when it was first ready and had no connection.
     descriptors: Option<Vec<String>>,
     exit: Option<ExitStatus>,
     is_finished: bool,
@@ -62,8 +62,8 @@ impl Master {
         }
     }
 
-    /// Waits until `count` workers answer, and returns the answer of each by its pid. What the master has open now
-    /// is what it may have open when it is told to stop.
+    /// Waits until `count` workers answer, and returns the answer of each by its pid. What the master has open the
+    /// first time is what it may have open when it is told to stop, whatever became of its workers meanwhile.
     #[track_caller]
     pub(crate) fn wait_ready(&mut self, count: usize) -> BTreeMap<u32, Response> {
         let address = self.address();
@@ -76,10 +76,12 @@ impl Master {
             answers.retain(|&pid, _| Process::find(pid).is_some_and(Process::is_alive));
             answers.len() == count
         });
-        // The last connection may still be in its hand.
-        let mut descriptors = self.process.descriptors();
-        descriptors.retain(|kind| kind != CONNECTION);
-        self.descriptors = Some(descriptors);
+        if self.descriptors.is_none() {
+            let mut descriptors = self.process.descriptors();
+            // The last connection may still be in its hand.
+            descriptors.retain(|kind| kind != CONNECTION);
+            self.descriptors = Some(descriptors);
+        }
         answers
     }
 
@@ -181,6 +183,24 @@ impl Master {
         self.process.signal(signal);
     }
 
+    /// Waits until its loop has taken a turn: a hang-up that somebody sends is logged and does nothing else.
+    #[track_caller]
+    pub(crate) fn wait_turn(&self) {
+        let count = || self.log().lines().iter().filter(|line| line.contains("SIGHUP is ignored")).count();
+        let before = count();
+        self.signal(Signal::SIGHUP);
+        eventually("the master takes a turn", || count() > before);
+    }
+
+    /// How many connections it holds.
+    pub(crate) fn connections(&self) -> usize {
+        self.process.connections()
+    }
+
+    pub(crate) fn process(&self) -> Process {
+        self.process
+    }
+
     /// Its workers: all children that are neither its guard nor on their way to becoming something.
     pub(crate) fn workers(&self) -> Vec<Process> {
         let mut children = Process::children_of(self.pid());
@@ -214,7 +234,7 @@ impl Master {
             now = self.process.descriptors();
             (now == *before).then_some(())
         });
-        assert!(is_back.is_some(), "descriptors have leaked: {before:#?} became {now:#?}");
+        assert!(is_back.is_some(), "descriptors have leaked, or were lost: {before:#?} became {now:#?}");
     }
 
     #[track_caller]

@@ -59,7 +59,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let rules = Rules { workers: WORKERS, window: WINDOW, ..Rules::default() };
-        let policy = if seed % 2 == 0 { PolicyName::RoundRobin } else { PolicyName::LeastConnections };
+        let policy =
+            if seed.is_multiple_of(2) { PolicyName::RoundRobin } else { PolicyName::LeastConnections };
         let mut fleet = Fleet::new(rules, policy);
         let listener = fleet.listen(SocketAddr::from(([127, 0, 0, 1], 8000)));
         let now = Time(1);

@@ -147,11 +147,9 @@ impl World {
     fn read_mail(&mut self, id: WorkerId, random: &mut Random) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         match worker.mail.pop_front() {
-            Some(Mail::Listen { key }) => {
-                if worker.server == Server::Asking {
-                    worker.server = Server::Listening { key };
-                    worker.words.push_back(Word::Listening);
-                }
+            Some(Mail::Listen { key }) if worker.server == Server::Asking => {
+                worker.server = Server::Listening { key };
+                worker.words.push_back(Word::Listening);
             }
             Some(Mail::Connection { .. }) if self.faults && random.once_in(12) => {
                 worker.words.push_back(Word::Nack);
@@ -170,7 +168,8 @@ impl World {
                 self.totals.left += 1;
             }
             None if worker.link == Link::Cut => self.die(id),
-            None => {}
+            // It leaves, and has no use for the answer any more.
+            Some(Mail::Listen { .. }) | None => {}
         }
     }
 

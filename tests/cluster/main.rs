@@ -1,0 +1,109 @@
+//! The crate's face, used as a program would: this one is the cluster and, run again by it, its workers.
+//!
+//! A test harness has a `main` of its own and threads, so this is a program without: the tests run one after the other
+//! on the thread that started the workers, and each must leave no child and no descriptor behind.
+
+#![cfg(test)]
+
+mod call;
+mod outer;
+mod pollable;
+mod running;
+mod worker;
+
+use std::{
+    env, fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::{ExitCode, exit},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    sys::wait::{WaitPidFlag, waitpid},
+};
+use pointsman::Role;
+
+/// A test and its name.
+type Test = (&'static str, fn());
+
+/// The names of these functions, and they.
+macro_rules! tests {
+    ($($module:ident::$name:ident),* $(,)?) => {
+        [$((concat!(stringify!($module), "::", stringify!($name)), $module::$name as fn())),*]
+    };
+}
+
+/// All of them take seconds. Past this one hangs where it cannot see that itself.
+const WATCHDOG: Duration = Duration::from_secs(300);
+
+fn main() -> ExitCode {
+    if pointsman::role() == Role::Worker {
+        worker::serve().unwrap();
+        return ExitCode::SUCCESS;
+    }
+    let tests: &[Test] = &tests![
+        pollable::an_outer_poll_drives_it,
+        pollable::an_idle_cluster_wakes_nobody,
+        pollable::however_much_happens_at_once_an_outer_poll_learns_all_of_it,
+        pollable::fork_adds_a_worker,
+        pollable::messages_go_there_and_back,
+        pollable::a_worker_that_dies_is_replaced,
+        pollable::workers_get_the_environment_of_the_settings,
+        pollable::workers_are_started_through_the_launcher,
+        pollable::a_graceful_stop_lets_a_request_in_flight_finish,
+        pollable::a_dropped_cluster_takes_everything_with_it,
+        pollable::a_cluster_that_cannot_start_leaves_nothing,
+        running::a_signal_ends_it_and_requests_before_it_are_answered,
+    ];
+    let mut wanted = env::args().skip(1).filter(|arg| !arg.starts_with('-'));
+    let wanted = wanted.next().unwrap_or_default();
+    let tests = tests.iter().copied().filter(|(name, _)| name.contains(&wanted));
+    if env::args().any(|arg| arg == "--list") {
+        tests.for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    run(tests)
+}
+
+fn run(tests: impl Iterator<Item = Test>) -> ExitCode {
+    // Before the first thread, so that `Cluster::run` gets the signals.
+    pointsman::block_signals().unwrap();
+    thread::spawn(|| {
+        // Woken by nobody, or too early: the other thread ends the process.
+        let end = now() + WATCHDOG;
+        while now() < end {
+            thread::park_timeout(WATCHDOG);
+        }
+        eprintln!("not over after {WATCHDOG:?}");
+        exit(101);
+    });
+    let (mut passed, mut failed) = (0, Vec::new());
+    for (name, test) in tests {
+        let before = descriptors();
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            test();
+            assert_eq!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Err(Errno::ECHILD), "a child is left");
+            assert_eq!(descriptors(), before, "descriptors are left");
+        }));
+        println!("test {name} ... {}", if result.is_ok() { "ok" } else { "FAILED" });
+        match result {
+            Ok(()) => passed += 1,
+            Err(_) => failed.push(name),
+        }
+    }
+    let word = if failed.is_empty() { "ok" } else { "FAILED" };
+    println!("\ntest result: {word}. {passed} passed; {} failed", failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
+}
+
+/// How many this process has.
+fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one clock of these tests")]
+fn now() -> Instant {
+    Instant::now()
+}
