@@ -75,6 +75,6 @@ fn a_worker_that_dies_takes_its_count_with_it() {
 #[test]
 fn the_kernel_tells_for_node_workers_that_do_not() {
     for node in Node::matrix() {
-        check(Pointsman::run().option_alone("--no-load-report").node(node, "plain.js")).finish();
+        check(Pointsman::run().flag("--no-load-report").node(node, "plain.js")).finish();
     }
 }
