@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::listen::{ListenReply, Query};
 pub use super::{
-    own::{Own, Seqs},
+    own::Own,
     sockets::Sockets,
 };
 

@@ -51,7 +51,7 @@ pub(crate) struct Notifications {
 }
 
 /// `SKNLGRP_INET_TCP_DESTROY` (1) and `SKNLGRP_INET6_TCP_DESTROY` (3) of `<linux/sock_diag.h>`, as bits.
-const GROUPS: u32 = 0b100;
+const GROUPS: u32 = 0b101;
 
 /// Asked of the kernel for what was not read yet. It doubles this, gives the unprivileged no more than
 /// `net.core.rmem_max`, and takes 1280 bytes for each notification: this is room for 6500.
