@@ -172,7 +172,8 @@ impl Master {
             workers: BTreeMap::new(),
             listeners: BTreeMap::new(),
             guard,
-            guard_started: now,
+            // Long ago: the first that ends is replaced at once.
+            guard_started: Time::default(),
             guard_again: None,
             broken: Vec::new(),
             kernel: Kernel::default(),
