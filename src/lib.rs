@@ -8,7 +8,7 @@
 //!
 //! A program that uses either begins its `main` with [`role`].
 //!
-//! Linux 5.3 or later.
+//! Linux 5.4 or later.
 
 /// The pure modules: closed, unless this package's own tests ask for them.
 macro_rules! inner {
