@@ -152,6 +152,7 @@ mod tests {
             let mut answer = String::new();
             client.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{length} bytes: {error}"));
             assert_eq!(answer, UNAVAILABLE);
+            assert!(client.take_error().unwrap().is_none(), "the end was no reset");
         }
         let (_, body) = UNAVAILABLE.split_once("\r\n\r\n").unwrap();
         assert!(UNAVAILABLE.contains(&format!("Content-Length: {}\r\n", body.len())));

@@ -88,6 +88,20 @@ fn a_close_is_reported_once_with_its_own_cookie() {
 }
 
 #[test]
+fn a_reset_connection_is_reported_when_it_is_closed_too() {
+    let mut place = Place::new(V4);
+    let (client, accepted, cookie) = place.connect();
+    setsockopt(&client, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 }).unwrap();
+    drop(client);
+    let reset = &mut [PollFd::new(accepted.as_fd(), PollFlags::POLLHUP)];
+    assert_eq!(poll(reset, 10_000_u16), Ok(1));
+    place.nothing_else();
+    assert!(!alive_now().contains(&cookie), "it is over for TCP, though not closed");
+    drop(accepted);
+    assert_eq!(place.next(1), [cookie]);
+}
+
+#[test]
 fn an_ipv4_client_of_an_ipv6_listener_is_seen() {
     let mut place = Place::new(Ipv6Addr::UNSPECIFIED.into());
     let port = place.listener.local_addr().unwrap().port();
@@ -144,28 +158,31 @@ fn a_loss_is_told_and_the_kernel_knows_the_rest() {
     let alive = alive_now();
     assert!(alive.is_disjoint(&closed));
     assert!(held.iter().all(|(_, _, cookie)| alive.contains(cookie)));
-    // The rest of the 2000 may come late, and too many again; but then new ones come as ever.
-    for _ in 0..100 {
-        let (client, accepted, cookie) = place.connect();
-        closed.insert(cookie);
-        drop((accepted, client));
-        wait(&place.notifications, PATIENCE).unwrap();
-        while place.notifications.read(|cookie| assert!(reported.insert(cookie))).unwrap() == Read::More {}
-        assert!(reported.is_subset(&closed));
-        if reported.contains(&cookie) {
-            return;
+    // The rest of the 2000 may come late, and too many again; but then what is closed is reported as ever.
+    let start = clock::now();
+    let mut last = None;
+    while last.is_none_or(|last| !reported.contains(&last)) {
+        if last.is_none() {
+            let (_client, _accepted, cookie) = place.connect();
+            closed.insert(cookie);
+            last = Some(cookie);
         }
+        wait(&place.notifications, PATIENCE).unwrap();
+        if place.notifications.read(|cookie| assert!(reported.insert(cookie))).unwrap() == Read::Lost {
+            last = None;
+        }
+        assert!(clock::now().since(start) < Duration::from_secs(10), "nothing comes after a loss");
     }
-    panic!("nothing comes after a loss");
+    assert!(reported.is_subset(&closed));
 }
 
 #[test]
 fn many_at_once_are_all_reported_when_there_is_room() {
     let mut place = Place::new(V4);
-    let connections: Vec<_> = (0..150).map(|_| place.connect()).collect();
+    let connections: Vec<_> = (0..100).map(|_| place.connect()).collect();
     let cookies: BTreeSet<_> = connections.iter().map(|(_, _, cookie)| *cookie).collect();
     drop(connections);
-    assert_eq!(place.next(150).into_iter().collect::<BTreeSet<_>>(), cookies);
+    assert_eq!(place.next(100).into_iter().collect::<BTreeSet<_>>(), cookies);
 }
 
 #[test]
@@ -173,7 +190,7 @@ fn a_filter_can_be_replaced_and_lifted() {
     let mut place = Place::new(V4);
     assert_eq!(filter(&[]).len(), 3, "none is kept: load, discard, keep");
     let port = place.listener.local_addr().unwrap().port();
-    let most: Vec<_> = (0..254).chain([port]).collect();
+    let most: Vec<_> = (1..255).chain([port]).collect();
     place.notifications.only_from(&most).unwrap();
     place.nothing_else();
     place.notifications.only_from(&[0; 256]).unwrap();
