@@ -3,7 +3,7 @@
 //! Asked only when there is such a worker and the policy goes by open connections. Each connection that such a worker
 //! accepts costs one system call more, and each end of one a share of a read.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::{Master, Source};
 use crate::{
@@ -23,6 +23,8 @@ pub(super) enum Kernel {
         notifications: Notifications,
         /// The last read left something.
         more: bool,
+        /// Every port that was listened on: its connections may outlive the listener.
+        ports: BTreeSet<u16>,
     },
 }
 
@@ -63,7 +65,7 @@ impl Master {
             Ok(notifications)
         });
         match opened {
-            Ok(notifications) => Kernel::Notifies { notifications, more: false },
+            Ok(notifications) => Kernel::Notifies { notifications, more: false, ports: BTreeSet::new() },
             Err(error) => {
                 log::warn!("cannot have the kernel tell the ends of connections: {error}");
                 Kernel::Silent
@@ -72,9 +74,10 @@ impl Master {
     }
 
     /// Which sockets are of interest: those that were accepted here.
-    pub(super) fn tell_kernel_ports(&self) {
-        let Kernel::Notifies { notifications, .. } = &self.kernel else { return };
-        let ports: Vec<u16> = self.addresses().map(|address| address.port()).collect();
+    pub(super) fn tell_kernel_ports(&mut self) {
+        let Kernel::Notifies { notifications, ports, .. } = &mut self.kernel else { return };
+        ports.extend(self.listeners.values().map(|listener| listener.address.port()));
+        let ports: Vec<u16> = ports.iter().copied().collect();
         if let Err(error) = notifications.only_from(&ports) {
             log::debug!("the kernel reports the sockets of strangers as well: {error}");
         }
@@ -82,7 +85,7 @@ impl Master {
 
     /// The kernel has told something.
     pub(super) fn read_kernel(&mut self) {
-        let Kernel::Notifies { notifications, more } = &mut self.kernel else { return };
+        let Kernel::Notifies { notifications, more, .. } = &mut self.kernel else { return };
         let read = notifications.read(|cookie| self.fleet.handle_destroyed(cookie));
         *more = matches!(read, Ok(Read::More));
         match read {
