@@ -30,7 +30,6 @@ fn check(run: Pointsman) -> Master {
     assert_eq!(shares, [20, 20], "equal loads take turns");
     staying.remove(&1);
     eventually("38 of 40 reach the worker that has fewer", || short_ones(&master, 1) >= 38);
-    assert!(short_ones(&master, 1) >= 38, "and it stays so");
     assert!(staying.values_mut().flatten().all(|client| client.get("/").is_ok()), "nobody was cut off");
     drop(staying);
     eventually("without them both are equal again", || (15..=25).contains(&short_ones(&master, 1)));
