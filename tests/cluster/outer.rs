@@ -42,15 +42,26 @@ impl Outer {
         while !done(self) {
             assert!(now() < end, "this did not happen within {PATIENCE:?}: {what}; {:?}", self.seen);
             let wait = self.cluster.timeout().map_or(PAUSE, |timeout| timeout.min(PAUSE));
-            self.poll.poll(&mut self.events, Some(wait)).unwrap();
-            let is_ready = self.events.iter().any(|event| event.token() == CLUSTER);
-            if is_ready || self.cluster.timeout() == Some(Duration::ZERO) {
-                self.cluster.turn(Some(Duration::ZERO)).unwrap();
-                self.turns += 1;
-            }
-            while let Some(event) = self.cluster.poll_event() {
-                self.seen.push(event);
-            }
+            self.wait(wait);
+        }
+    }
+
+    /// Gives the cluster a turn if it wants one now, and says whether it did.
+    pub(crate) fn turn_if_due(&mut self) -> bool {
+        let before = self.turns;
+        self.wait(Duration::ZERO);
+        self.turns > before
+    }
+
+    fn wait(&mut self, wait: Duration) {
+        self.poll.poll(&mut self.events, Some(wait)).unwrap();
+        let is_ready = self.events.iter().any(|event| event.token() == CLUSTER);
+        if is_ready || self.cluster.timeout() == Some(Duration::ZERO) {
+            self.cluster.turn(Some(Duration::ZERO)).unwrap();
+            self.turns += 1;
+        }
+        while let Some(event) = self.cluster.poll_event() {
+            self.seen.push(event);
         }
     }
 

@@ -171,7 +171,7 @@ fn a_channel_that_somebody_else_writes_to_ends_with_its_worker() {
     let mut master = run.python("wire.py").start();
     let clients = one_connection_each(&mut master);
     let memory = peak_memory(&master);
-    check_replaced(&mut master, clients, "leave_a_writer");
+    check_replaced(&mut master, clients, "leave_writers");
     assert!(peak_memory(&master) < memory + MEMORY, "{memory} KiB became {}", peak_memory(&master));
     master.finish();
 }
@@ -181,7 +181,7 @@ fn a_channel_that_is_written_to_without_end_starves_nobody_and_holds_up_no_stop(
     let mut master = workers_on_the_wire().allow_log("worker 2 ").python("wire.py").start();
     let mut clients = one_connection_each(&mut master);
     let memory = peak_memory(&master);
-    clients[1].1.get("/do/start_a_writer").unwrap();
+    clients[1].1.get("/do/start_writer").unwrap();
     let writer = |process: &Process| process.is_alive() && !master.workers().contains(process);
     eventually("it writes", || {
         master.tree().iter().any(|process| writer(process) && process.cpu_time() > Duration::from_millis(50))

@@ -9,6 +9,7 @@ With --stay the program outlives its channel.
 import array
 import json
 import os
+import select
 import selectors
 import socket
 import sys
@@ -22,6 +23,7 @@ ABOUT = {
 TOO_LONG = 17 << 20
 FLOOD = 64 << 20
 MANY = 5000
+WRITERS = 3
 
 
 def garbage(channel):
@@ -94,29 +96,39 @@ def questions_without_end(channel):
         channel.write(frame * 1000)
 
 
-def write_without_end(channel):
-    """In a process that no signal to the worker's group reaches; ends when nobody can read it any more."""
-    os.setsid()
-    number = channel.socket.fileno()
-    os.closerange(number + 1, 1024)
-    try:
-        while True:
-            os.write(number, b'{"a":1}\n' * 1000)
-    finally:
-        os._exit(0)
+def start_writer(channel, flags=0):
+    """A child that talks in the worker's name, and that no signal to its group reaches.
+
+    It ends when nobody can hear it any more.
+    """
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        os.closerange(channel.socket.fileno() + 1, 1024)
+        try:
+            write_without_end(channel.socket, flags)
+        finally:
+            os._exit(0)
+    while os.getpgid(child) != child:
+        pass
 
 
-def leave_a_writer(channel):
-    """A child has the channel when the worker is gone."""
-    if os.fork() == 0:
-        write_without_end(channel)
+def write_without_end(channel, flags):
+    while True:
+        try:
+            # Small enough to be taken whole or not at all.
+            channel.send(b'{"a":1}\n' * 1000, flags)
+        except BlockingIOError:
+            pass
+
+
+def leave_writers(channel):
+    """The channel is full, and whoever reads from it finds it full again."""
+    for _ in range(WRITERS):
+        start_writer(channel, socket.MSG_DONTWAIT)
+    while select.select([], [channel.socket], [], 0)[1]:
+        pass
     os._exit(0)
-
-
-def start_a_writer(channel):
-    """A child talks in the worker's name."""
-    if os.fork() == 0:
-        write_without_end(channel)
 
 
 def stop_reading(channel):
