@@ -2,15 +2,17 @@
 //!
 //! What happened enters by `handle_*`, with the time where it matters; what is to be done leaves by `poll_output`;
 //! `poll_timeout` says when to call `handle_timeout`. No clock, no descriptor, no process: a connection is any `C`, a
-//! worker is a number. `lifecycle` is one worker's life, `handoff` has custody of the connections, `tally` counts those
-//! that workers have open, `listeners` knows
-//! who serves what, `machine` puts them together, and `conversation` is what workers say to it.
+//! worker is a number. `machine` is the whole; `lives` is what happens to workers (`lifecycle`: one of them),
+//! `connections` what happens to connections, `conversation` what workers say. `handoff` has custody of connections,
+//! `tally` counts those that workers have open, `listeners` knows who serves what.
 
+mod connections;
 mod conversation;
 mod event;
 mod handoff;
 mod lifecycle;
 mod listeners;
+mod lives;
 mod machine;
 mod output;
 mod rules;

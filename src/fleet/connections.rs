@@ -1,0 +1,141 @@
+//! What happens to connections: taken from the kernel, on their way to a worker, come back, counted.
+
+use super::{
+    Admission, Event, Held, ListenerId, LoadSource, Output, Trouble, Unsent, WorkerId,
+    handoff::Gate,
+    machine::{Fleet, Phase},
+};
+use crate::time::Time;
+
+impl<C> Fleet<C> {
+    /// What to do with the next connection of `listener`, if there is one.
+    pub fn admit(&mut self, now: Time, listener: ListenerId) -> Admission {
+        let room = self.has_room(now, listener);
+        let (admission, begins) = self.listeners.admit(now, listener, room);
+        self.counters.waits += u64::from(begins);
+        admission
+    }
+
+    /// Whether [`Fleet::admit`] would have the next connection of `listener` accepted.
+    pub fn admits(&self, now: Time, listener: ListenerId) -> bool {
+        self.listeners.refuses(listener) || self.has_room(now, listener)
+    }
+
+    /// Whether a connection from `listener` could be placed now.
+    pub fn has_room(&self, now: Time, listener: ListenerId) -> bool {
+        self.listeners.members(listener).any(|worker| self.handoff.has_room(now, worker))
+    }
+
+    /// The connection that is to be sent with `seq`.
+    pub fn connection(&self, worker: WorkerId, seq: u64) -> Option<&C> {
+        self.handoff.connection(worker, seq)
+    }
+
+    /// The kernel gave out a connection.
+    pub fn handle_connection(&mut self, now: Time, listener: ListenerId, connection: C) {
+        self.counters.accepted += 1;
+        self.place(now, Held { connection, listener });
+    }
+
+    /// A connection was turned away, as [`Fleet::admit`] had said.
+    pub fn handle_rejected(&mut self) {
+        self.counters.rejected += 1;
+    }
+
+    /// The connection of `seq` could not be sent.
+    pub fn handle_unsent(&mut self, now: Time, worker: WorkerId, seq: u64, why: Unsent) {
+        let gate = match why {
+            Unsent::ChannelFull => Gate::Full,
+            Unsent::SystemLimit => Gate::Refused { until: now + self.rules.refusal_pause },
+        };
+        self.handoff.unsent(worker, seq, gate);
+        self.settle(now);
+    }
+
+    /// What a worker that is gone had received: `untouched` goes to others, the rest is lost.
+    pub fn handle_examined(&mut self, now: Time, worker: WorkerId, untouched: Vec<Held<C>>, lost: Vec<Held<C>>) {
+        self.counters.replaced += u64::try_from(untouched.len()).unwrap_or(0);
+        self.counters.lost += u64::try_from(lost.len()).unwrap_or(0);
+        untouched.into_iter().for_each(|held| self.handoff.hold(held));
+        if !lost.is_empty() {
+            self.event(Event::Trouble { worker, trouble: Trouble::LostConnections { count: lost.len() } });
+            self.outputs.extend(lost.into_iter().map(|held| Output::Release(held.connection)));
+        }
+        self.settle(now);
+    }
+
+    /// A worker's channel has room again.
+    pub fn handle_writable(&mut self, now: Time, worker: WorkerId) {
+        self.handoff.writable(worker);
+        self.settle(now);
+    }
+
+    /// The kernel tells the ends of a worker's connections from now on.
+    pub fn handle_kernel_tells(&mut self, worker: WorkerId) {
+        self.tally.told_by(worker, LoadSource::Kernel);
+    }
+
+    /// The kernel's name of a connection that a worker has accepted.
+    pub fn handle_named(&mut self, worker: WorkerId, seq: u64, cookie: u64) {
+        self.tally.named(worker, seq, cookie);
+    }
+
+    /// The kernel has destroyed a socket, of ours or not.
+    pub fn handle_destroyed(&mut self, cookie: u64) {
+        self.tally.destroyed(cookie);
+    }
+
+    /// Notifications were lost; `alive` tells which sockets are left.
+    pub fn handle_resync(&mut self, alive: impl Fn(u64) -> bool) {
+        self.tally.only_left(alive);
+    }
+
+    /// Gives a connection to a worker, or holds on to it until one has room.
+    fn place(&mut self, now: Time, held: Held<C>) -> bool {
+        let (handoff, tally) = (&self.handoff, &self.tally);
+        let load = |worker| {
+            let load = u32::try_from(handoff.in_flight(worker) + tally.open(worker)).unwrap_or(u32::MAX);
+            handoff.has_room(now, worker).then_some(load)
+        };
+        let picked = self.listeners.pick(held.listener, load);
+        let Some((id, key, worker)) =
+            picked.and_then(|(id, key)| Some((id, key, self.workers.get_mut(&id)?)))
+        else {
+            self.handoff.hold(held);
+            return false;
+        };
+        let seq = worker.take_seq();
+        match self.handoff.assign(now, id, seq, held) {
+            Ok(()) => self.outputs.push_back(Output::Hand { worker: id, key, seq }),
+            Err(held) => {
+                self.handoff.hold(held);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// After every event: connections that came back go on, and a fleet without workers has stopped.
+    pub(super) fn settle(&mut self, now: Time) {
+        while self.handoff.has_returned() {
+            let (listeners, handoff) = (&self.listeners, &self.handoff);
+            let has_room = |listener| listeners.members(listener).any(|worker| handoff.has_room(now, worker));
+            let placeable: Vec<_> = listeners.all().filter(|&listener| has_room(listener)).collect();
+            let stopping = self.phase != Phase::Running;
+            match self.handoff.take_returned(|listener| stopping || placeable.contains(&listener)) {
+                // Nobody will have room for it any more.
+                Some(held) if stopping => self.outputs.push_back(Output::Release(held.connection)),
+                Some(held) => {
+                    if !self.place(now, held) {
+                        break;
+                    }
+                }
+                None => break,
+            }
+        }
+        if self.phase == Phase::Stopping && self.workers.is_empty() {
+            self.phase = Phase::Stopped;
+            self.event(Event::Stopped);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Custody of connections: windows, answers, refusals, ends.
+
+use super::*;
+
+const A: WorkerId = WorkerId(1);
+const B: WorkerId = WorkerId(2);
+const LISTENER: ListenerId = ListenerId(0);
+const NOW: Time = Time(100);
+const LATER: Time = Time(200);
+
+fn handoff() -> Handoff<u32> {
+    let (stall, timeout) = (Duration::from_nanos(50), Some(Duration::from_nanos(500)));
+    let mut handoff = Handoff::new(Limits { window: 2, stall, timeout });
+    handoff.add(A);
+    handoff.add(B);
+    handoff
+}
+
+fn assign(handoff: &mut Handoff<u32>, worker: WorkerId, seq: u64, connection: u32) {
+    handoff.assign(NOW, worker, seq, Held { connection, listener: LISTENER }).unwrap();
+}
+
+fn returned(handoff: &mut Handoff<u32>) -> Vec<u32> {
+    std::iter::from_fn(|| handoff.take_returned(|_| true)).map(|held| held.connection).collect()
+}
+
+#[test]
+fn a_connection_leaves_when_it_is_accepted() {
+    let mut handoff = handoff();
+    assign(&mut handoff, A, 5, 50);
+    assign(&mut handoff, A, 6, 60);
+    assert_eq!(handoff.connection(A, 6), Some(&60));
+    assert!(!handoff.has_room(NOW, A), "the window is full");
+    assert!(handoff.has_room(NOW, B));
+    assert_eq!(handoff.accepted(A, 5), Err(Unexpected), "not before its descriptor has arrived");
+    handoff.acknowledged(A).unwrap();
+    assert!(!handoff.has_room(NOW, A), "an acknowledged one still counts");
+    handoff.acknowledged(A).unwrap();
+    assert_eq!(handoff.acknowledged(A), Err(Unexpected));
+    assert_eq!(handoff.accepted(A, 6), Ok((60, false)), "in any order");
+    assert_eq!(handoff.accepted(A, 6), Err(Unexpected), "and once");
+    handoff.ended(A, 5);
+    assert_eq!(handoff.accepted(A, 5), Ok((50, true)), "its end was told before");
+    assert_eq!(handoff.in_flight(A), 0);
+    assert!(!handoff.has_returned());
+}
+
+#[test]
+fn what_a_worker_does_not_take_comes_back_and_it_gets_a_rest() {
+    let mut handoff = handoff();
+    assign(&mut handoff, A, 1, 10);
+    handoff.not_acknowledged(A, LATER).unwrap();
+    assert!(!handoff.has_room(NOW, A));
+    assert_eq!(handoff.deadline(), Some(LATER));
+    handoff.handle_timeout(NOW);
+    assert!(!handoff.has_room(NOW, A));
+    handoff.handle_timeout(LATER);
+    assert!(handoff.has_room(NOW, A));
+    assert_eq!(handoff.deadline(), None);
+    assert_eq!(returned(&mut handoff), [10]);
+    assign(&mut handoff, B, 1, 11);
+    handoff.acknowledged(B).unwrap();
+    handoff.refused(B, 1, LATER).unwrap();
+    assert!(!handoff.has_room(NOW, B));
+    assert_eq!(returned(&mut handoff), [11]);
+    assert_eq!(handoff.not_acknowledged(A, LATER), Err(Unexpected));
+    assert_eq!(handoff.refused(A, 9, LATER), Err(Unexpected));
+}
+
+#[test]
+fn a_full_channel_gives_the_connection_back_first() {
+    let mut handoff = handoff();
+    assign(&mut handoff, B, 1, 10);
+    handoff.not_acknowledged(B, LATER).unwrap();
+    assign(&mut handoff, A, 1, 20);
+    assign(&mut handoff, A, 2, 30);
+    handoff.unsent(A, 2, Gate::Full);
+    assert!(!handoff.has_room(NOW, A));
+    handoff.writable(A);
+    assert!(handoff.has_room(NOW, A));
+    assert_eq!(returned(&mut handoff), [30, 10]);
+    assert_eq!(handoff.connection(A, 1), Some(&20), "the one before it stays on its way");
+}
+
+#[test]
+fn a_dead_worker_keeps_nothing() {
+    let mut handoff = handoff();
+    assign(&mut handoff, A, 1, 10);
+    assign(&mut handoff, A, 2, 20);
+    handoff.acknowledged(A).unwrap();
+    let doubtful: Vec<_> = handoff.remove(A, Hearsay::Complete).into_iter().map(|held| held.connection).collect();
+    assert_eq!(doubtful, [10], "it may have read from this one");
+    assert_eq!(returned(&mut handoff), [20], "but not from this one");
+    assert!(handoff.assign(NOW, A, 3, Held { connection: 30, listener: LISTENER }).is_err());
+    assert!(handoff.remove(A, Hearsay::Complete).is_empty());
+    assert!(!handoff.has_room(NOW, A));
+    assign(&mut handoff, B, 1, 40);
+    assert_eq!(handoff.remove(B, Hearsay::Partial).len(), 1, "it may have received this without a word");
+}
+
+#[test]
+fn a_worker_that_does_not_answer_gets_no_more_and_is_given_up_once() {
+    let mut handoff = handoff();
+    assign(&mut handoff, A, 1, 10);
+    let (stalled, overdue) = (Time(150), Time(600));
+    assert!(handoff.has_room(NOW, A) && !handoff.has_room(stalled, A) && handoff.has_room(stalled, B));
+    assert_eq!(handoff.deadline(), Some(overdue));
+    assert_eq!(handoff.handle_timeout(Time(599)), None);
+    assert_eq!(handoff.handle_timeout(overdue), Some((A, Duration::from_nanos(500))));
+    assert_eq!((handoff.handle_timeout(overdue), handoff.deadline()), (None, None), "once");
+    handoff.acknowledged(A).unwrap();
+    assert!(!handoff.has_room(stalled, A), "it still has not accepted");
+    handoff.accepted(A, 1).unwrap();
+    assert!(handoff.has_room(stalled, A));
+}
+
+#[test]
+fn a_listener_that_nobody_serves_holds_up_no_other() {
+    let mut handoff = handoff();
+    let other = ListenerId(7);
+    handoff.hold(Held { connection: 1, listener: LISTENER });
+    handoff.hold(Held { connection: 2, listener: other });
+    handoff.hold(Held { connection: 3, listener: LISTENER });
+    let taken = handoff.take_returned(|listener| listener == other).unwrap();
+    assert_eq!(taken.connection, 2);
+    assert!(handoff.take_returned(|listener| listener == other).is_none());
+    assert_eq!(returned(&mut handoff), [3, 1]);
+}

@@ -1,0 +1,160 @@
+//! What happens to worker processes, and what the fleet has done about it. Knows nothing of sockets.
+
+use std::time::Duration;
+
+use super::{
+    Event, ExitStatus, Output, Told, Trouble, WorkerId,
+    handoff::Hearsay,
+    lifecycle::{Action, Happening, Lifecycle},
+    machine::{Fleet, GRACE, Phase, Slot, Worker},
+    signal,
+};
+use crate::time::Time;
+
+impl<C> Fleet<C> {
+    /// A worker process was started.
+    pub fn handle_spawned(&mut self, id: WorkerId, pid: u32) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.pid = pid;
+        let slot = worker.slot;
+        self.event(Event::Fork { worker: id, slot, pid });
+    }
+
+    /// A worker process could not be created.
+    pub fn handle_spawn_failed(&mut self, now: Time, worker: WorkerId, errno: i32) {
+        let retry = self.rules.restart_delay;
+        self.event(Event::Trouble { worker, trouble: Trouble::SpawnFailed { errno, retry } });
+        self.remove(now, worker);
+        self.settle(now);
+    }
+
+    /// A worker's channel has ended, and all that it sent has been handled.
+    pub fn handle_channel_closed(&mut self, now: Time, worker: WorkerId) {
+        let Some(state) = self.workers.get_mut(&worker).filter(|state| state.channel_open) else { return };
+        if state.life.is_unheard() {
+            // Most that do this are dying, and their exit says it better.
+            state.suspicion = Some((now + GRACE, Trouble::ClosedUnheard));
+        }
+        self.disconnected(now, worker, Happening::ChannelClosed);
+        self.settle(now);
+    }
+
+    /// A worker process has ended. `all_heard`: its channel was read to its end, which nobody else holds.
+    pub fn handle_exited(&mut self, now: Time, id: WorkerId, status: ExitStatus, all_heard: bool) {
+        self.happens(now, id, Happening::Exited);
+        if let Some(worker) = self.workers.get_mut(&id).filter(|_| !all_heard) {
+            worker.hearsay = Hearsay::Partial;
+        }
+        let Some(worker) = self.workers.get(&id) else { return };
+        if worker.channel_open {
+            self.event(Event::Disconnect { worker: id });
+        }
+        let Some(worker) = self.remove(now, id) else { return };
+        let restart = match self.slots.get(worker.slot as usize) {
+            Some(&Slot::Waiting(at)) => Some(at - now),
+            _ => None,
+        };
+        let (exited_after_disconnect, lived) = (worker.exited_after_disconnect, worker.life.age(now));
+        self.event(Event::Exit { worker: id, status, exited_after_disconnect, lived, restart });
+        self.settle(now);
+    }
+
+    pub(super) fn spawn(&mut self, now: Time, place: usize) -> WorkerId {
+        let id = WorkerId(self.next_worker);
+        self.next_worker += 1;
+        let slot = u32::try_from(place).unwrap_or(u32::MAX);
+        let worker = Worker {
+            slot,
+            pid: 0,
+            life: Lifecycle::new(now, &self.rules),
+            next_seq: 0,
+            channel_open: true,
+            hearsay: Hearsay::Complete,
+            exited_after_disconnect: false,
+            serving: false,
+            suspicion: None,
+        };
+        self.workers.insert(id, worker);
+        self.handoff.add(id);
+        self.tally.add(id);
+        self.slots[place] = Slot::Taken(id);
+        self.outputs.push_back(Output::Spawn { worker: id, slot });
+        id
+    }
+
+    /// Forgets a worker that is gone, gives its place to a successor and its connections to others.
+    fn remove(&mut self, now: Time, id: WorkerId) -> Option<Worker> {
+        let worker = self.workers.remove(&id)?;
+        self.listeners.leave(id);
+        self.outputs.extend(self.listeners.forget_oldest().into_iter().map(Output::CloseListener));
+        self.tally.remove(id);
+        let on_the_way = self.handoff.in_flight(id);
+        let doubtful = self.handoff.remove(id, worker.hearsay);
+        self.counters.replaced += u64::try_from(on_the_way - doubtful.len()).unwrap_or(0);
+        if !doubtful.is_empty() {
+            self.outputs.push_back(Output::Examine { worker: id, doubtful });
+        }
+        if let Some(slot) = self.slots.get_mut(worker.slot as usize).filter(|slot| **slot == Slot::Taken(id)) {
+            *slot = match self.phase {
+                Phase::Running => Slot::Waiting(now + self.rules.restart_delay),
+                Phase::Stopping | Phase::Stopped => Slot::Empty,
+            };
+        }
+        Some(worker)
+    }
+
+    pub(super) fn disconnected(&mut self, now: Time, id: WorkerId, how: Happening) {
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.channel_open) else { return };
+        worker.channel_open = false;
+        self.listeners.leave(id);
+        self.happens(now, id, how);
+        self.event(Event::Disconnect { worker: id });
+    }
+
+    pub(super) fn happens(&mut self, now: Time, id: WorkerId, happening: Happening) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if let Some(action) = worker.life.handle(now, happening, &self.rules) {
+            self.act(id, action);
+        }
+    }
+
+    pub(super) fn act(&mut self, id: WorkerId, action: Action) {
+        let trouble = match action {
+            Action::Disconnect => {
+                self.listeners.leave(id);
+                let Some(worker) = self.workers.get_mut(&id) else { return };
+                worker.exited_after_disconnect = true;
+                let told = Told::Disconnect { seq: worker.take_seq() };
+                self.outputs.push_back(Output::Tell(id, told));
+                None
+            }
+            Action::Terminate { overdue } => self.signal(id, signal::TERM, overdue),
+            Action::Kill { overdue } => self.signal(id, signal::KILL, overdue),
+            // The loop over the timers does it: it takes the worker away.
+            Action::GiveUp { .. } => None,
+            Action::ComplainOfSilence { after } => Some(Trouble::Silent { after }),
+            Action::ComplainOfIdleness { after } => Some(Trouble::NotListening { after }),
+        };
+        if let Some(trouble) = trouble {
+            self.event(Event::Trouble { worker: id, trouble });
+        }
+    }
+
+    /// A process that does not end though it was killed (it may not be signalled, or the kernel holds it) is given up:
+    /// its place is free. Should it end after all, it is reaped and nothing else.
+    pub(super) fn give_up(&mut self, now: Time, id: WorkerId, after: Duration) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.hearsay = Hearsay::Partial;
+            let pid = worker.pid;
+            self.event(Event::Trouble { worker: id, trouble: Trouble::Unkillable { pid, after } });
+        }
+        self.outputs.push_back(Output::CloseChannel(id));
+        self.remove(now, id);
+    }
+
+    fn signal(&mut self, id: WorkerId, signal: i32, overdue: Option<Duration>) -> Option<Trouble> {
+        self.listeners.leave(id);
+        self.outputs.push_back(Output::Signal(id, signal));
+        overdue.map(|after| Trouble::Overdue { signal, after })
+    }
+}
