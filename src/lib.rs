@@ -23,7 +23,7 @@ macro_rules! inner {
     )*};
 }
 
-inner!(balance, fleet, protocol, time);
+inner!(balance, endpoint, fleet, protocol, time);
 
 mod api;
 mod master;
@@ -32,10 +32,13 @@ mod worker;
 
 pub use api::{Cluster, Error, Role, Settings, available_cores, block_signals, role};
 pub use balance::{PolicyName, UnknownPolicy};
+pub use endpoint::Endpoint;
 pub use fleet::{
-    Address, Counters, Event, ExitStatus, LoadSource, Overload, Stop, Trouble, WorkerId, WorkerInfo,
+    Address, Counters, Event, ExitStatus, LoadSource, Mapping, Mode, Overload, Place, Stop, Trouble,
+    WorkerId, WorkerInfo,
 };
-pub use master::SendError;
+pub use master::{Inherited, Listen, SendError, inherited};
+pub use sys::names::{group_number, user_number};
 pub use worker::{Connection, ConnectionGuard, ListenError, Listener, Worker, WorkerError, WorkerEvent};
 
 /// Compiles the examples of the README.

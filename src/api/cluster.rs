@@ -15,6 +15,7 @@ use mio::{Interest, Registry, Token, unix::SourceFd};
 
 use super::{Error, Settings};
 use crate::{
+    endpoint::Endpoint,
     fleet::{Counters, Event, Stop, WorkerId, WorkerInfo},
     master::{Master, Program, SIGNALS, SendError},
     sys::{guard, launch, signals},
@@ -58,14 +59,15 @@ impl Cluster {
         guard::run_if_asked();
         launch::run_if_asked();
         settings.validate()?;
-        let Settings { program, args, env, listen, backlog, policy, rules, launcher, load_report } = settings;
+        let Settings { program, args, env, listen, inherited, policy, rules, launcher, load_report } =
+            settings;
         let program = Program { program, args, env, launcher, load_report };
-        let master =
-            Master::new(program, rules, policy, backlog).map_err(Error::system("start the guard process"))?;
+        let master = Master::new(program, rules, policy).map_err(Error::system("start the guard process"))?;
         let mut cluster = Self { master };
-        for address in listen {
-            cluster.master.listen(address).map_err(Error::listen(address))?;
+        for listen in listen {
+            cluster.master.listen(&listen).map_err(Error::listen(listen.endpoint()))?;
         }
+        inherited.into_iter().for_each(|inherited| cluster.master.offer(inherited));
         cluster.master.start();
         Ok(cluster)
     }
@@ -137,9 +139,14 @@ impl Cluster {
         self.master.is_stopped()
     }
 
-    /// The addresses it listens on now, with the ports that the kernel chose.
+    /// The TCP addresses it listens on now, with the ports that the kernel chose.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.master.addresses().collect()
+        self.master.endpoints().filter_map(Endpoint::tcp).collect()
+    }
+
+    /// Everything it listens on now.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        self.master.endpoints().cloned().collect()
     }
 
     /// What has happened so far, counted.

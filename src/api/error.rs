@@ -1,8 +1,10 @@
 //! Why a cluster cannot be started or go on.
 
-use std::{ffi::OsString, io, net::SocketAddr, path::PathBuf};
+use std::{ffi::OsString, io, path::PathBuf};
 
 use thiserror::Error;
+
+use crate::endpoint::Endpoint;
 
 /// Each says what it is about and what to do.
 #[derive(Debug, Error)]
@@ -22,34 +24,31 @@ pub enum Error {
     },
     /// Another socket has the address.
     #[error(
-        "cannot listen on {address}: the address is in use; `ss -ltnp 'sport = :{}'` shows by whom: stop that, or \
-         choose another address with -l",
-        address.port()
+        "cannot listen on {endpoint}: {} is in use; `{}` shows by whom: stop that, or choose another address with -l",
+        if endpoint.port().is_some() { "the address" } else { "the file" },
+        who_listens(endpoint)
     )]
     AddressInUse {
         /// The address.
-        address: SocketAddr,
+        endpoint: Endpoint,
     },
-    /// Ports below 1024 need a privilege.
-    #[error(
-        "cannot listen on {address}: not permitted; choose a port from 1024 on, or run with CAP_NET_BIND_SERVICE \
-         (as root, or by `AmbientCapabilities=` in a systemd unit)"
-    )]
+    /// Ports below 1024 need a privilege, and Unix sockets a directory that may be written to.
+    #[error("cannot listen on {endpoint}: not permitted; {}", what_is_permitted(endpoint))]
     AddressNotAllowed {
         /// The address.
-        address: SocketAddr,
+        endpoint: Endpoint,
     },
     /// No interface of this machine has the address.
-    #[error("cannot listen on {address}: this machine has no such address; `ip addr` shows those it has")]
+    #[error("cannot listen on {endpoint}: this machine has no such address; `ip addr` shows those it has")]
     AddressNotAvailable {
         /// The address.
-        address: SocketAddr,
+        endpoint: Endpoint,
     },
     /// Another reason not to listen.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {endpoint}: {source}")]
     Listen {
         /// The address.
-        address: SocketAddr,
+        endpoint: Endpoint,
         /// The kernel's reason.
         source: io::Error,
     },
@@ -68,13 +67,32 @@ impl Error {
         move |source| Self::System { doing, source }
     }
 
-    pub(super) fn listen(address: SocketAddr) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn listen(endpoint: &Endpoint) -> impl FnOnce(io::Error) -> Self {
+        let endpoint = endpoint.clone();
         move |source| match source.kind() {
-            io::ErrorKind::AddrInUse => Self::AddressInUse { address },
-            io::ErrorKind::PermissionDenied => Self::AddressNotAllowed { address },
-            io::ErrorKind::AddrNotAvailable => Self::AddressNotAvailable { address },
-            _ => Self::Listen { address, source },
+            io::ErrorKind::AddrInUse => Self::AddressInUse { endpoint },
+            io::ErrorKind::PermissionDenied => Self::AddressNotAllowed { endpoint },
+            io::ErrorKind::AddrNotAvailable => Self::AddressNotAvailable { endpoint },
+            _ => Self::Listen { endpoint, source },
         }
+    }
+}
+
+fn who_listens(endpoint: &Endpoint) -> String {
+    match endpoint {
+        Endpoint::Tcp(address) => format!("ss -ltnp 'sport = :{}'", address.port()),
+        Endpoint::Udp(address) => format!("ss -lunp 'sport = :{}'", address.port()),
+        Endpoint::Unix(path) => format!("ss -lxp src {}", path.display()),
+    }
+}
+
+fn what_is_permitted(endpoint: &Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Tcp(_) | Endpoint::Udp(_) => {
+            "choose a port from 1024 on, or run with CAP_NET_BIND_SERVICE (as root, or by `AmbientCapabilities=` in a \
+             systemd unit)"
+        }
+        Endpoint::Unix(_) => "choose a directory that this user may write to",
     }
 }
 

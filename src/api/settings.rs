@@ -2,7 +2,6 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    net::SocketAddr,
     num::NonZeroUsize,
     path::PathBuf,
     time::Duration,
@@ -10,7 +9,8 @@ use std::{
 
 use crate::{
     balance::PolicyName,
-    fleet::{Overload, Rules},
+    fleet::{Mapping, Mode, Overload, Place, Rules},
+    master::{Inherited, Listen},
     sys::launch,
 };
 
@@ -27,16 +27,13 @@ pub struct Settings {
     pub(crate) program: OsString,
     pub(crate) args: Vec<OsString>,
     pub(crate) env: Vec<(OsString, OsString)>,
-    pub(crate) listen: Vec<SocketAddr>,
-    pub(crate) backlog: u32,
+    pub(crate) listen: Vec<Listen>,
+    pub(crate) inherited: Vec<Inherited>,
     pub(crate) policy: PolicyName,
     pub(crate) rules: Rules,
     pub(crate) launcher: PathBuf,
     pub(crate) load_report: bool,
 }
-
-/// Length of the kernel's queue of a listening socket: Node's and nginx's 511.
-const BACKLOG: u32 = 511;
 
 impl Settings {
     /// A cluster of workers that run `program`, one per core, handed connections in turn.
@@ -48,7 +45,7 @@ impl Settings {
             args: Vec::new(),
             env: Vec::new(),
             listen: Vec::new(),
-            backlog: BACKLOG,
+            inherited: Vec::new(),
             policy: PolicyName::RoundRobin,
             rules: Rules { workers: available_cores(), ..Rules::default() },
             launcher: launch::SELF.into(),
@@ -84,11 +81,36 @@ impl Settings {
         self
     }
 
-    /// Listens on `address` from the start and for as long as the cluster lives. A worker's own `listen` on an
-    /// address that this one covers is served from it.
+    /// Listens from the start and for as long as the cluster lives. A worker's own `listen` on an address that this one
+    /// covers is served from it.
+    ///
+    /// A [`Listen`] is read from text, or made from a [`SocketAddr`](std::net::SocketAddr) or an
+    /// [`Endpoint`](crate::Endpoint) with `into`.
     #[must_use]
-    pub fn listen(mut self, address: SocketAddr) -> Self {
-        self.listen.push(address);
+    pub fn listen(mut self, listen: Listen) -> Self {
+        self.listen.push(listen);
+        self
+    }
+
+    /// Lets workers listen on a socket that this process was started with, by its number: `listen({ fd: 3 })` in Node.
+    #[must_use]
+    pub fn offer(mut self, inherited: Inherited) -> Self {
+        self.inherited.push(inherited);
+        self
+    }
+
+    /// Serves what the program listens to as `from` on `to`, whatever the program thinks. The first mapping that applies
+    /// counts.
+    #[must_use]
+    pub fn map(mut self, from: Place, to: Place) -> Self {
+        self.rules.map.push(Mapping { from, to });
+        self
+    }
+
+    /// Who accepts connections. Default: the master, which hands them over.
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.rules.mode = mode;
         self
     }
 
@@ -171,8 +193,8 @@ impl Settings {
         &self.args
     }
 
-    /// The addresses given with [`Settings::listen`].
-    pub fn addresses(&self) -> &[SocketAddr] {
+    /// What was given with [`Settings::listen`].
+    pub fn listens(&self) -> &[Listen] {
         &self.listen
     }
 

@@ -16,7 +16,7 @@ use clap_complete::Shell;
 use pointsman::PolicyName;
 
 use super::pages;
-use crate::config::{self, BadValue, Given, Layer, Listen, Mode, Origin, Overload, Patience, Workers};
+use crate::config::{self, BadValue, Given, Layer, Listen, Map, Mode, Origin, Overload, Patience, Workers};
 
 /// "0.1.0 (commit 0123456789ab)", or the bare version when it was built outside a checkout.
 pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -86,15 +86,24 @@ pub(super) struct RunArgs {
 
     /// Where to listen; can be given more than once
     ///
-    /// 127.0.0.1:8000, [::1]:8000 or localhost:8000; :8000 or 8000 is every interface. Default: every interface at
-    /// PORT if that variable is set, else 127.0.0.1:8000.
+    /// 127.0.0.1:8000, [::1]:8000 or localhost:8000; :8000 or 8000 is every interface; unix:/run/app.sock is a Unix
+    /// socket. Options follow with blanks between: backlog=N, ipv6only, keepalive=TIME, defer_accept=TIME, and for Unix
+    /// sockets mode=660, owner=USER, group=GROUP. Default: every interface at PORT if that variable is set, else
+    /// 127.0.0.1:8000.
     #[arg(short, long, value_name = "ADDR")]
     listen: Vec<Listen>,
 
-    /// How connections come to workers: handoff
+    /// Serve what the program listens to as FROM on TO; can be given more than once
     ///
-    /// handoff serves Node programs as they are and programs that use the pointsman crate. shared and multiport, for
-    /// other programs, come in a later version.
+    /// 3000=8000, 127.0.0.1:3000=:80, 3000=unix:/run/app.sock. Without -l, nothing else is listened on.
+    #[arg(long, value_name = "FROM=TO")]
+    map: Vec<Map>,
+
+    /// How connections come to workers: handoff or shared
+    ///
+    /// handoff: the master accepts and hands over; for Node programs as they are and programs that use the pointsman
+    /// crate. shared (Node's none): each worker accepts from the socket that it is given; for any program that takes an
+    /// inherited socket. multiport, for other programs, comes in a later version.
     #[arg(short, long, value_parser = OneOf(str::parse::<Mode>, &MODES), hide_possible_values = true)]
     mode: Option<Mode>,
 
@@ -160,7 +169,7 @@ pub(super) struct RunArgs {
 }
 
 /// What completes `--mode`: the modes of this version.
-const MODES: [&str; 1] = ["handoff"];
+const MODES: [&str; 2] = ["handoff", "shared"];
 
 /// What completes `--policy`.
 const POLICIES: [&str; 3] = ["round-robin", "rr", "least-connections"];
@@ -200,6 +209,7 @@ impl RunArgs {
         let layer = Layer {
             workers: self.workers.and_then(|value| some(value, "--workers")),
             listen: filled(self.listen, "--listen"),
+            map: filled(self.map, "--map"),
             mode: self.mode.and_then(|value| some(value, "--mode")),
             policy: self.policy.and_then(|value| some(value, "--policy")),
             program: filled(self.program, "command line"),
@@ -295,7 +305,8 @@ mod tests {
         for (words, expected) in [
             ("-w 0", "'0' for '--workers <N|auto>': without a worker nothing is served; give 1 to 1024"),
             ("-l localhost", "the address has no port"),
-            ("-l /run/x.sock", "not in this version yet"),
+            ("-l /run/", "not the path of a Unix socket"),
+            ("--map 3000", "write FROM=TO, such as 3000=8000"),
             ("-m none", "the modes are: handoff, shared, multiport"),
             ("-m handof", "no such mode; did you mean handoff? The modes are: handoff, shared, multiport"),
             ("-p random", "the policies are: round-robin"),

@@ -2,22 +2,31 @@
 
 use std::net::SocketAddr;
 
+use pointsman::Endpoint;
+
 use super::report::count;
 use crate::config::{Config, show_duration};
 
 /// What a cluster serves, in a line.
-pub(super) fn summary(config: &Config, addresses: &[SocketAddr]) -> String {
+pub(super) fn summary(config: &Config, endpoints: &[Endpoint]) -> String {
     let program = config.quoted();
-    let places = addresses.iter().map(|address| place(*address)).collect::<Vec<_>>().join(" and ");
+    let mut places = endpoints.iter().map(place).collect::<Vec<_>>().join(" and ");
+    if endpoints.is_empty() {
+        places = "whatever they listen on".to_owned();
+    }
     let workers = count(config.workers.value);
     format!("{workers} of {program} behind {places} ({}, {})", config.mode.value, config.policy.value)
 }
 
 /// The lines for a person at a terminal.
-pub(super) fn lines(config: &Config, addresses: &[SocketAddr], pid: u32) -> String {
-    let mut text = format!("pointsman {}: {}", env!("CARGO_PKG_VERSION"), summary(config, addresses));
-    if let Some(address) = addresses.first() {
-        text += &format!("\n  try   curl {}/", url(*address));
+pub(super) fn lines(config: &Config, endpoints: &[Endpoint], pid: u32) -> String {
+    let mut text = format!("pointsman {}: {}", env!("CARGO_PKG_VERSION"), summary(config, endpoints));
+    match endpoints.first() {
+        Some(Endpoint::Tcp(address)) => text += &format!("\n  try   curl {}/", url(*address)),
+        Some(Endpoint::Unix(path)) => {
+            text += &format!("\n  try   curl --unix-socket {} http://localhost/", path.display());
+        }
+        _ => {}
     }
     if config.program.is_none() {
         let command = std::env::args().next().unwrap_or_else(|| "pointsman".into());
@@ -30,11 +39,13 @@ pub(super) fn lines(config: &Config, addresses: &[SocketAddr], pid: u32) -> Stri
     text
 }
 
-fn place(address: SocketAddr) -> String {
-    if address.ip().is_unspecified() {
-        format!("port {} of every interface", address.port())
-    } else {
-        url(address)
+fn place(endpoint: &Endpoint) -> String {
+    match endpoint {
+        Endpoint::Tcp(address) if address.ip().is_unspecified() => {
+            format!("port {} of every interface", address.port())
+        }
+        Endpoint::Tcp(address) => url(*address),
+        other => other.to_string(),
     }
 }
 

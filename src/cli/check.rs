@@ -32,6 +32,10 @@ fn table(config: &Config, origin: bool) -> String {
     row("workers".into(), config.workers.value.to_string(), &config.workers.origin);
     let listen = config.listen.value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     row("listen".into(), listen, &config.listen.origin);
+    if !config.map.value.is_empty() {
+        let map = config.map.value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        row("map".into(), map, &config.map.origin);
+    }
     row("mode".into(), config.mode.value.to_string(), &config.mode.origin);
     row("policy".into(), config.policy.value.to_string(), &config.policy.origin);
     let times = [

@@ -6,12 +6,11 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fmt,
-    net::SocketAddr,
     time::Duration,
 };
 
 use log::Level::{self, Debug, Error, Info, Warn};
-use pointsman::{Address, Event, ExitStatus, Trouble, WorkerId};
+use pointsman::{Endpoint, Event, ExitStatus, Trouble, WorkerId};
 
 use super::trouble::{self, Told, about, ended, tell};
 
@@ -94,7 +93,7 @@ pub(super) struct Report {
     /// How many workers are wanted.
     wanted: usize,
     /// Where the cluster listens.
-    told: Vec<SocketAddr>,
+    told: Vec<Endpoint>,
     workers: BTreeMap<WorkerId, Known>,
     /// All workers have listened at once.
     ready: bool,
@@ -107,7 +106,7 @@ pub(super) struct Report {
 
 impl Report {
     /// Of a cluster of `wanted` workers that run `program`, as it is to be called.
-    pub(super) fn new(program: String, wanted: usize, told: Vec<SocketAddr>) -> Self {
+    pub(super) fn new(program: String, wanted: usize, told: Vec<Endpoint>) -> Self {
         Self {
             program,
             wanted,
@@ -134,18 +133,18 @@ impl Report {
                 self.reaches(*worker, Stage::Online);
                 (Debug, format!("{} is online", self.name(*worker)))
             }
-            Event::Listening { worker, address } => self.listening(*worker, address),
+            Event::Listening { worker, elsewhere, .. } => self.listening(*worker, *elsewhere),
             Event::Disconnect { worker } => (Debug, format!("{} has disconnected", self.name(*worker))),
             Event::Exit { worker, status, exited_after_disconnect, lived, restart } => {
                 self.exit(*worker, *status, *exited_after_disconnect, *lived, *restart)
             }
             Event::Trouble { worker, trouble } => self.trouble(*worker, trouble),
-            Event::AcceptFailed { address, errno, pause } => {
+            Event::AcceptFailed { endpoint, errno, pause } => {
                 self.refused += 1;
                 let reason = trouble::accept_failed(*errno);
                 // It may fail ten times a second for as long as the cause lasts.
                 let level = if self.refused.is_power_of_two() { Warn } else { Debug };
-                (level, format!("cannot accept on {address}: {reason}; goes on in {}", about(*pause)))
+                (level, format!("cannot accept on {endpoint}: {reason}; goes on in {}", about(*pause)))
             }
             Event::Stopping { workers, timeout } => {
                 self.stopping = true;
@@ -168,11 +167,10 @@ impl Report {
         Line { level, text: text.into() }
     }
 
-    fn listening(&mut self, worker: WorkerId, address: &Address) -> (Level, String) {
+    fn listening(&mut self, worker: WorkerId, elsewhere: bool) -> (Level, String) {
         let name = self.name(worker);
         // Elsewhere does not count: there is a line for that.
-        let as_told = self.told.is_empty() || self.told.iter().any(|told| told.port() == address.port);
-        self.reaches(worker, if as_told { Stage::Listens } else { Stage::Online });
+        self.reaches(worker, if elsewhere { Stage::Online } else { Stage::Listens });
         let listening = self.workers.values().filter(|known| known.stage == Stage::Listens).count();
         if !self.ready && listening == self.wanted {
             self.ready = true;
@@ -289,6 +287,7 @@ pub(super) fn count(workers: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pointsman::Address;
 
     fn lines(report: &mut Report, events: &[Event]) -> Vec<String> {
         let mut line = |event| {
@@ -303,7 +302,11 @@ mod tests {
     }
 
     fn listening(id: u32) -> Event {
-        Event::Listening { worker: WorkerId(id), address: Address { host: None, port: 8000 } }
+        Event::Listening {
+            worker: WorkerId(id),
+            address: Address::Tcp { host: None, port: 8000 },
+            elsewhere: false,
+        }
     }
 
     fn exit(id: u32, status: ExitStatus, expected: bool, restart: bool) -> Event {
@@ -398,16 +401,18 @@ mod tests {
     #[test]
     fn another_trouble_of_the_same_kind_is_said() {
         let mut report = Report::new("node x".into(), 4, Vec::new());
-        let events = ["*:80", "*:81", "*:80", "/x (-1)", "/x (-1)"].map(|address| {
-            let errno = if address.starts_with('*') { 98 } else { 95 };
-            let trouble = Trouble::ListenFailed { address: address.into(), errno };
+        let events = [80, 81, 80, 0, 0].map(|port| {
+            let unix = Address::Unix("/x".to_owned());
+            let (address, errno) =
+                if port == 0 { (unix, 13) } else { (Address::Tcp { host: None, port }, 98) };
+            let trouble = Trouble::ListenFailed { address, errno };
             Event::Trouble { worker: WorkerId(1), trouble }
         });
         let lines = lines(&mut report, &events);
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines[0].contains("*:80") && lines[0].contains("ss -ltnp"), "{lines:?}");
         assert!(lines[1].contains("*:81") && !lines[1].contains('\n'), "{lines:?}");
-        assert!(lines[2].contains("/x") && lines[2].contains("come in a later version"), "{lines:?}");
+        assert!(lines[2].contains("unix:/x") && lines[2].contains("that directory"), "{lines:?}");
     }
 
     #[test]
@@ -450,8 +455,12 @@ mod tests {
     #[test]
     fn what_comes_ten_times_a_second_is_not_told_each_time() {
         let mut report = Report::new("node x".into(), 1, Vec::new());
-        let address = "127.0.0.1:1".parse().unwrap();
-        let failed = || Event::AcceptFailed { address, errno: 24, pause: Duration::from_millis(100) };
+        let endpoint: Endpoint = "127.0.0.1:1".parse().unwrap();
+        let failed = || Event::AcceptFailed {
+            endpoint: endpoint.clone(),
+            errno: 24,
+            pause: Duration::from_millis(100),
+        };
         let lines = lines(&mut report, &(0..1000).map(|_| failed()).collect::<Vec<_>>());
         assert_eq!(lines.len(), 10);
         assert!(lines[0].contains("ulimit -n"), "{lines:?}");

@@ -47,16 +47,16 @@ fn serve(config: &Config, style: Style) -> Result<(), Error> {
         warn!("{warning}");
     }
     let cluster = Cluster::new(config.settings())?;
-    let addresses = cluster.addresses();
+    let endpoints = cluster.endpoints();
     let pid = std::process::id();
     match style {
-        Style::Terminal => info!(target: BANNER, "{}", banner::lines(config, &addresses, pid)),
+        Style::Terminal => info!(target: BANNER, "{}", banner::lines(config, &endpoints, pid)),
         Style::Journal | Style::Plain => {
             let version = super::args::VERSION.as_str();
-            info!("{}, pid {pid}, version {version}", banner::summary(config, &addresses));
+            info!("{}, pid {pid}, version {version}", banner::summary(config, &endpoints));
         }
     }
-    let mut report = Report::new(config.quoted(), config.workers.value, addresses);
+    let mut report = Report::new(config.quoted(), config.workers.value, endpoints);
     cluster.run(|_, event| {
         let line = report.line(&event);
         log!(line.level, "{}", line.text);

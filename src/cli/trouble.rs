@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use pointsman::{Address, ExitStatus, Trouble};
+use pointsman::{Address, Endpoint, ExitStatus, Trouble};
 
 use super::clip::clip;
 
@@ -116,51 +116,43 @@ fn unfit(trouble: &Trouble, program: &str) -> Sentences {
     }
 }
 
-fn not_listening(address: &str, errno: i32) -> Sentences {
-    let kind = address.rsplit_once(" (").and_then(|(place, kind)| Some((place, kind.strip_suffix(')')?)));
-    let (what, instead) = match (errno, kind) {
-        (EOPNOTSUPP, Some((place, "udp4" | "udp6"))) => (format!("a UDP socket on {place}"), EXCLUSIVE),
-        (EOPNOTSUPP, Some((place, "-1"))) => (format!("a Unix socket at {place}"), PORT_INSTEAD),
-        (EOPNOTSUPP, Some((_, "null"))) => ("a descriptor of its own to listen on".into(), DESCRIPTOR),
-        _ => {
-            let advice = match errno {
-                EADDRINUSE => Some("`ss -ltnp` shows who has the address".into()),
-                EACCES => {
-                    Some("ports below 1024 need a privilege: let it listen on another, or on PORT".into())
-                }
-                _ => None,
-            };
-            let address = clip(address, WORDS_BYTES);
-            return (format!("could not listen on {address}: {}", reason(errno)), advice);
+fn not_listening(address: &Address, errno: i32) -> Sentences {
+    let advice = match (errno, address) {
+        (EADDRINUSE, Address::Unix(_)) => {
+            "`ss -lxp` shows who has the socket; any other file there stays as it is"
         }
+        (EADDRINUSE, Address::Udp { .. }) => "`ss -lunp` shows who has the address",
+        (EADDRINUSE, _) => "`ss -ltnp` shows who has the address",
+        (EACCES, Address::Unix(_)) => "pointsman must be allowed to write to that directory",
+        (EACCES, _) => "ports below 1024 need a privilege: let it listen on another, or on PORT",
+        (EBADF, Address::Inherited(_)) => {
+            "only sockets that pointsman itself was started with can be listened on by number"
+        }
+        _ => "",
     };
-    let what = clip(what, WORDS_BYTES);
-    (
-        format!("cannot have {what}: {}", reason(errno)),
-        Some(format!("UDP and Unix sockets come in a later version; {instead}")),
-    )
+    let address = address.to_string();
+    let what = format!("could not listen on {}: {}", clip(&address, WORDS_BYTES), reason(errno));
+    (what, Some(advice.to_owned()).filter(|advice| !advice.is_empty()))
 }
 
-const EXCLUSIVE: &str = "until then a worker can bind one for itself alone, in Node with `exclusive: true`";
-const PORT_INSTEAD: &str = "until then, let it listen on a port";
-const DESCRIPTOR: &str = "so do descriptors; until then, let it listen on a port";
-
-fn elsewhere(address: &Address, told: &[SocketAddr]) -> Sentences {
+fn elsewhere(address: &Address, told: &[Endpoint]) -> Sentences {
     let addresses = told.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let port = told.first().map_or_else(String::new, |address| format!(" ({})", address.port()));
-    let flag = match &address.host {
-        Some(_) => address.to_string(),
+    let first = told.iter().find_map(Endpoint::tcp);
+    let port = first.map_or_else(String::new, |first| format!(" ({})", first.port()));
+    let flag = match (address, first) {
         // Where the user wanted to be found.
-        None => told.first().map_or_else(
-            || format!(":{}", address.port),
-            |told| std::net::SocketAddr::new(told.ip(), address.port).to_string(),
-        ),
+        (&Address::Tcp { host: None, port }, Some(first)) => SocketAddr::new(first.ip(), port).to_string(),
+        (&Address::Tcp { host: None, port }, None) => format!(":{port}"),
+        _ => address.to_string(),
+    };
+    let map = match (address.port(), first) {
+        (Some(from), Some(first)) => format!("; --map {from}={} serves one on the other", first.port()),
+        _ => String::new(),
     };
     (
         format!("listens on {address} and not on {addresses}, where connections wait in vain"),
         Some(format!(
-            "let the program listen on process.env.PORT{port}, or use -l {flag}. {address} is served as well. (--map, to \
-             serve one port on another, comes in a later version)"
+            "let the program listen on process.env.PORT{port}, or use -l {flag}. {address} is served as well{map}"
         )),
     )
 }
@@ -171,10 +163,10 @@ fn unknown(trouble: &Trouble) -> Sentences {
 
 const MODES: &str = "The handoff mode is for Node programs and for programs that use the pointsman crate. Others need \
     -m shared (they take an inherited socket) or -m multiport (they listen on a port of their own, from PORT), which \
-    come in a later version";
+    comes in a later version";
 
 /// What to make of a worker that ended before it said a word.
-pub(super) fn never_spoke(program: &str, told: &[SocketAddr]) -> String {
+pub(super) fn never_spoke(program: &str, told: &[Endpoint]) -> String {
     let held = told.first().map_or_else(String::new, |address| {
         format!(" pointsman itself holds {address}, so a program that listens there by itself cannot.")
     });
@@ -191,7 +183,7 @@ const EAGAIN: i32 = 11;
 const EACCES: i32 = 13;
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
-const EOPNOTSUPP: i32 = 95;
+const EBADF: i32 = 9;
 const EADDRINUSE: i32 = 98;
 
 /// What the system says of an errno, and what to do about it when accepting.
@@ -261,7 +253,7 @@ mod tests {
     #[test]
     fn every_trouble_says_what_and_what_to_do() {
         let second = Duration::from_secs(5);
-        let address = |host: Option<&str>| Address { host: host.map(Into::into), port: 3000 };
+        let address = |host: Option<&str>| Address::Tcp { host: host.map(Into::into), port: 3000 };
         let told = vec!["127.0.0.1:8000".parse().unwrap()];
         for (trouble, parts) in [
             (
@@ -286,8 +278,7 @@ mod tests {
                     "listens on *:3000 and not on 127.0.0.1:8000",
                     "-l 127.0.0.1:3000",
                     "process.env.PORT (8000)",
-                    "--map",
-                    "later",
+                    "--map 3000=8000",
                 ],
             ),
             (Trouble::ListensElsewhere { address: address(Some("::1")), told }, &["use -l [::1]:3000."]),
@@ -306,35 +297,17 @@ mod tests {
 
     #[test]
     fn a_worker_that_cannot_listen_is_told_why() {
-        for (trouble, parts) in [
-            (Trouble::ListenFailed { address: "*:80".into(), errno: EACCES }, &["*:80", "below 1024"][..]),
-            (Trouble::ListenFailed { address: "*:80".into(), errno: EADDRINUSE }, &["in use", "ss -ltnp"]),
-            (
-                Trouble::ListenFailed { address: "0.0.0.0 (udp4)".into(), errno: EOPNOTSUPP },
-                &[
-                    "cannot have a UDP socket on 0.0.0.0",
-                    "UDP and Unix sockets come in a later version",
-                    "exclusive",
-                ],
-            ),
-            (
-                Trouble::ListenFailed { address: "/run/a (b) (-1)".into(), errno: EOPNOTSUPP },
-                &[
-                    "a Unix socket at /run/a (b):",
-                    "UDP and Unix sockets come in a later version",
-                    "on a port",
-                ],
-            ),
-            (
-                Trouble::ListenFailed { address: "* (null)".into(), errno: EOPNOTSUPP },
-                &["a descriptor", "UDP and Unix sockets come in a later version; so do descriptors"],
-            ),
-            (
-                Trouble::ListenFailed { address: "1.2.3.4:5".into(), errno: EOPNOTSUPP },
-                &["not listen on 1.2.3.4:5:"],
-            ),
+        let tcp = || Address::Tcp { host: None, port: 80 };
+        let unix = || Address::Unix("/run/a".to_owned());
+        for (address, errno, parts) in [
+            (tcp(), EACCES, &["*:80", "below 1024"][..]),
+            (tcp(), EADDRINUSE, &["in use", "ss -ltnp"]),
+            (unix(), EADDRINUSE, &["unix:/run/a", "ss -lxp"]),
+            (unix(), EACCES, &["unix:/run/a", "write to that directory"]),
+            (Address::Udp { host: None, port: 53 }, EADDRINUSE, &["udp:*:53", "ss -lunp"]),
+            (Address::Inherited(7), EBADF, &["descriptor 7", "started with"]),
         ] {
-            check(&trouble, parts);
+            check(&Trouble::ListenFailed { address, errno }, parts);
         }
     }
 
@@ -343,8 +316,7 @@ mod tests {
         let long = "x".repeat(1 << 20);
         for trouble in [
             Trouble::BrokeProtocol { why: long.clone() },
-            Trouble::ListenFailed { address: long.clone(), errno: EADDRINUSE },
-            Trouble::ListenFailed { address: format!("{long} (-1)"), errno: EOPNOTSUPP },
+            Trouble::ListenFailed { address: Address::Unix(long), errno: EADDRINUSE },
         ] {
             let Told { what, advice } = tell(&trouble, "`py x`");
             assert!(what.len() < 700 && what.contains("cut: it was 1048") && advice.is_some(), "{what}");

@@ -13,12 +13,14 @@ use pointsman::PolicyName;
 use super::{
     layer::{Given, Layer, Origin},
     listen::{Listen, port_number},
+    map::Map,
     problem::{Problem, Problems, nearest},
     value::{self, BadValue, Mode, Workers},
 };
 
 const WORKERS: &str = "POINTSMAN_WORKERS";
 const LISTEN: &str = "POINTSMAN_LISTEN";
+const MAP: &str = "POINTSMAN_MAP";
 const MODE: &str = "POINTSMAN_MODE";
 const POLICY: &str = "POINTSMAN_POLICY";
 const PROGRAM: &str = "POINTSMAN_PROGRAM";
@@ -33,9 +35,10 @@ const OVERLOAD_TIMEOUT: &str = "POINTSMAN_OVERLOAD_TIMEOUT";
 const LOAD_REPORT: &str = "POINTSMAN_LOAD_REPORT";
 const NODE_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     WORKERS,
     LISTEN,
+    MAP,
     MODE,
     POLICY,
     PROGRAM,
@@ -73,6 +76,7 @@ impl Environment {
         layer.mode = self.read(MODE, str::parse, problems).or(layer.mode);
         layer.workers = self.read(WORKERS, str::parse, problems);
         layer.listen = self.read(LISTEN, addresses, problems);
+        layer.map = self.read(MAP, map, problems);
         layer.program = self.read(PROGRAM, words, problems);
         layer.args = self.read(ARGS, words, problems);
         layer.stop_timeout = self.read(STOP_TIMEOUT, value::duration, problems);
@@ -160,6 +164,11 @@ impl Environment {
 /// Addresses with commas between.
 fn addresses(text: &str) -> Result<Vec<Listen>, BadValue> {
     text.split(',').map(|address| address.trim().parse()).collect()
+}
+
+/// Mappings with commas between.
+fn map(text: &str) -> Result<Vec<Map>, BadValue> {
+    text.split(',').map(|mapping| mapping.trim().parse()).collect()
 }
 
 /// Words with blanks between; this is no shell.

@@ -9,6 +9,7 @@ use std::{
     ops::Range,
     path::Path,
     rc::Rc,
+    slice,
     time::Duration,
 };
 
@@ -20,6 +21,7 @@ use toml::{
 use super::{
     layer::{Given, KEYS, Layer, Origin, Source, refuse_name},
     listen::Listen,
+    listen_options,
     problem::{Problem, Problems, nearest},
     value::{self, BadValue, Workers},
 };
@@ -82,7 +84,8 @@ impl Reader<'_> {
     fn entry(&mut self, layer: &mut Layer, key: &Spanned<impl AsRef<str>>, value: &Spanned<DeValue<'_>>) {
         match key.get_ref().as_ref() {
             "workers" => layer.workers = self.one(value, workers),
-            "listen" => layer.listen = self.list(value, |value| string(value)?.parse::<Listen>()),
+            "listen" => layer.listen = self.listens(value),
+            "map" => layer.map = self.list(value, |value| string(value)?.parse()),
             "mode" => layer.mode = self.one(value, |value| string(value)?.parse()),
             "policy" => layer.policy = self.one(value, |value| super::policy(string(value)?)),
             "program" => layer.program = self.list(value, word),
@@ -116,7 +119,7 @@ impl Reader<'_> {
     fn one<T>(
         &mut self,
         value: &Spanned<DeValue<'_>>,
-        read: impl Fn(&DeValue<'_>) -> Parsed<T>,
+        read: impl FnOnce(&DeValue<'_>) -> Parsed<T>,
     ) -> Option<Given<T>> {
         match read(value.get_ref()) {
             Ok(found) => Some(Given::new(found, self.place(value.span()))),
@@ -143,6 +146,37 @@ impl Reader<'_> {
         Some(Given::new(found, self.place(value.span())))
     }
 
+    fn listens(&mut self, value: &Spanned<DeValue<'_>>) -> Option<Given<Vec<Listen>>> {
+        let items = value.get_ref().as_array().map_or(slice::from_ref(value), |items| &items[..]);
+        let found = items.iter().filter_map(|item| match item.get_ref() {
+            DeValue::Table(table) => self.listen_table(item.span(), table),
+            _ => self.one(item, |value| string(value)?.parse()).map(|given| given.value),
+        });
+        let found: Vec<_> = found.collect();
+        if found.is_empty() && !items.is_empty() {
+            return None;
+        }
+        Some(Given::new(found, self.place(value.span())))
+    }
+
+    /// An address with its options: each is text, as in a flag, or what TOML has for it.
+    fn listen_table(&mut self, span: Range<usize>, table: &DeTable<'_>) -> Option<Listen> {
+        let Some(address) = table.iter().find(|(name, _)| name.get_ref().as_ref() == "address") else {
+            self.problem(span, BadValue::new("no address", "write { address = \":8000\", backlog = 1024 }"));
+            return None;
+        };
+        let mut listen = self.one(address.1, |value| Listen::at(string(value)?))?.value;
+        for (name, value) in table.iter().filter(|(name, _)| name.get_ref().as_ref() != "address") {
+            let key = name.get_ref().as_ref();
+            if !listen_options::NAMES.contains(&key) {
+                self.problem(name.span(), listen_options::unknown_name(key));
+                continue;
+            }
+            self.one(value, |value| listen.set(key, Some(&option_text(key, value)?)));
+        }
+        Some(listen)
+    }
+
     fn env(&mut self, layer: &mut Layer, value: &Spanned<DeValue<'_>>) {
         let Some(table) = value.get_ref().as_table() else {
             let bad = mismatch("a table", value.get_ref(), "write [env], and NAME = \"value\" below it");
@@ -164,6 +198,19 @@ impl Reader<'_> {
 
     fn place(&self, span: Range<usize>) -> Origin {
         Origin::File(Rc::clone(self.source), span)
+    }
+}
+
+fn option_text(key: &str, value: &DeValue<'_>) -> Parsed<String> {
+    match (key, value) {
+        (_, DeValue::String(text)) => Ok(text.to_string()),
+        ("backlog", DeValue::Integer(number)) if number.radix() == 10 => Ok(number.as_str().to_owned()),
+        ("ipv6only", DeValue::Boolean(on)) => Ok(on.to_string()),
+        ("mode" | "keepalive" | "defer_accept" | "owner" | "group", DeValue::Integer(number)) => {
+            let instead = format!("write {key} = \"{}\" with what is meant", number.as_str());
+            Err(mismatch("a string", value, &instead))
+        }
+        _ => Err(mismatch("a string", value, "write it in quotes")),
     }
 }
 

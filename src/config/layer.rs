@@ -15,6 +15,7 @@ use pointsman::PolicyName;
 
 use super::{
     listen::Listen,
+    map::Map,
     value::{BadValue, Mode, Overload, Patience, Workers},
 };
 
@@ -69,9 +70,10 @@ impl<T> Given<T> {
 }
 
 /// The keys of a file and, but for `env`, in capitals after `POINTSMAN_`, of the environment.
-pub(crate) const KEYS: [&str; 15] = [
+pub(crate) const KEYS: [&str; 16] = [
     "workers",
     "listen",
+    "map",
     "mode",
     "policy",
     "program",
@@ -92,6 +94,7 @@ pub(crate) const KEYS: [&str; 15] = [
 pub(crate) struct Layer {
     pub(crate) workers: Option<Given<Workers>>,
     pub(crate) listen: Option<Given<Vec<Listen>>>,
+    pub(crate) map: Option<Given<Vec<Map>>>,
     pub(crate) mode: Option<Given<Mode>>,
     pub(crate) policy: Option<Given<PolicyName>>,
     /// The program and its first arguments; not empty.
@@ -123,6 +126,7 @@ impl Layer {
         Self {
             workers: self.workers.or(below.workers),
             listen: self.listen.or(below.listen),
+            map: self.map.or(below.map),
             mode: self.mode.or(below.mode),
             policy: self.policy.or(below.policy),
             program: self.program.or(below.program),

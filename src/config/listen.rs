@@ -1,19 +1,23 @@
 //! Addresses to listen on, as people write them.
 //!
-//! Text comes in, a [`Listen`] goes out; [`Listen::resolve`] then asks the system which socket addresses it means.
+//! Text comes in, a [`Listen`] goes out; [`Listen::resolve`] then asks the system which sockets it means.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket},
+    path::PathBuf,
     str::FromStr,
 };
 
-use super::value::BadValue;
+use pointsman::Endpoint;
 
-/// Where to listen, and how that was written.
+use super::{listen_options::Options, value::BadValue};
+
+/// Where to listen, how, and how the place was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listen {
     place: Place,
+    options: Options,
     spelt: String,
 }
 
@@ -25,15 +29,47 @@ enum Place {
     Everywhere(u16),
     /// `localhost:8000`: every address of the name that this machine has.
     Name { host: String, port: u16 },
+    /// `unix:/run/app.sock`, `/run/app.sock`, `./app.sock`.
+    Unix(PathBuf),
 }
 
-const EXAMPLES: &str = "write 127.0.0.1:8000, [::1]:8000, localhost:8000, or :8000 for every interface";
+/// A socket to listen on, and how it is written.
+#[derive(Debug, Clone)]
+pub(crate) struct Socket {
+    pub(crate) listen: pointsman::Listen,
+    options: Options,
+}
+
+impl Socket {
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        self.listen.endpoint()
+    }
+}
+
+impl fmt::Display for Socket {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}{}", self.endpoint(), self.options)
+    }
+}
+
+const EXAMPLES: &str =
+    "write 127.0.0.1:8000, [::1]:8000, localhost:8000, unix:/run/app.sock, or :8000 for every interface";
 
 impl FromStr for Listen {
     type Err = BadValue;
 
+    /// Reads a place, and options behind it with blanks between.
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        Ok(Self { place: text.parse()?, spelt: text.to_owned() })
+        let mut words = text.split_whitespace();
+        let place = words.next().unwrap_or_default();
+        let mut listen = Self::at(place)?;
+        for word in words {
+            match word.split_once('=') {
+                Some((name, value)) => listen.set(name, Some(value))?,
+                None => listen.set(word, None)?,
+            }
+        }
+        Ok(listen)
     }
 }
 
@@ -45,8 +81,8 @@ impl FromStr for Place {
         if text.contains("://") {
             return Err(bad("an address, not a URL, is listened on"));
         }
-        if text.contains('/') || text.starts_with("unix:") || text.starts_with('@') {
-            return Err(BadValue::new("Unix sockets are not in this version yet", EXAMPLES));
+        if let Some(path) = text.strip_prefix("unix:").or_else(|| text.contains('/').then_some(text)) {
+            return unix(path);
         }
         if let Ok(address) = text.parse() {
             return Ok(Self::Address(address));
@@ -70,6 +106,14 @@ impl FromStr for Place {
     }
 }
 
+fn unix(path: &str) -> Result<Place, BadValue> {
+    let instead = "write the path of a file, such as unix:/run/app.sock";
+    if path.is_empty() || path.ends_with('/') || path.contains('\0') {
+        return Err(BadValue::new("not the path of a Unix socket", instead));
+    }
+    Ok(Place::Unix(path.into()))
+}
+
 /// Reads a port. 0 lets the system choose one.
 pub(crate) fn port_number(text: &str) -> Result<u16, BadValue> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -85,47 +129,75 @@ fn is_host_name(host: &str) -> bool {
 
 impl From<SocketAddr> for Listen {
     fn from(address: SocketAddr) -> Self {
-        Self { place: Place::Address(address), spelt: address.to_string() }
+        Self { place: Place::Address(address), options: Options::default(), spelt: address.to_string() }
     }
 }
 
 impl Listen {
-    pub(crate) fn everywhere(port: u16) -> Self {
-        Self { place: Place::Everywhere(port), spelt: format!(":{port}") }
+    /// Reads a place alone.
+    pub(super) fn at(text: &str) -> Result<Self, BadValue> {
+        Ok(Self { place: text.parse()?, options: Options::default(), spelt: text.to_owned() })
     }
 
-    /// The socket addresses that it means, at least one. May ask the name service, and wait for it.
-    pub(crate) fn resolve(&self) -> Result<Vec<SocketAddr>, BadValue> {
+    pub(crate) fn everywhere(port: u16) -> Self {
+        let (place, spelt) = (Place::Everywhere(port), format!(":{port}"));
+        Self { place, options: Options::default(), spelt }
+    }
+
+    /// Sets an option.
+    pub(super) fn set(&mut self, name: &str, text: Option<&str>) -> Result<(), BadValue> {
+        self.options
+            .set(name, text)
+            .map_err(|bad| BadValue::new(format!("{name}: {}", bad.what), bad.instead))
+    }
+
+    /// The sockets that it means, at least one. May ask the name service, and wait for it.
+    pub(crate) fn resolve(&self) -> Result<Vec<Socket>, BadValue> {
+        let options = &self.options;
+        let socket = |endpoint| Ok(Socket { listen: options.apply(endpoint)?, options: options.clone() });
+        self.endpoints()?.into_iter().map(socket).collect()
+    }
+
+    pub(super) fn endpoints(&self) -> Result<Vec<Endpoint>, BadValue> {
         match &self.place {
-            Place::Address(address) => Ok(vec![*address]),
+            Place::Address(address) => Ok(vec![(*address).into()]),
             Place::Everywhere(port) => {
                 // An IPv6 wildcard takes IPv4 as well, but a kernel without IPv6 has only the other.
                 let v6 = IpAddr::from(Ipv6Addr::UNSPECIFIED);
                 let host = if is_ours(v6) { v6 } else { Ipv4Addr::UNSPECIFIED.into() };
-                Ok(vec![SocketAddr::new(host, *port)])
+                Ok(vec![SocketAddr::new(host, *port).into()])
             }
             Place::Name { host, port } => {
-                let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
-                    BadValue::new(format!("{host} has no address: {error}"), "write the address itself")
-                })?;
-                let mut addresses: Vec<SocketAddr> = Vec::new();
-                for address in found {
-                    if is_ours(address.ip()) && !addresses.contains(&address) {
-                        addresses.push(address);
-                    }
-                }
-                if addresses.is_empty() {
-                    return Err(BadValue::new(format!("{host} is not this machine"), EXAMPLES));
-                }
-                Ok(addresses)
+                let addresses = resolve_name(host, *port)?;
+                Ok(addresses.into_iter().map(Endpoint::Tcp).collect())
             }
+            Place::Unix(path) => match std::path::absolute(path) {
+                Ok(path) => Ok(vec![Endpoint::Unix(path)]),
+                Err(error) => Err(BadValue::new(format!("no such directory: {error}"), EXAMPLES)),
+            },
         }
     }
 }
 
+fn resolve_name(host: &str, port: u16) -> Result<Vec<SocketAddr>, BadValue> {
+    let found = (host, port).to_socket_addrs().map_err(|error| {
+        BadValue::new(format!("{host} has no address: {error}"), "write the address itself")
+    })?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if is_ours(address.ip()) && !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        return Err(BadValue::new(format!("{host} is not this machine"), EXAMPLES));
+    }
+    Ok(addresses)
+}
+
 impl fmt::Display for Listen {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.spelt)
+        write!(out, "{}{}", self.spelt, self.options)
     }
 }
 
@@ -135,14 +207,20 @@ fn is_ours(address: IpAddr) -> bool {
 }
 
 /// Whether listening on `wide` leaves nothing of `narrow` to listen on.
-pub(crate) fn covers(wide: SocketAddr, narrow: SocketAddr) -> bool {
-    let same_family = wide.is_ipv4() == narrow.is_ipv4();
-    let host = match wide.ip() {
-        IpAddr::V6(host) if host.is_unspecified() => true,
-        IpAddr::V4(host) if host.is_unspecified() => same_family,
-        host => host == narrow.ip(),
-    };
-    host && wide.port() == narrow.port() && wide.port() != 0
+pub(crate) fn covers(wide: &Socket, narrow: &Socket) -> bool {
+    match (wide.endpoint(), narrow.endpoint()) {
+        (Endpoint::Unix(one), Endpoint::Unix(other)) => one.components().eq(other.components()),
+        (Endpoint::Tcp(at), Endpoint::Tcp(of)) => {
+            let same_family = at.is_ipv4() == of.is_ipv4();
+            let host = match at.ip() {
+                IpAddr::V6(host) if host.is_unspecified() => same_family || !wide.options.ipv6_only(),
+                IpAddr::V4(host) if host.is_unspecified() => same_family,
+                host => host == of.ip(),
+            };
+            host && at.port() == of.port() && at.port() != 0
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -165,6 +243,11 @@ mod tests {
             ("*:8000", Place::Everywhere(8000)),
             ("localhost:8000", name("localhost", 8000)),
             ("web-1.example.org:80", name("web-1.example.org", 80)),
+            ("unix:/run/a:b.sock", Place::Unix("/run/a:b.sock".into())),
+            ("/run/app.sock mode=660", Place::Unix("/run/app.sock".into())),
+            ("./app.sock", Place::Unix("./app.sock".into())),
+            ("unix:app.sock", Place::Unix("app.sock".into())),
+            (":8000 backlog=9 keepalive=1m", Place::Everywhere(8000)),
         ] {
             let listen = text.parse::<Listen>().unwrap();
             assert_eq!(listen.place, expected, "{text}");
@@ -189,11 +272,14 @@ mod tests {
             ("[::1:80", "in brackets"),
             ("[localhost]:80", "in brackets"),
             ("256.0.0.1:80", "name of a host"),
-            ("a b:80", "name of a host"),
+            ("a_:b@c:80", "in brackets"),
+            ("a@b:80", "name of a host"),
+            ("a b:80", "no port"),
             ("http://localhost:80", "not a URL"),
-            ("/run/app.sock", "not in this version yet"),
-            ("./app.sock", "not in this version yet"),
-            ("unix:app.sock", "not in this version yet"),
+            ("unix:", "path of a Unix socket"),
+            ("/run/", "path of a Unix socket"),
+            (":80 backlog=x", "backlog: not a length"),
+            (":80 fast", "unknown option \"fast\""),
         ] {
             let error = text.parse::<Listen>().unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
@@ -202,13 +288,14 @@ mod tests {
 
     #[test]
     fn names_are_resolved() {
-        let found = "localhost:8000".parse::<Listen>().unwrap().resolve().unwrap();
-        assert!(
-            found.iter().all(|address| address.ip().is_loopback() && address.port() == 8000),
-            "{found:?}"
-        );
-        let everywhere = Listen::everywhere(7).resolve().unwrap();
-        assert!(everywhere.len() == 1 && everywhere[0].ip().is_unspecified(), "{everywhere:?}");
+        let found = "localhost:8000".parse::<Listen>().unwrap().endpoints().unwrap();
+        let mut addresses = found.iter().filter_map(Endpoint::tcp);
+        assert!(addresses.all(|address| address.ip().is_loopback() && address.port() == 8000), "{found:?}");
+        let everywhere = Listen::everywhere(7).endpoints().unwrap();
+        let ip = everywhere[0].tcp().unwrap().ip();
+        assert!(everywhere.len() == 1 && ip.is_unspecified(), "{everywhere:?}");
+        let relative = "./a.sock".parse::<Listen>().unwrap().endpoints().unwrap();
+        assert!(matches!(&relative[..], [Endpoint::Unix(path)] if path.is_absolute()), "{relative:?}");
         let error = "no..such:80".parse::<Listen>().unwrap().resolve().unwrap_err().to_string();
         assert!(error.contains("no..such has no address"), "{error}");
     }
@@ -225,8 +312,13 @@ mod tests {
             ("127.0.0.1:80", "0.0.0.0:80", false),
             ("[::]:80", "127.0.0.1:81", false),
             ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("[::]:80 ipv6only", "127.0.0.1:80", false),
+            ("[::]:80 ipv6only", "[::1]:80", true),
+            ("unix:/run/a", "/run//a", true),
+            ("unix:/run/a", "/run/b", false),
         ] {
-            assert_eq!(covers(wide.parse().unwrap(), narrow.parse().unwrap()), expected, "{wide} {narrow}");
+            let socket = |text: &str| text.parse::<Listen>().unwrap().resolve().unwrap().remove(0);
+            assert_eq!(covers(&socket(wide), &socket(narrow)), expected, "{wide} {narrow}");
         }
     }
 

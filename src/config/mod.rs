@@ -8,6 +8,8 @@ mod environment;
 mod file;
 mod layer;
 mod listen;
+mod listen_options;
+mod map;
 mod problem;
 #[cfg(test)]
 mod tests;
@@ -19,7 +21,8 @@ use pointsman::{PolicyName, Settings};
 
 pub(crate) use environment::Environment;
 pub(crate) use layer::{Given, Layer, Origin};
-pub(crate) use listen::Listen;
+pub(crate) use listen::{Listen, Socket};
+pub(crate) use map::Map;
 pub(crate) use problem::{Problems, nearest};
 pub(crate) use value::{
     BadValue, Mode, Overload, Patience, Workers, duration, show as show_duration, window,
@@ -55,7 +58,9 @@ pub(crate) struct Config {
     /// Further arguments.
     pub(crate) args: Option<Given<Vec<OsString>>>,
     pub(crate) workers: Given<usize>,
-    pub(crate) listen: Given<Vec<SocketAddr>>,
+    /// Empty: the workers' own wishes alone count.
+    pub(crate) listen: Given<Vec<Socket>>,
+    pub(crate) map: Given<Vec<Map>>,
     pub(crate) mode: Given<Mode>,
     pub(crate) policy: Given<PolicyName>,
     pub(crate) env: BTreeMap<OsString, Given<OsString>>,
@@ -89,9 +94,8 @@ pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment)
 /// Fills in the defaults and looks at everything together. What it returns is only good if it found no problem.
 fn resolve(layer: Layer, problems: &mut Problems) -> Config {
     let mode = layer.mode.unwrap_or_else(|| Given::default(Mode::Handoff));
-    if let Some(bad) = mode.value.refusal() {
-        problems.push(Problem::new(mode.origin.clone(), mode.value, bad));
-    }
+    let policy = layer.policy.unwrap_or_else(|| Given::default(PolicyName::default()));
+    refuse_mode(&mode, &policy, problems);
     if let (None, Some(args)) = (&layer.program, &layer.args) {
         let bad = BadValue::new("arguments without a program", "name the program, or leave them out");
         problems.push(Problem::new(args.origin.clone(), words(&args.value), bad));
@@ -104,15 +108,27 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         }
         env.insert(name, value);
     }
-    let listen = layer.listen.unwrap_or_else(|| Given::default(vec![LISTEN.into()]));
+    let map = layer.map.unwrap_or_else(|| Given::default(Vec::new()));
+    // A program that is mapped says itself where it wants to be found.
+    let default = if map.value.is_empty() { vec![LISTEN.into()] } else { Vec::new() };
+    let listen = layer.listen.unwrap_or_else(|| Given::default(default));
+    if mode.value == Mode::Shared
+        && let Some(first) = map.value.first()
+    {
+        let what = "in the shared mode a program sees the address of its socket, which cannot be another";
+        let bad =
+            BadValue::new(what, format!("leave the mapping out, or the mode ({}), for handoff", mode.origin));
+        problems.push(Problem::new(map.origin.clone(), first, bad));
+    }
     let workers = layer.workers.unwrap_or_else(|| Given::default(Workers::Auto));
     Config {
         program: layer.program,
         args: layer.args,
         workers: Given::new(workers.value.count(), workers.origin),
-        listen: Given::new(addresses(&listen, problems), listen.origin),
+        listen: Given::new(sockets(&listen, problems), listen.origin),
+        map,
         mode,
-        policy: layer.policy.unwrap_or_else(|| Given::default(PolicyName::default())),
+        policy,
         env,
         stop_timeout: layer.stop_timeout.unwrap_or_else(|| Given::default(STOP_TIMEOUT)),
         kill_timeout: layer.kill_timeout.unwrap_or_else(|| Given::default(KILL_TIMEOUT)),
@@ -126,28 +142,41 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
     }
 }
 
-/// The socket addresses, none of them taken by another of them.
-fn addresses(listen: &Given<Vec<Listen>>, problems: &mut Problems) -> Vec<SocketAddr> {
+/// What this version does not have, and what does not go together.
+fn refuse_mode(mode: &Given<Mode>, policy: &Given<PolicyName>, problems: &mut Problems) {
+    if let Some(bad) = mode.value.refusal() {
+        problems.push(Problem::new(mode.origin.clone(), mode.value, bad));
+    }
+    if mode.value == Mode::Shared && policy.value != PolicyName::RoundRobin {
+        let what =
+            format!("{} needs a master that accepts, and in the shared mode the workers do", policy.value);
+        let instead = format!("leave the policy out, or the mode ({}), for handoff", mode.origin);
+        problems.push(Problem::new(policy.origin.clone(), policy.value, BadValue::new(what, instead)));
+    }
+}
+
+/// The sockets, none of them taken by another of them.
+fn sockets(listen: &Given<Vec<Listen>>, problems: &mut Problems) -> Vec<Socket> {
     let mut problem = |value: &Listen, bad| problems.push(Problem::new(listen.origin.clone(), value, bad));
-    let mut found: Vec<(SocketAddr, &Listen)> = Vec::new();
+    let mut found: Vec<(Socket, &Listen)> = Vec::new();
     for wanted in &listen.value {
         match wanted.resolve() {
-            Ok(addresses) => found.extend(addresses.into_iter().map(|address| (address, wanted))),
+            Ok(sockets) => found.extend(sockets.into_iter().map(|socket| (socket, wanted))),
             Err(bad) => problem(wanted, bad),
         }
     }
     let mut told = None;
-    for (index, (address, wanted)) in found.iter().enumerate() {
+    for (index, (socket, wanted)) in found.iter().enumerate() {
         let others = found.iter().enumerate().filter(|&(other, _)| other != index);
-        let taken = others.map(|(other, &(wide, spelt))| (other, wide, spelt)).find(|&(other, wide, _)| {
+        let taken = others.map(|(other, (wide, spelt))| (other, wide, *spelt)).find(|&(other, wide, _)| {
             // Of two that are equal, the second is the one too many.
-            covers(wide, *address) && (!covers(*address, wide) || other < index)
+            covers(wide, socket) && (!covers(socket, wide) || other < index)
         });
         if let Some((_, wide, spelt)) = taken {
             let what = if *wanted == spelt {
                 format!("{wanted} is given twice")
-            } else if wide == *address {
-                format!("{spelt} and {wanted} are both {address}")
+            } else if wide.endpoint() == socket.endpoint() {
+                format!("{spelt} and {wanted} are both {}", socket.endpoint())
             } else {
                 format!("{wanted} is part of {spelt}")
             };
@@ -157,11 +186,11 @@ fn addresses(listen: &Given<Vec<Listen>>, problems: &mut Problems) -> Vec<Socket
             }
         }
     }
-    if listen.value.is_empty() {
+    if listen.value.is_empty() && !matches!(listen.origin, Origin::Default) {
         let bad = BadValue::new("no address to listen on", "name one, or leave listen out");
         problems.push(Problem::new(listen.origin.clone(), "", bad));
     }
-    found.into_iter().map(|(address, _)| address).collect()
+    found.into_iter().map(|(socket, _)| socket).collect()
 }
 
 /// Reads a policy's name.
@@ -207,7 +236,14 @@ impl Config {
             })
             .load_report(self.load_report.value);
         let settings = self.env.iter().fold(settings, |all, (name, value)| all.env(name, &value.value));
-        self.listen.value.iter().fold(settings, |all, address| all.listen(*address))
+        let settings = settings.mode(match self.mode.value {
+            Mode::Shared => pointsman::Mode::Shared,
+            // The other is refused before.
+            Mode::Handoff | Mode::Multiport => pointsman::Mode::Handoff,
+        });
+        let mapped = |all: Settings, map: &Map| all.map(map.from.clone(), map.to.clone());
+        let settings = self.map.value.iter().fold(settings, mapped);
+        self.listen.value.iter().fold(settings, |all, socket| all.listen(socket.listen.clone()))
     }
 
     /// The program and all its arguments; empty for the demo worker.

@@ -31,11 +31,16 @@ fn os(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
 }
 
+/// Where it listens.
+fn shown(config: &Config) -> String {
+    config.listen.value.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn nothing_given_is_the_defaults_of_the_crate() {
     let config = load_text(Layer::default(), "", &[]).unwrap();
-    assert_eq!(config.listen.value, ["127.0.0.1:8000".parse().unwrap()]);
-    let plain = Settings::new("/proc/self/exe").arg("demo-worker").listen(config.listen.value[0]);
+    assert_eq!(shown(&config), "127.0.0.1:8000");
+    let plain = Settings::new("/proc/self/exe").arg("demo-worker").listen("127.0.0.1:8000".parse().unwrap());
     assert_eq!(format!("{:?}", config.settings()), format!("{plain:?}"));
 }
 
@@ -89,7 +94,7 @@ fn a_later_source_wins() {
 
     let config =
         load_text(Layer::default(), text, &[("POINTSMAN_LISTEN", "127.0.0.1:4, 127.0.0.1:5")]).unwrap();
-    assert_eq!(config.listen.value, ["127.0.0.1:4".parse().unwrap(), "127.0.0.1:5".parse().unwrap()]);
+    assert_eq!(shown(&config), "127.0.0.1:4 127.0.0.1:5");
     assert_eq!(config.stop_timeout.origin.to_string(), "p.toml:2");
     assert_eq!(config.policy.origin.to_string(), "p.toml:4");
     assert_eq!(config.kill_timeout.origin.to_string(), "default");
@@ -97,13 +102,17 @@ fn a_later_source_wins() {
 
 #[test]
 fn port_is_a_default_for_every_interface() {
-    let listen = |text, variables: &[_]| load_text(Layer::default(), text, variables).unwrap().listen;
-    let from_port = listen("", &[("PORT", "3000")]);
-    assert_eq!(from_port.origin.to_string(), "PORT");
-    assert!(from_port.value[0].ip().is_unspecified() && from_port.value[0].port() == 3000);
-    assert_eq!(listen("listen = \"127.0.0.1:2\"", &[("PORT", "3000")]).value[0].port(), 2);
-    assert_eq!(listen("listen = \"127.0.0.1:2\"", &[("PORT", "nonsense")]).value[0].port(), 2);
-    assert_eq!(listen("", &[("PORT", "")]).origin.to_string(), "default");
+    let listen = |text, variables: &[_]| {
+        let config = load_text(Layer::default(), text, variables).unwrap();
+        (shown(&config), config.listen.origin.to_string())
+    };
+    let (everywhere, origin) = listen("", &[("PORT", "3000")]);
+    assert_eq!(origin, "PORT");
+    assert!(["[::]:3000", "0.0.0.0:3000"].contains(&everywhere.as_str()), "{everywhere}");
+    for port in ["3000", "nonsense"] {
+        assert_eq!(listen("listen = \"127.0.0.1:2\"", &[("PORT", port)]).0, "127.0.0.1:2");
+    }
+    assert_eq!(listen("", &[("PORT", "")]).1, "default");
     let error = load_text(Layer::default(), "", &[("PORT", "nonsense")]).unwrap_err();
     assert!(error.contains("PORT=nonsense: \"nonsense\" is not a port"), "{error}");
 }
@@ -118,10 +127,13 @@ fn node_s_variable_chooses_policy_and_mode() {
     let ours = [("NODE_CLUSTER_SCHED_POLICY", "rr"), ("POINTSMAN_POLICY", "round-robin")];
     assert_eq!(load(&ours).unwrap().policy.origin.to_string(), "POINTSMAN_POLICY");
 
-    let none = load(&[("NODE_CLUSTER_SCHED_POLICY", "none")]).unwrap_err();
-    let expected = "error: NODE_CLUSTER_SCHED_POLICY=none: the shared mode comes in a later version";
-    assert!(none.contains(expected), "{none}");
-    assert!(load(&[("NODE_CLUSTER_SCHED_POLICY", "none"), ("POINTSMAN_MODE", "handoff")]).is_ok());
+    assert_eq!(load(&[("NODE_CLUSTER_SCHED_POLICY", "none")]).unwrap().mode.value, Mode::Shared);
+    let ours = [("NODE_CLUSTER_SCHED_POLICY", "none"), ("POINTSMAN_MODE", "handoff")];
+    assert_eq!(load(&ours).unwrap().mode.value, Mode::Handoff);
+    let both = load(&[("NODE_CLUSTER_SCHED_POLICY", "none"), ("POINTSMAN_POLICY", "least-connections")]);
+    let error = both.unwrap_err();
+    let expected = "POINTSMAN_POLICY=least-connections: least-connections needs a master that accepts";
+    assert!(error.contains(expected) && error.contains("the mode (NODE_CLUSTER_SCHED_POLICY)"), "{error}");
 
     let unknown = load(&[("NODE_CLUSTER_SCHED_POLICY", "random")]).unwrap_err();
     assert!(unknown.contains("NODE_CLUSTER_SCHED_POLICY=random: no such policy"), "{unknown}");
@@ -217,9 +229,20 @@ fn mistakes_are_told_with_their_place_and_all_at_once() {
         ("load_report = \"no\"", &["true or false is expected here, not a value of type string"]),
         ("listen = [\":80\", \"nowhere\"]", &["the address has no port", "p.toml:1:18"]),
         ("listen = 8000", &["a string is expected"]),
+        ("listen = [\"nowhere\"]", &["the address has no port"]),
+        ("listen = { address = \":80\", backlog = 0 }", &["backlog: not a length of a queue", "p.toml:1:39"]),
+        ("listen = { address = \":80\", mode = 660 }", &["a string is expected", "mode = \"660\""]),
+        ("listen = { address = \":80\", mode = \"660\" }", &["mode is for Unix sockets"]),
+        ("listen = { address = \":80\", backlock = 1 }", &["did you mean backlog?", "p.toml:1:29"]),
+        ("listen = { backlog = 1 }", &["no address", "{ address = \":8000\""]),
+        ("map = \"3000\"", &["not a mapping", "write FROM=TO"]),
+        (
+            "mode = \"shared\"\npolicy = \"least-connections\"",
+            &["needs a master that accepts", "p.toml:2:10"],
+        ),
         ("listen = []", &["no address to listen on"]),
         ("listen = [\"127.0.0.1:80\", \"0.0.0.0:80\"]", &["127.0.0.1:80 is part of 0.0.0.0:80"]),
-        ("mode = \"shared\"", &["the shared mode comes in a later version", "handoff", "p.toml:1:8"]),
+        ("mode = \"multiport\"", &["the multiport mode comes in a later version", "handoff", "p.toml:1:8"]),
         ("policy = \"random\"", &["no such policy", "round-robin"]),
         ("program = []", &["no program is named"]),
         ("program = \"\"", &["no program is named"]),
@@ -265,10 +288,10 @@ fn mistakes_outside_a_file_name_the_variable_or_flag_and_the_value() {
         let error = load_text(Layer::default(), "", &[(name, value)]).unwrap_err();
         assert!(error.contains(expected), "{error}");
     }
-    let flags = Layer { mode: flag(Mode::Shared), ..Layer::default() };
+    let flags = Layer { mode: flag(Mode::Multiport), ..Layer::default() };
     let error = load_text(flags, "", &[]).unwrap_err();
     assert!(
-        error.contains("error: --flag shared: the shared mode comes in a later version; this one has"),
+        error.contains("error: --flag multiport: the multiport mode comes in a later version; this one has"),
         "{error}"
     );
 

@@ -151,10 +151,11 @@ impl Mode {
     /// Why this version cannot do it, if it cannot.
     pub(crate) fn refusal(self) -> Option<BadValue> {
         match self {
-            Self::Handoff => None,
-            Self::Shared | Self::Multiport => Some(BadValue::new(
+            Self::Handoff | Self::Shared => None,
+            Self::Multiport => Some(BadValue::new(
                 format!("the {self} mode comes in a later version"),
-                "this one has handoff, which serves Node programs and programs that use the pointsman crate",
+                "this one has handoff, for Node programs and programs that use the pointsman crate, and shared, for \
+                 programs that take an inherited socket",
             )),
         }
     }
@@ -299,11 +300,9 @@ mod tests {
         assert_eq!(error, "no such mode; the modes are: handoff, shared, multiport");
         let error = "handof".parse::<Mode>().unwrap_err().to_string();
         assert_eq!(error, "no such mode; did you mean handoff? The modes are: handoff, shared, multiport");
-        assert_eq!(Mode::Handoff.refusal(), None);
-        for mode in [Mode::Shared, Mode::Multiport] {
-            let error = mode.refusal().unwrap().to_string();
-            assert!(error.contains("a later version") && error.contains("handoff"), "{error}");
-        }
+        assert_eq!((Mode::Handoff.refusal(), Mode::Shared.refusal()), (None, None));
+        let error = Mode::Multiport.refusal().unwrap().to_string();
+        assert!(error.contains("a later version") && error.contains("handoff"), "{error}");
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! What happens to connections: taken from the kernel, on their way to a worker, come back, counted.
 
 use super::{
-    Admission, Event, Held, ListenerId, LoadSource, Output, Trouble, Unsent, WorkerId,
+    Admission, Event, Held, ListenerId, LoadSource, Output, Share, Trouble, Unsent, WorkerId,
     handoff::Gate,
     machine::{Fleet, Phase},
 };
@@ -18,7 +18,7 @@ impl<C> Fleet<C> {
 
     /// Whether [`Fleet::admit`] would have the next connection of `listener` accepted.
     pub fn admits(&self, now: Time, listener: ListenerId) -> bool {
-        self.listeners.refuses(listener) || self.has_room(now, listener)
+        self.listeners.accepts(listener) && (self.listeners.refuses(listener) || self.has_room(now, listener))
     }
 
     /// Whether a connection from `listener` could be placed now.
@@ -29,6 +29,11 @@ impl<C> Fleet<C> {
     /// The connection that is to be sent with `seq`.
     pub fn connection(&self, worker: WorkerId, seq: u64) -> Option<&C> {
         self.handoff.connection(worker, seq)
+    }
+
+    /// The listening socket that is to be sent with `seq`, and the answer that it goes with.
+    pub fn share(&self, worker: WorkerId, seq: u64) -> Option<&Share> {
+        self.handoff.shared(worker, seq)
     }
 
     /// The kernel gave out a connection.
@@ -42,7 +47,7 @@ impl<C> Fleet<C> {
         self.counters.rejected += 1;
     }
 
-    /// The connection of `seq` could not be sent.
+    /// What goes with `seq` could not be sent.
     pub fn handle_unsent(&mut self, now: Time, worker: WorkerId, seq: u64, why: Unsent) {
         let gate = match why {
             Unsent::ChannelFull => Gate::Full,
@@ -117,6 +122,9 @@ impl<C> Fleet<C> {
 
     /// After every event: connections that came back go on, and a fleet without workers has stopped.
     pub(super) fn settle(&mut self, now: Time) {
+        while let Some((worker, seq)) = self.handoff.next_share() {
+            self.outputs.push_back(Output::Share { worker, seq });
+        }
         while self.handoff.has_returned() {
             let (listeners, handoff) = (&self.listeners, &self.handoff);
             let has_room = |listener| listeners.members(listener).any(|worker| handoff.has_room(now, worker));

@@ -1,17 +1,16 @@
 //! What workers say to the fleet, and what they are answered.
 
-use std::net::SocketAddr;
-
 use super::{
-    Address, Event, Fleet, ListenerId, LoadSource, Output, Told, Trouble, Wish, WorkerId,
+    Address, Event, Fleet, Held, ListenerId, LoadSource, Output, Share, Told, Trouble, Wish, WorkerId, errno,
     handoff::{Hearsay, Unexpected},
     lifecycle::Happening,
-    listeners::{Answer, Listeners},
+    listeners::{Answer, Listeners, Reply},
     machine::GRACE,
 };
 use crate::{
+    endpoint::Endpoint,
     protocol::{
-        listen::{ListenReply, Query},
+        listen::Query,
         message::{Act, ClusterMessage, Message, Own, Sockets},
     },
     time::Time,
@@ -101,22 +100,25 @@ impl<C> Fleet<C> {
         self.disconnected(now, worker, Happening::ChannelBroken);
     }
 
-    /// A wish has come true. Returns the name of the new socket, or `None` if it is not needed: somebody asked twice.
+    /// A wish has come true. Returns the name of the new socket, which is to be kept before anything else is done, or
+    /// `None` if it is not needed: somebody asked twice.
     pub fn handle_bound(
         &mut self,
+        now: Time,
         worker: WorkerId,
         ack: u64,
         wish: &Wish,
-        address: SocketAddr,
+        endpoint: Endpoint,
     ) -> Option<ListenerId> {
-        let (listener, reply) = self.listeners.bound(worker, wish, address);
+        let (listener, reply) = self.listeners.bound(worker, wish, endpoint);
         self.reply(worker, ack, reply);
+        self.settle(now);
         listener
     }
 
     /// A wish could not be fulfilled.
     pub fn handle_not_bound(&mut self, worker: WorkerId, ack: u64, wish: &Wish, errno: i32) {
-        let address = wish.addresses.first().map(ToString::to_string).unwrap_or_default();
+        let address = Address::of(&wish.want);
         self.event(Event::Trouble { worker, trouble: Trouble::ListenFailed { address, errno } });
         self.reply(worker, ack, Listeners::not_bound(wish, errno));
     }
@@ -138,17 +140,7 @@ impl<C> Fleet<C> {
             // Node's primary does not answer one that is leaving either.
             Act::QueryServer(_) => {}
             Act::Listening(query) => self.handle_listening(now, id, &query),
-            Act::Accepted { ack, accepted: true } => {
-                let (connection, ended) = self.handoff.accepted(id, ack).map_err(|Unexpected| "accepted")?;
-                self.counters.handed += 1;
-                if !ended {
-                    self.tally.opened(id, ack);
-                }
-                self.outputs.push_back(match self.tally.source(id) {
-                    LoadSource::Kernel => Output::Name { worker: id, seq: ack, connection },
-                    LoadSource::Reports | LoadSource::None => Output::Release(connection),
-                });
-            }
+            Act::Accepted { ack, accepted: true } => self.handle_accepted(id, ack)?,
             Act::Accepted { ack, accepted: false } => {
                 let until = now + self.rules.refusal_pause;
                 self.handoff.refused(id, ack, until).map_err(|Unexpected| "accepted: false")?;
@@ -173,37 +165,55 @@ impl<C> Fleet<C> {
         Ok(())
     }
 
+    fn handle_accepted(&mut self, id: WorkerId, seq: u64) -> Result<(), &'static str> {
+        let (held, ended) = self.handoff.accepted(id, seq).map_err(|Unexpected| "accepted")?;
+        self.counters.handed += 1;
+        let Held { connection, listener } = held;
+        let kernel = self.tally.source(id) == LoadSource::Kernel;
+        // It tells of TCP only.
+        let told = !kernel || self.listeners.endpoint(listener).is_none_or(|endpoint| endpoint.tcp().is_some());
+        if !ended && told {
+            self.tally.opened(id, seq);
+        }
+        self.outputs.push_back(match kernel && told {
+            true => Output::Name { worker: id, seq, connection },
+            false => Output::Release(connection),
+        });
+        Ok(())
+    }
+
     fn handle_query(&mut self, worker: WorkerId, ack: u64, query: &Query) {
         match self.listeners.ask(worker, query) {
-            Answer::Reply(reply) => self.reply(worker, ack, reply),
-            Answer::Bind(wish) => self.outputs.push_back(Output::Bind { worker, ack, wish }),
-            Answer::Unsupported(reply) => {
-                let address = format!("{} ({})", query.address.as_deref().unwrap_or("*"), query.address_type);
-                let errno = reply.errno.map_or(0, i32::abs);
-                self.event(Event::Trouble { worker, trouble: Trouble::ListenFailed { address, errno } });
+            Answer::Reply(reply) => {
+                if reply.reply.errno == Some(-errno::EBADF) {
+                    let (address, errno) = (Address::said(query), errno::EBADF);
+                    self.event(Event::Trouble { worker, trouble: Trouble::ListenFailed { address, errno } });
+                }
                 self.reply(worker, ack, reply);
             }
+            Answer::Bind(wish) => self.outputs.push_back(Output::Bind { worker, ack, wish }),
         }
     }
 
-    fn reply(&mut self, id: WorkerId, ack: u64, reply: ListenReply) {
-        if let Some(worker) = self.workers.get_mut(&id) {
-            let told = Told::Reply { seq: worker.take_seq(), ack, reply: Box::new(reply) };
-            self.outputs.push_back(Output::Tell(id, told));
+    fn reply(&mut self, id: WorkerId, ack: u64, Reply { reply, socket }: Reply) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let (seq, reply) = (worker.take_seq(), Box::new(reply));
+        match socket {
+            Some(listener) => self.handoff.share(id, Share { seq, ack, listener, reply }),
+            None => self.outputs.push_back(Output::Tell(id, Told::Reply { seq, ack, reply })),
         }
     }
 
     fn handle_listening(&mut self, now: Time, id: WorkerId, query: &Query) {
         self.happens(now, id, Happening::Listening);
-        let port = query.port.and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
-        let address = Address { host: query.address.clone(), port };
+        let address = Address::said(query);
         let told = self.listeners.serves_what_was_told(id);
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.serving = true;
             let elsewhere = || Trouble::ListensElsewhere { address: address.clone(), told: self.listeners.told() };
             worker.suspicion = (!told).then(|| (now + GRACE, elsewhere()));
         }
-        self.event(Event::Listening { worker: id, address });
+        self.event(Event::Listening { worker: id, address, elsewhere: !told });
     }
 
     /// Reports what looked wrong with a worker and still does.

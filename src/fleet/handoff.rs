@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{ListenerId, WorkerId};
-use crate::time::Time;
+use crate::{protocol::listen::ListenReply, time::Time};
 
 /// A connection in the master's hand, and where it came from.
 #[derive(Debug)]
@@ -33,6 +33,19 @@ pub(super) enum Hearsay {
     Partial,
 }
 
+/// A listening socket that goes to a worker with the answer to its question.
+#[derive(Debug)]
+pub struct Share {
+    /// Number of the message.
+    pub seq: u64,
+    /// Number of the question.
+    pub ack: u64,
+    /// The socket.
+    pub listener: ListenerId,
+    /// The answer.
+    pub reply: Box<ListenReply>,
+}
+
 #[derive(Debug)]
 struct Flight<C> {
     held: Held<C>,
@@ -42,13 +55,45 @@ struct Flight<C> {
     ended: bool,
 }
 
+/// A message that is on its way with a descriptor: acknowledgements count them all.
+#[derive(Debug)]
+enum Parcel<C> {
+    Connection(Flight<C>),
+    Socket(Share),
+}
+
+impl<C> Parcel<C> {
+    fn seq(&self) -> u64 {
+        match self {
+            Self::Connection(flight) => flight.seq,
+            Self::Socket(share) => share.seq,
+        }
+    }
+
+    fn flight(&self) -> Option<&Flight<C>> {
+        match self {
+            Self::Connection(flight) => Some(flight),
+            Self::Socket(_) => None,
+        }
+    }
+
+    fn into_flight(self) -> Option<Flight<C>> {
+        match self {
+            Self::Connection(flight) => Some(flight),
+            Self::Socket(_) => None,
+        }
+    }
+}
+
 /// What is on the way to one worker.
 #[derive(Debug)]
 struct Outbox<C> {
     /// Sent, or about to be; the worker has not said that it has the descriptor. In the order of sending.
-    unacked: VecDeque<Flight<C>>,
+    unacked: VecDeque<Parcel<C>>,
     /// The worker has the descriptor and has not said whether it accepts.
     acked: VecDeque<Flight<C>>,
+    /// Sockets that are to be sent when they can be.
+    shares: VecDeque<Share>,
     gate: Gate,
     /// Was reported as stuck, once; its process is being ended.
     given_up: bool,
@@ -57,8 +102,12 @@ struct Outbox<C> {
 impl<C> Outbox<C> {
     /// Since when the worker owes an answer.
     fn waiting_since(&self) -> Option<Time> {
-        let first = |flights: &VecDeque<Flight<C>>| flights.front().map(|flight| flight.since);
-        [first(&self.unacked), first(&self.acked)].into_iter().flatten().min()
+        let unacked = self.unacked.iter().find_map(Parcel::flight);
+        [unacked, self.acked.front()].into_iter().flatten().map(|flight| flight.since).min()
+    }
+
+    fn connections(&self) -> usize {
+        self.unacked.iter().filter_map(Parcel::flight).count() + self.acked.len()
     }
 }
 
@@ -82,6 +131,8 @@ pub(super) struct Handoff<C> {
     outboxes: BTreeMap<WorkerId, Outbox<C>>,
     /// Came back, and wait for another worker; the longest waiting first.
     returned: VecDeque<Held<C>>,
+    /// How many sockets wait in the outboxes.
+    shares: usize,
     limits: Limits,
 }
 
@@ -98,20 +149,23 @@ pub(super) struct Limits {
 
 impl<C> Handoff<C> {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { outboxes: BTreeMap::new(), returned: VecDeque::new(), limits }
+        Self { outboxes: BTreeMap::new(), returned: VecDeque::new(), shares: 0, limits }
     }
 
     /// A worker that can be sent connections from now on.
     pub(super) fn add(&mut self, worker: WorkerId) {
         let (unacked, acked) = (VecDeque::with_capacity(self.limits.window), VecDeque::with_capacity(self.limits.window));
-        self.outboxes.insert(worker, Outbox { unacked, acked, gate: Gate::Open, given_up: false });
+        let shares = VecDeque::new();
+        self.outboxes.insert(worker, Outbox { unacked, acked, shares, gate: Gate::Open, given_up: false });
     }
 
     /// A worker that is gone. What it cannot have received waits for another; the rest is returned: it may have read
     /// from that.
     pub(super) fn remove(&mut self, worker: WorkerId, hearsay: Hearsay) -> Vec<Held<C>> {
         let Some(outbox) = self.outboxes.remove(&worker) else { return Vec::new() };
-        let (unacked, acked) = (outbox.unacked.into_iter(), outbox.acked.into_iter());
+        self.shares -= outbox.shares.len();
+        let unacked = outbox.unacked.into_iter().filter_map(Parcel::into_flight);
+        let acked = outbox.acked.into_iter();
         let held = |flight: Flight<C>| flight.held;
         match hearsay {
             Hearsay::Complete => {
@@ -132,7 +186,8 @@ impl<C> Handoff<C> {
     ) -> Result<(), Held<C>> {
         match self.outboxes.get_mut(&worker) {
             Some(outbox) => {
-                outbox.unacked.push_back(Flight { held, seq, since: now, ended: false });
+                let flight = Flight { held, seq, since: now, ended: false };
+                outbox.unacked.push_back(Parcel::Connection(flight));
                 Ok(())
             }
             None => Err(held),
@@ -141,18 +196,49 @@ impl<C> Handoff<C> {
 
     /// The connection to be sent with `seq`.
     pub(super) fn connection(&self, worker: WorkerId, seq: u64) -> Option<&C> {
-        let flights = &self.outboxes.get(&worker)?.unacked;
-        flights.iter().rev().find(|flight| flight.seq == seq).map(|flight| &flight.held.connection)
+        let parcel = self.outboxes.get(&worker)?.unacked.iter().rev().find(|parcel| parcel.seq() == seq)?;
+        parcel.flight().map(|flight| &flight.held.connection)
+    }
+
+    /// Has a socket sent to the worker, as soon as [`Handoff::next_share`] says that it can be.
+    pub(super) fn share(&mut self, worker: WorkerId, share: Share) {
+        if let Some(outbox) = self.outboxes.get_mut(&worker) {
+            outbox.shares.push_back(share);
+            self.shares += 1;
+        }
+    }
+
+    /// The next socket to be sent, and to whom. The caller sends it, or says [`Handoff::unsent`].
+    pub(super) fn next_share(&mut self) -> Option<(WorkerId, u64)> {
+        if self.shares == 0 {
+            return None;
+        }
+        let ready = |outbox: &Outbox<C>| outbox.gate == Gate::Open && !outbox.shares.is_empty();
+        let (&worker, outbox) = self.outboxes.iter_mut().find(|(_, outbox)| ready(outbox))?;
+        let share = outbox.shares.pop_front()?;
+        let seq = share.seq;
+        outbox.unacked.push_back(Parcel::Socket(share));
+        self.shares -= 1;
+        Some((worker, seq))
+    }
+
+    /// The socket to be sent with `seq`.
+    pub(super) fn shared(&self, worker: WorkerId, seq: u64) -> Option<&Share> {
+        self.outboxes.get(&worker)?.unacked.iter().rev().find_map(|parcel| match parcel {
+            Parcel::Socket(share) if share.seq == seq => Some(share),
+            Parcel::Socket(_) | Parcel::Connection(_) => None,
+        })
     }
 
     /// `seq` could not be sent: it goes to somebody else, and the worker gets none until `gate` opens.
     pub(super) fn unsent(&mut self, worker: WorkerId, seq: u64, gate: Gate) {
         let Some(outbox) = self.outboxes.get_mut(&worker) else { return };
         outbox.gate = gate;
-        if let Some(place) = outbox.unacked.iter().rposition(|flight| flight.seq == seq)
-            && let Some(flight) = outbox.unacked.remove(place)
-        {
-            self.returned.push_front(flight.held);
+        let place = outbox.unacked.iter().rposition(|parcel| parcel.seq() == seq);
+        match place.and_then(|place| outbox.unacked.remove(place)) {
+            Some(Parcel::Connection(flight)) => self.returned.push_front(flight.held),
+            Some(Parcel::Socket(share)) => self.put_back(worker, share),
+            None => {}
         }
     }
 
@@ -168,23 +254,35 @@ impl<C> Handoff<C> {
     /// The worker has the descriptor of the oldest handle.
     pub(super) fn acknowledged(&mut self, worker: WorkerId) -> Result<(), Unexpected> {
         let outbox = self.outboxes.get_mut(&worker).ok_or(Unexpected)?;
-        let flight = outbox.unacked.pop_front().ok_or(Unexpected)?;
-        outbox.acked.push_back(flight);
+        // With a socket that is all; a connection is to be accepted yet.
+        let flight = outbox.unacked.pop_front().ok_or(Unexpected)?.into_flight();
+        outbox.acked.extend(flight);
         Ok(())
     }
 
     /// The worker got no descriptor with the oldest handle (it has none free): the connection goes to somebody else.
     pub(super) fn not_acknowledged(&mut self, worker: WorkerId, until: Time) -> Result<(), Unexpected> {
         let outbox = self.outboxes.get_mut(&worker).ok_or(Unexpected)?;
-        let flight = outbox.unacked.pop_front().ok_or(Unexpected)?;
+        let parcel = outbox.unacked.pop_front().ok_or(Unexpected)?;
         outbox.gate = Gate::Refused { until };
-        self.returned.push_back(flight.held);
+        match parcel {
+            Parcel::Connection(flight) => self.returned.push_back(flight.held),
+            // Nobody else has a use for it.
+            Parcel::Socket(share) => self.put_back(worker, share),
+        }
         Ok(())
     }
 
+    fn put_back(&mut self, worker: WorkerId, share: Share) {
+        if let Some(outbox) = self.outboxes.get_mut(&worker) {
+            outbox.shares.push_front(share);
+            self.shares += 1;
+        }
+    }
+
     /// The worker has taken the connection: ours to let go. Also says whether it has ended already.
-    pub(super) fn accepted(&mut self, worker: WorkerId, seq: u64) -> Result<(C, bool), Unexpected> {
-        self.answered(worker, seq).map(|flight| (flight.held.connection, flight.ended))
+    pub(super) fn accepted(&mut self, worker: WorkerId, seq: u64) -> Result<(Held<C>, bool), Unexpected> {
+        self.answered(worker, seq).map(|flight| (flight.held, flight.ended))
     }
 
     /// The worker does not take the connection: it goes to somebody else, and the worker gets none until `until`.
@@ -206,7 +304,11 @@ impl<C> Handoff<C> {
     /// The worker tells the end of a connection that it has not accepted yet.
     pub(super) fn ended(&mut self, worker: WorkerId, seq: u64) {
         let Some(outbox) = self.outboxes.get_mut(&worker) else { return };
-        let flights = outbox.unacked.iter_mut().chain(&mut outbox.acked);
+        let unacked = outbox.unacked.iter_mut().filter_map(|parcel| match parcel {
+            Parcel::Connection(flight) => Some(flight),
+            Parcel::Socket(_) => None,
+        });
+        let flights = unacked.chain(&mut outbox.acked);
         flights.filter(|flight| flight.seq == seq).for_each(|flight| flight.ended = true);
     }
 
@@ -225,14 +327,14 @@ impl<C> Handoff<C> {
     pub(super) fn has_room(&self, now: Time, worker: WorkerId) -> bool {
         self.outboxes.get(&worker).is_some_and(|outbox| {
             outbox.gate == Gate::Open
-                && outbox.unacked.len() + outbox.acked.len() < self.limits.window
+                && outbox.connections() < self.limits.window
                 && outbox.waiting_since().is_none_or(|since| now < since + self.limits.stall)
         })
     }
 
     /// How many connections the worker has been sent and not accepted.
     pub(super) fn in_flight(&self, worker: WorkerId) -> usize {
-        self.outboxes.get(&worker).map_or(0, |outbox| outbox.unacked.len() + outbox.acked.len())
+        self.outboxes.get(&worker).map_or(0, Outbox::connections)
     }
 
     /// Whether connections wait for another worker.

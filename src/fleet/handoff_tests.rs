@@ -20,6 +20,11 @@ fn assign(handoff: &mut Handoff<u32>, worker: WorkerId, seq: u64, connection: u3
     handoff.assign(NOW, worker, seq, Held { connection, listener: LISTENER }).unwrap();
 }
 
+/// What A accepts.
+fn accepted(handoff: &mut Handoff<u32>, seq: u64) -> Result<(u32, bool), Unexpected> {
+    handoff.accepted(A, seq).map(|(held, ended)| (held.connection, ended))
+}
+
 fn returned(handoff: &mut Handoff<u32>) -> Vec<u32> {
     std::iter::from_fn(|| handoff.take_returned(|_| true)).map(|held| held.connection).collect()
 }
@@ -32,15 +37,15 @@ fn a_connection_leaves_when_it_is_accepted() {
     assert_eq!(handoff.connection(A, 6), Some(&60));
     assert!(!handoff.has_room(NOW, A), "the window is full");
     assert!(handoff.has_room(NOW, B));
-    assert_eq!(handoff.accepted(A, 5), Err(Unexpected), "not before its descriptor has arrived");
+    assert_eq!(accepted(&mut handoff, 5), Err(Unexpected), "not before its descriptor has arrived");
     handoff.acknowledged(A).unwrap();
     assert!(!handoff.has_room(NOW, A), "an acknowledged one still counts");
     handoff.acknowledged(A).unwrap();
     assert_eq!(handoff.acknowledged(A), Err(Unexpected));
-    assert_eq!(handoff.accepted(A, 6), Ok((60, false)), "in any order");
-    assert_eq!(handoff.accepted(A, 6), Err(Unexpected), "and once");
+    assert_eq!(accepted(&mut handoff, 6), Ok((60, false)), "in any order");
+    assert_eq!(accepted(&mut handoff, 6), Err(Unexpected), "and once");
     handoff.ended(A, 5);
-    assert_eq!(handoff.accepted(A, 5), Ok((50, true)), "its end was told before");
+    assert_eq!(accepted(&mut handoff, 5), Ok((50, true)), "its end was told before");
     assert_eq!(handoff.in_flight(A), 0);
     assert!(!handoff.has_returned());
 }
@@ -125,4 +130,38 @@ fn a_listener_that_nobody_serves_holds_up_no_other() {
     assert_eq!(taken.connection, 2);
     assert!(handoff.take_returned(|listener| listener == other).is_none());
     assert_eq!(returned(&mut handoff), [3, 1]);
+}
+
+#[test]
+fn a_socket_waits_for_room_and_is_acknowledged_among_connections() {
+    let mut handoff = handoff();
+    let share = |seq| Share {
+        seq,
+        ack: 0,
+        listener: LISTENER,
+        reply: Box::new(ListenReply { errno: Some(0), key: String::new(), data: None, sockname: None }),
+    };
+    assign(&mut handoff, A, 1, 10);
+    handoff.share(A, share(2));
+    assert_eq!((handoff.next_share(), handoff.next_share()), (Some((A, 2)), None));
+    assert!(handoff.shared(A, 2).is_some() && handoff.shared(A, 1).is_none() && handoff.connection(A, 2).is_none());
+    assert_eq!(handoff.in_flight(A), 1, "it is no connection");
+    handoff.unsent(A, 2, Gate::Full);
+    assert_eq!(handoff.next_share(), None, "until there is room");
+    handoff.writable(A);
+    assert_eq!(handoff.next_share(), Some((A, 2)));
+    assign(&mut handoff, A, 3, 30);
+    handoff.acknowledged(A).unwrap();
+    handoff.not_acknowledged(A, LATER).unwrap();
+    assert_eq!(handoff.next_share(), None, "it gets a rest");
+    handoff.acknowledged(A).unwrap();
+    assert_eq!((accepted(&mut handoff, 1), accepted(&mut handoff, 3)), (Ok((10, false)), Ok((30, false))));
+    handoff.handle_timeout(LATER);
+    assert_eq!(handoff.next_share(), Some((A, 2)));
+    handoff.acknowledged(A).unwrap();
+    assert_eq!(handoff.acknowledged(A), Err(Unexpected));
+    handoff.share(A, share(4));
+    assert!(handoff.remove(A, Hearsay::Complete).is_empty());
+    assert_eq!(handoff.next_share(), None, "it went with its worker");
+    assert!(returned(&mut handoff).is_empty());
 }

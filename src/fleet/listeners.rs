@@ -7,17 +7,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use serde_json::value::RawValue;
 
-use super::{ListenerId, WorkerId, errno};
+use super::{
+    ListenerId, WorkerId, errno,
+    wish::{Mapping, Want, Wish, asked, key_text},
+};
 use crate::{
     balance::{Balance, Key as BalanceKey, PolicyName, Target},
-    protocol::listen::{AddressType, ListenReply, Query},
+    endpoint::Endpoint,
+    protocol::listen::{ListenReply, Query, SockName},
     time::Time,
 };
 
@@ -33,16 +36,23 @@ const MAX_WAITING: usize = 16;
 pub(super) struct Listeners {
     open: BTreeMap<ListenerId, Listener>,
     keys: BTreeMap<Arc<str>, Key>,
+    /// What the master was started with, by its number, and what it is if it is open.
+    inherited: BTreeMap<i32, Option<ListenerId>>,
     policy: PolicyName,
+    /// Workers accept by themselves.
+    shared: bool,
+    map: Vec<Mapping>,
     next: u32,
     /// Kept for its memory, so that a pick does not allocate.
     targets: Vec<Target>,
 }
 
-/// A socket in the master that accepts.
+/// A socket of the master's.
 #[derive(Debug)]
 struct Listener {
-    address: SocketAddr,
+    endpoint: Endpoint,
+    /// Each worker has the socket itself, and the master takes nothing from it.
+    shared: bool,
     ipv6_only: bool,
     /// Given by the user and open as long as the fleet lives.
     kept: bool,
@@ -88,75 +98,100 @@ struct Key {
     data: Option<Box<RawValue>>,
 }
 
-/// A socket to be bound for a worker.
-#[derive(Debug, Clone)]
-pub struct Wish {
-    /// To be tried in turn: the first that can be bound is taken.
-    pub addresses: Vec<SocketAddr>,
-    /// Leave IPv4 to others.
-    pub ipv6_only: bool,
-    /// Length of the kernel's queue; `None` for the default.
-    pub backlog: Option<u32>,
-    key: Arc<str>,
-    data: Option<Box<RawValue>>,
+/// How a worker's question is answered.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) reply: ListenReply,
+    /// Goes with the reply.
+    pub(super) socket: Option<ListenerId>,
 }
 
 /// What becomes of a question.
 #[derive(Debug)]
 pub(super) enum Answer {
     /// Answered.
-    Reply(ListenReply),
+    Reply(Reply),
     /// To be answered by [`Listeners::bound`] or [`Listeners::not_bound`].
     Bind(Wish),
-    /// Answered with an error: this kind of socket is not served.
-    Unsupported(ListenReply),
 }
 
 impl Listeners {
-    pub(super) fn new(policy: PolicyName) -> Self {
-        Self { open: BTreeMap::new(), keys: BTreeMap::new(), policy, next: 0, targets: Vec::new() }
+    pub(super) fn new(policy: PolicyName, shared: bool, map: Vec<Mapping>) -> Self {
+        let (open, keys, inherited) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { open, keys, inherited, policy, shared, map, next: 0, targets: Vec::new() }
+    }
+
+    /// The master was started with this socket.
+    pub(super) fn inherit(&mut self, descriptor: i32, listener: Option<ListenerId>) {
+        self.inherited.insert(descriptor, listener);
     }
 
     /// Adds a socket that is open.
-    pub(super) fn open(&mut self, address: SocketAddr, ipv6_only: bool, kept: bool) -> ListenerId {
+    pub(super) fn open(&mut self, endpoint: Endpoint, ipv6_only: bool, kept: bool) -> ListenerId {
         let id = ListenerId(self.next);
         self.next += 1;
-        let policy = self.policy.start();
-        self.open.insert(id, Listener { address, ipv6_only, kept, members: Vec::new(), policy, crowding: Crowding::Room });
+        let shared = self.shared || matches!(endpoint, Endpoint::Udp(_));
+        let (members, policy) = (Vec::new(), self.policy.start());
+        let crowding = Crowding::Room;
+        self.open.insert(id, Listener { endpoint, shared, ipv6_only, kept, members, policy, crowding });
         id
     }
 
     /// A worker wants to listen.
     pub(super) fn ask(&mut self, worker: WorkerId, query: &Query) -> Answer {
         let text = key_text(query);
-        let fail = |errno: i32| ListenReply { errno: Some(-errno), key: text.clone(), data: None, sockname: None };
-        let (host, port) = match address_of(query) {
-            Ok(address) => address,
-            Err(errno::EOPNOTSUPP) => return Answer::Unsupported(fail(errno::EOPNOTSUPP)),
-            Err(errno) => return Answer::Reply(fail(errno)),
+        let fail = |errno: i32| Answer::Reply(failure(&text, errno));
+        let want = match Want::of(query) {
+            Ok(want) => self.mapped(want),
+            Err(errno) => return fail(errno),
         };
         if self.keys.values().filter(|key| key.workers.contains(&worker)).count() >= MAX_SERVERS {
-            return Answer::Reply(fail(errno::EMFILE));
+            return fail(errno::EMFILE);
         }
         let key = match self.keys.get_key_value(text.as_str()) {
             Some((key, _)) => key.clone(),
             None => {
-                let covering = if query.index == 0 { self.covering(host, port) } else { Vec::new() };
-                if covering.is_empty() {
-                    return Answer::Bind(wish(query, text.into(), host, port));
+                let found = match self.find(&want, query.index) {
+                    Ok(found) => found,
+                    Err(errno) => return fail(errno),
+                };
+                let key: Arc<str> = text.as_str().into();
+                if found.is_empty() {
+                    return Answer::Bind(Wish { want, key, data: query.data.clone(), asked: asked(query) });
                 }
-                if covering.iter().any(|&id| self.serves(worker, id)) {
-                    return Answer::Reply(fail(errno::EADDRINUSE));
+                if found.iter().any(|&id| self.serves(worker, id)) {
+                    return fail(errno::EADDRINUSE);
                 }
-                let key: Arc<str> = text.clone().into();
-                self.keys.insert(key.clone(), Key { listeners: covering, ..Key::default() });
+                self.keys.insert(key.clone(), Key { listeners: found, ..Key::default() });
                 key
             }
         };
-        match self.join(worker, &key, query.data.as_deref()) {
+        match self.join(worker, &key, query.data.as_deref(), asked(query).as_ref()) {
             Some(reply) => Answer::Reply(reply),
-            None => Answer::Reply(fail(errno::EADDRINUSE)),
+            None => fail(errno::EADDRINUSE),
         }
+    }
+
+    /// What is wanted in the end, by the user's mappings.
+    fn mapped(&self, want: Want) -> Want {
+        let mapped = self.map.iter().map(|mapping| mapping.apply(want.clone())).find(|mapped| *mapped != want);
+        mapped.unwrap_or(want)
+    }
+
+    /// The open sockets that serve a wish for a key that is new: none if one is to be bound.
+    fn find(&self, want: &Want, index: u32) -> Result<Vec<ListenerId>, i32> {
+        if let Want::Inherited { descriptor } = want {
+            let open = self.inherited.get(descriptor).ok_or(errno::EBADF)?;
+            return Ok(open.iter().copied().collect());
+        }
+        if index != 0 {
+            return Ok(Vec::new());
+        }
+        let covers =
+            |listener: &&Listener| want.is_covered(&listener.endpoint, listener.ipv6_only, listener.kept);
+        let found = self.open.iter().filter(|(_, listener)| covers(listener)).map(|(&id, _)| id);
+        // A server in a worker is one socket there, if it is a socket at all.
+        Ok(found.take(if self.shared || want.is_udp() { 1 } else { usize::MAX }).collect())
     }
 
     /// A wish has come true.
@@ -164,24 +199,34 @@ impl Listeners {
         &mut self,
         worker: WorkerId,
         wish: &Wish,
-        address: SocketAddr,
-    ) -> (Option<ListenerId>, ListenReply) {
+        endpoint: Endpoint,
+    ) -> (Option<ListenerId>, Reply) {
         if self.keys.contains_key(&wish.key) {
             return (None, Self::not_bound(wish, errno::EADDRINUSE));
         }
-        let listener = self.open(address, wish.ipv6_only, false);
+        let ipv6_only = matches!(wish.want, Want::Tcp { ipv6_only: true, .. } | Want::Udp { ipv6_only: true, .. });
+        let listener = self.open(endpoint, ipv6_only, false);
+        if let Want::Inherited { descriptor } = wish.want {
+            self.inherited.insert(descriptor, Some(listener));
+        }
         self.keys.insert(wish.key.clone(), Key { listeners: vec![listener], ..Key::default() });
-        let reply = self.join(worker, &wish.key, wish.data.as_deref());
+        let reply = self.join(worker, &wish.key, wish.data.as_deref(), wish.asked.as_ref());
         (Some(listener), reply.unwrap_or_else(|| Self::not_bound(wish, errno::EADDRINUSE)))
     }
 
     /// A wish has not; others may try again.
-    pub(super) fn not_bound(wish: &Wish, errno: i32) -> ListenReply {
-        ListenReply { errno: Some(-errno), key: wish.key.as_ref().to_owned(), data: None, sockname: None }
+    pub(super) fn not_bound(wish: &Wish, errno: i32) -> Reply {
+        failure(&wish.key, errno)
     }
 
     /// Adds the worker to the sockets of a key. `None` when it serves one of them already, by another key.
-    fn join(&mut self, worker: WorkerId, key: &Arc<str>, data: Option<&RawValue>) -> Option<ListenReply> {
+    fn join(
+        &mut self,
+        worker: WorkerId,
+        key: &Arc<str>,
+        data: Option<&RawValue>,
+        asked: Option<&SockName>,
+    ) -> Option<Reply> {
         if self.keys.get(key)?.listeners.iter().any(|&id| self.serves(worker, id)) {
             return None;
         }
@@ -190,23 +235,20 @@ impl Listeners {
             entry.data = data.map(ToOwned::to_owned);
         }
         entry.workers.insert(worker);
-        let mut sockname = None;
+        let (mut sockname, mut socket) = (None, None);
         for id in &entry.listeners {
             let Some(listener) = self.open.get_mut(id) else { continue };
-            sockname = sockname.or(Some(listener.address.into()));
+            if listener.shared {
+                socket = Some(*id);
+            }
+            sockname = sockname.or(sockname_of(&listener.endpoint, asked));
             if let Err(place) = listener.place(worker) {
                 listener.members.insert(place, Member { worker, key: key.clone() });
             }
         }
-        Some(ListenReply { errno: None, key: key.as_ref().to_owned(), data: entry.data.clone(), sockname })
-    }
-
-    /// The open sockets that serve a wish for `host` (`None`: every interface) and `port`.
-    fn covering(&self, host: Option<IpAddr>, port: u16) -> Vec<ListenerId> {
-        let covers = |listener: &Listener| {
-            port != 0 && listener.address.port() == port && (covers(listener, host) || listener.kept && is_wildcard(host))
-        };
-        self.open.iter().filter(|(_, listener)| covers(listener)).map(|(&id, _)| id).collect()
+        let (errno, sockname) = if socket.is_some() { (Some(0), None) } else { (None, sockname) };
+        let reply = ListenReply { errno, key: key.as_ref().to_owned(), data: entry.data.clone(), sockname };
+        Some(Reply { reply, socket })
     }
 
     /// A worker has closed its server for `key`. Returns the sockets that nobody has a use for any more.
@@ -228,6 +270,9 @@ impl Listeners {
         };
         let unused: Vec<_> = listeners.into_iter().filter(unused).collect();
         self.open.retain(|id, _| !unused.contains(id));
+        for inherited in self.inherited.values_mut() {
+            inherited.take_if(|id| unused.contains(id));
+        }
         unused
     }
 
@@ -289,6 +334,8 @@ impl Listeners {
     pub(super) fn admit(&mut self, now: Time, listener: ListenerId, room: bool) -> (Admission, bool) {
         let Some(listener) = self.open.get_mut(&listener) else { return (Admission::Leave, false) };
         match listener.crowding {
+            // Its workers take from it.
+            _ if listener.shared => (Admission::Leave, false),
             _ if room => {
                 listener.crowding = Crowding::Room;
                 (Admission::Take, false)
@@ -320,6 +367,11 @@ impl Listeners {
         }
     }
 
+    /// Whether the master takes connections from a socket.
+    pub(super) fn accepts(&self, listener: ListenerId) -> bool {
+        self.open.get(&listener).is_some_and(|listener| !listener.shared)
+    }
+
     /// Whether connections of a socket are turned away.
     pub(super) fn refuses(&self, listener: ListenerId) -> bool {
         self.open.get(&listener).is_some_and(|listener| listener.crowding == Crowding::Refusing)
@@ -343,8 +395,13 @@ impl Listeners {
     }
 
     /// The addresses that the user gave.
-    pub(super) fn told(&self) -> Vec<SocketAddr> {
-        self.open.values().filter(|listener| listener.kept).map(|listener| listener.address).collect()
+    pub(super) fn told(&self) -> Vec<Endpoint> {
+        self.open.values().filter(|listener| listener.kept).map(|listener| listener.endpoint.clone()).collect()
+    }
+
+    /// What a socket is bound to.
+    pub(super) fn endpoint(&self, id: ListenerId) -> Option<&Endpoint> {
+        self.open.get(&id).map(|listener| &listener.endpoint)
     }
 }
 
@@ -355,56 +412,20 @@ impl Listener {
     }
 }
 
-fn is_wildcard(host: Option<IpAddr>) -> bool {
-    host.is_none_or(|host| host.is_unspecified())
-}
-
-/// Whether every connection that a socket bound to `host` would get reaches `listener` instead.
-fn covers(listener: &Listener, host: Option<IpAddr>) -> bool {
-    match (listener.address.ip(), host) {
-        (IpAddr::V6(open), Some(IpAddr::V4(_))) => open.is_unspecified() && !listener.ipv6_only,
-        (open, Some(host)) => open == host || open.is_unspecified() && open.is_ipv4() == host.is_ipv4(),
-        (open, None) => open.is_unspecified(),
+/// What a worker is told that its server is bound to. Node takes a port that it did not ask for as a sign that the
+/// address was in use, so a server that is mapped is told what it asked for.
+fn sockname_of(endpoint: &Endpoint, asked: Option<&SockName>) -> Option<SockName> {
+    let bound = endpoint.tcp().map(SockName::from);
+    match (bound, asked) {
+        (Some(bound), Some(asked)) if asked.port == 0 || asked.port == bound.port => Some(bound),
+        (Some(bound), None) => Some(bound),
+        (_, asked) => asked.cloned(),
     }
 }
 
-/// The identity of a listening socket, written as Node writes it.
-fn key_text(query: &Query) -> String {
-    fn or<T: ToString>(value: Option<&T>, absent: &str) -> String {
-        value.map_or_else(|| absent.to_owned(), T::to_string)
-    }
-    let (address, port) = (or(query.address.as_ref(), "null"), or(query.port.as_ref(), "null"));
-    format!("{address}:{port}:{}:{}:{}", query.address_type, or(query.fd.as_ref(), "undefined"), query.index)
-}
-
-/// Host and port of a TCP question, or the errno that answers it.
-fn address_of(query: &Query) -> Result<(Option<IpAddr>, u16), i32> {
-    match query.address_type {
-        AddressType::Tcp4 | AddressType::Tcp6 => {}
-        // A server that a Node of 18 or before got over its channel: Node's own primary fails here as well.
-        AddressType::Unix if query.address.is_none() => return Err(errno::EINVAL),
-        AddressType::Unix | AddressType::Udp4 | AddressType::Udp6 | AddressType::None => {
-            return Err(errno::EOPNOTSUPP);
-        }
-    }
-    let port = query.port.and_then(|port| u16::try_from(port).ok()).ok_or(errno::EINVAL)?;
-    let host = match query.address.as_deref() {
-        None | Some("") => None,
-        Some(text) => Some(text.parse().map_err(|_| errno::EINVAL)?),
-    };
-    Ok((host, port))
-}
-
-fn wish(query: &Query, key: Arc<str>, host: Option<IpAddr>, port: u16) -> Wish {
-    let every = [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
-    let hosts = host.map_or_else(|| every.to_vec(), |host| vec![host]);
-    Wish {
-        addresses: hosts.into_iter().map(|host| SocketAddr::new(host, port)).collect(),
-        ipv6_only: query.flags.unwrap_or(0) & 1 == 1,
-        backlog: query.backlog,
-        key,
-        data: query.data.clone(),
-    }
+fn failure(key: &str, errno: i32) -> Reply {
+    let reply = ListenReply { errno: Some(-errno), key: key.to_owned(), data: None, sockname: None };
+    Reply { reply, socket: None }
 }
 
 #[cfg(test)]

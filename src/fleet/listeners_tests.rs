@@ -1,25 +1,28 @@
 //! Keys, covering and closing, as Node's primary does it and where `-l` differs.
 
-use super::*;
+use super::{super::Place, *};
+use crate::protocol::listen::AddressType;
 
 const A: WorkerId = WorkerId(1);
 const B: WorkerId = WorkerId(2);
 
 fn query(host: Option<&str>, port: i64, index: u32) -> Query {
+    let v6 = host.is_some_and(|host| host.contains(':'));
     Query {
         index,
-        data: None,
         address: host.map(str::to_owned),
         port: Some(port),
-        address_type: if host.is_some_and(|host| host.contains(':')) { AddressType::Tcp6 } else { AddressType::Tcp4 },
-        fd: None,
-        flags: None,
-        backlog: None,
+        address_type: if v6 { AddressType::Tcp6 } else { AddressType::Tcp4 },
+        ..Query::default()
     }
 }
 
+fn listeners() -> Listeners {
+    Listeners::new(PolicyName::RoundRobin, false, Vec::new())
+}
+
 fn with(open: &[&str]) -> Listeners {
-    let mut listeners = Listeners::new(PolicyName::RoundRobin);
+    let mut listeners = listeners();
     for address in open {
         listeners.open(address.parse().unwrap(), false, true);
     }
@@ -30,11 +33,11 @@ fn with(open: &[&str]) -> Listeners {
 fn ask(listeners: &mut Listeners, worker: WorkerId, query: &Query) -> Result<Option<String>, i32> {
     match listeners.ask(worker, query) {
         Answer::Bind(_) => Ok(None),
-        Answer::Reply(ListenReply { errno: None, sockname, .. }) => {
+        Answer::Reply(Reply { reply: ListenReply { errno: None, sockname, .. }, .. }) => {
             let name = sockname.unwrap();
             Ok(Some(format!("{} {}", name.address, name.port)))
         }
-        Answer::Reply(reply) | Answer::Unsupported(reply) => Err(reply.errno.unwrap()),
+        Answer::Reply(Reply { reply, .. }) => Err(reply.errno.unwrap()),
     }
 }
 
@@ -75,10 +78,10 @@ fn one_listen_is_served_from_every_address_on_its_port() {
 fn the_same_listen_in_two_workers_shares_a_socket() {
     let mut listeners = with(&[]);
     let Answer::Bind(wish) = listeners.ask(A, &query(None, 0, 0)) else { panic!("nothing is open") };
-    assert_eq!(wish.addresses, ["[::]:0".parse().unwrap(), "0.0.0.0:0".parse().unwrap()]);
+    assert_eq!(wish.want, Want::Tcp { host: None, port: 0, ipv6_only: false, backlog: None });
     let (listener, reply) = listeners.bound(A, &wish, "[::]:4711".parse().unwrap());
     let listener = listener.unwrap();
-    assert_eq!(reply.key, "null:0:4:undefined:0");
+    assert_eq!(reply.reply.key, "null:0:4:undefined:0");
     assert_eq!(ask(&mut listeners, B, &query(None, 0, 0)), Ok(Some(":: 4711".to_owned())));
     assert_eq!(ask(&mut listeners, A, &query(None, 0, 1)), Ok(None), "a second listen(0) gets a port of its own");
     assert_eq!(listeners.members(listener).collect::<Vec<_>>(), [A, B]);
@@ -107,7 +110,7 @@ fn a_socket_goes_with_its_last_server_unless_it_was_given() {
     let Answer::Bind(wish) = listeners.ask(A, &query(None, 9000, 0)) else { panic!("not open") };
     let listener = listeners.bound(A, &wish, "[::]:9000".parse().unwrap()).0.unwrap();
     let twice = listeners.bound(A, &wish, "[::]:9000".parse().unwrap());
-    assert_eq!((twice.0, twice.1.errno), (None, Some(-98)), "asked twice before the first was bound");
+    assert_eq!((twice.0, twice.1.reply.errno), (None, Some(-98)), "asked twice before the first was bound");
     ask(&mut listeners, B, &query(None, 9000, 0)).unwrap();
     ask(&mut listeners, B, &query(Some("::1"), 9000, 0)).unwrap_err();
     assert_eq!(listeners.close(A, "null:9000:4:undefined:0"), []);
@@ -129,11 +132,9 @@ fn what_cannot_be_served_is_answered_with_its_errno() {
     check(|query| query.port = None, -22);
     check(|query| query.address = Some("fe80::1%eth0".to_owned()), -22);
     check(|query| (query.port, query.address_type) = (Some(-1), AddressType::Unix), -22);
-    check(|query| (query.address, query.address_type) = (Some("/tmp/s".to_owned()), AddressType::Unix), -95);
-    check(|query| query.address_type = AddressType::Udp4, -95);
-    check(|query| (query.fd, query.address_type) = (Some(3), AddressType::None), -95);
+    check(|query| (query.fd, query.address_type) = (Some(3), AddressType::None), -9);
     let Answer::Bind(wish) = listeners.ask(A, &query(None, 80, 0)) else { panic!() };
-    let reply = Listeners::not_bound(&wish, 13);
+    let Reply { reply, .. } = Listeners::not_bound(&wish, 13);
     assert_eq!((reply.errno, reply.key.as_str()), (Some(-13), "null:80:4:undefined:0"));
     assert_eq!(ask(&mut listeners, A, &query(None, 80, 0)), Ok(None), "and may be asked again");
 }
@@ -143,7 +144,7 @@ fn data_of_the_first_is_given_to_all() {
     let mut listeners = with(&["127.0.0.1:443"]);
     let mut tls = query(None, 443, 0);
     let data = |reply: Answer| match reply {
-        Answer::Reply(reply) => reply.data.map(|text| text.get().to_owned()),
+        Answer::Reply(Reply { reply, .. }) => reply.data.map(|text| text.get().to_owned()),
         other => panic!("{other:?}"),
     };
     assert_eq!(data(listeners.ask(WorkerId(9), &tls)), None);
@@ -157,8 +158,8 @@ fn data_of_the_first_is_given_to_all() {
 fn nobody_can_have_the_master_open_sockets_without_end() {
     let mut listeners = with(&["127.0.0.1:8000"]);
     let open = |listeners: &mut Listeners, worker, index| match listeners.ask(worker, &query(None, 0, index)) {
-        Answer::Bind(wish) => listeners.bound(worker, &wish, "[::]:4711".parse().unwrap()).1.errno,
-        Answer::Reply(reply) | Answer::Unsupported(reply) => reply.errno,
+        Answer::Bind(wish) => listeners.bound(worker, &wish, "[::]:4711".parse().unwrap()).1.reply.errno,
+        Answer::Reply(Reply { reply, .. }) => reply.errno,
     };
     for index in 0..300 {
         let expected = (index >= 256).then_some(-24);
@@ -173,4 +174,78 @@ fn nobody_can_have_the_master_open_sockets_without_end() {
     assert_eq!(closed[0], ListenerId(1), "the oldest, and not the one that was given");
     assert!(listeners.forget_oldest().is_empty());
     assert!(listeners.members(ListenerId(0)).next().is_none());
+}
+
+/// The socket that goes with an answer, and its errno.
+fn shared(listeners: &mut Listeners, worker: WorkerId, query: &Query) -> (Option<ListenerId>, Option<i32>) {
+    match listeners.ask(worker, query) {
+        Answer::Reply(Reply { reply, socket }) => {
+            assert_eq!(reply.sockname, None);
+            (socket, reply.errno)
+        }
+        Answer::Bind(wish) => {
+            let endpoint = match wish.want {
+                Want::Udp { address, .. } => Endpoint::Udp(address),
+                _ => "[::]:8000".parse().unwrap(),
+            };
+            let (_, Reply { reply, socket }) = listeners.bound(worker, &wish, endpoint);
+            (socket, reply.errno)
+        }
+    }
+}
+
+#[test]
+fn datagrams_and_the_shared_mode_share_the_socket_itself() {
+    let udp = Query { address_type: AddressType::Udp4, fd: Some(-1), ..query(Some("0.0.0.0"), 53, 0) };
+    let tcp = query(None, 8000, 0);
+    let mut handing = listeners();
+    assert_eq!(shared(&mut handing, A, &udp), (Some(ListenerId(0)), Some(0)));
+    assert_eq!(shared(&mut handing, B, &udp), (Some(ListenerId(0)), Some(0)));
+    assert_eq!(handing.admit(Time(0), ListenerId(0), true), (Admission::Leave, false), "the master takes nothing");
+    let mut sharing = Listeners::new(PolicyName::RoundRobin, true, Vec::new());
+    assert_eq!(shared(&mut sharing, A, &tcp), (Some(ListenerId(0)), Some(0)));
+    assert_eq!(shared(&mut sharing, B, &tcp), (Some(ListenerId(0)), Some(0)));
+    assert_eq!(shared(&mut sharing, B, &tcp), (None, Some(-98)));
+    assert!(!sharing.accepts(ListenerId(0)));
+    assert_eq!(sharing.close(A, "null:8000:4:undefined:0"), []);
+    assert_eq!(sharing.close(B, "null:8000:4:undefined:0"), [ListenerId(0)]);
+}
+
+#[test]
+fn a_unix_socket_is_one_by_its_path() {
+    let unix = |path: &str| Query { address_type: AddressType::Unix, ..query(Some(path), -1, 0) };
+    let mut listeners = with(&["unix:/run/app.sock"]);
+    let Answer::Reply(Reply { reply, .. }) = listeners.ask(A, &unix("/run//app.sock")) else { panic!() };
+    assert_eq!((reply.errno, reply.sockname), (None, None), "Node knows the path");
+    let Answer::Bind(wish) = listeners.ask(A, &unix("/run/other.sock")) else { panic!() };
+    assert!(matches!(&wish.want, Want::Unix { path, .. } if path.ends_with("other.sock")));
+    assert!(listeners.serves_what_was_told(A));
+}
+
+#[test]
+fn a_mapped_server_is_found_where_it_is_mapped() {
+    let map = vec![Mapping { from: Place::Port(3000), to: Place::Endpoint("unix:/run/a".parse().unwrap()) }];
+    let mut listeners = Listeners::new(PolicyName::RoundRobin, false, map);
+    listeners.open("unix:/run/a".parse().unwrap(), false, true);
+    let served = ask(&mut listeners, A, &query(Some("127.0.0.1"), 3000, 0));
+    assert_eq!(served, Ok(Some("127.0.0.1 3000".to_owned())), "it is told the address that it asked for");
+    assert!(listeners.serves_what_was_told(A));
+    assert_eq!(ask(&mut listeners, A, &query(None, 3001, 0)), Ok(None));
+}
+
+#[test]
+fn what_the_master_was_started_with_is_known_by_number() {
+    let given = |fd| Query { port: None, address_type: AddressType::None, fd: Some(fd), ..query(None, 0, 0) };
+    let mut listeners = listeners();
+    let open = listeners.open("127.0.0.1:80".parse().unwrap(), false, true);
+    listeners.inherit(3, Some(open));
+    listeners.inherit(4, None);
+    assert_eq!(ask(&mut listeners, A, &given(3)), Ok(Some("127.0.0.1 80".to_owned())));
+    assert_eq!(ask(&mut listeners, A, &given(5)), Err(-9));
+    let Answer::Bind(wish) = listeners.ask(A, &given(4)) else { panic!() };
+    let (listener, _) = listeners.bound(A, &wish, "127.0.0.1:81".parse().unwrap());
+    assert_eq!(ask(&mut listeners, B, &given(4)), Ok(Some("127.0.0.1 81".to_owned())));
+    assert_eq!(listeners.close(A, "null:null:null:4:0"), []);
+    assert_eq!(listeners.close(B, "null:null:null:4:0"), [listener.unwrap()]);
+    assert_eq!(ask(&mut listeners, B, &given(4)), Ok(None), "and again");
 }

@@ -3,18 +3,17 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
     time::Duration,
 };
 
 use super::{
-    Counters, Event, ListenerId, Output, Overload, Rules, Stop, Trouble, WorkerId, WorkerInfo,
+    Counters, Event, ListenerId, Mode, Output, Overload, Rules, Stop, Trouble, WorkerId, WorkerInfo,
     handoff::{Handoff, Hearsay, Limits},
     lifecycle::{Action, Happening, Lifecycle},
     listeners::Listeners,
     tally::Tally,
 };
-use crate::{balance::PolicyName, time::Time};
+use crate::{balance::PolicyName, endpoint::Endpoint, time::Time};
 
 /// A worker process and what is known of it.
 #[derive(Debug)]
@@ -84,11 +83,12 @@ impl<C> Fleet<C> {
     pub fn new(rules: Rules, policy: PolicyName) -> Self {
         let (window, stall, timeout) = (rules.window, rules.stall, rules.handoff_timeout);
         let handoff = Handoff::new(Limits { window, stall, timeout });
+        let listeners = Listeners::new(policy, rules.mode == Mode::Shared, rules.map.clone());
         Self {
             rules,
             workers: BTreeMap::new(),
             slots: Vec::new(),
-            listeners: Listeners::new(policy),
+            listeners,
             handoff,
             tally: Tally::default(),
             needs_load: policy.needs_load(),
@@ -100,8 +100,13 @@ impl<C> Fleet<C> {
     }
 
     /// Adds a listening socket that is open as long as the fleet lives.
-    pub fn listen(&mut self, address: SocketAddr) -> ListenerId {
-        self.listeners.open(address, false, true)
+    pub fn listen(&mut self, endpoint: Endpoint, ipv6_only: bool) -> ListenerId {
+        self.listeners.open(endpoint, ipv6_only, true)
+    }
+
+    /// The master was started with a socket, which is open as `listener` or waits for a worker that names it.
+    pub fn inherit(&mut self, descriptor: i32, listener: Option<ListenerId>) {
+        self.listeners.inherit(descriptor, listener);
     }
 
     /// Starts the workers that the rules want.

@@ -4,7 +4,7 @@
 //! `poll_timeout` says when to call `handle_timeout`. No clock, no descriptor, no process: a connection is any `C`, a
 //! worker is a number. `machine` is the whole; `lives` is what happens to workers (`lifecycle`: one of them),
 //! `connections` what happens to connections, `conversation` what workers say. `handoff` has custody of connections,
-//! `tally` counts those that workers have open, `listeners` knows who serves what.
+//! `tally` counts those that workers have open, `listeners` knows who serves what, and `wish` what a worker asks for.
 
 mod connections;
 mod conversation;
@@ -17,16 +17,18 @@ mod machine;
 mod output;
 mod rules;
 mod tally;
+mod wish;
 
 use std::fmt;
 
 pub use event::{Address, Event, ExitStatus, Trouble, WorkerId};
-pub use handoff::Held;
-pub use listeners::{Admission, Wish};
+pub use handoff::{Held, Share};
+pub use listeners::Admission;
 pub use machine::Fleet;
 pub use output::{Counters, Output, Told, Unsent, WorkerInfo};
-pub use rules::{Overload, Rules};
+pub use rules::{Mode, Overload, Rules};
 pub use tally::LoadSource;
+pub use wish::{Mapping, Place, Want, Wish};
 
 /// Names a listening socket; never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,8 +61,8 @@ pub mod signal {
 
 /// The errors that a fleet answers with, by their numbers on Linux.
 mod errno {
+    pub(super) const EBADF: i32 = 9;
     pub(super) const EINVAL: i32 = 22;
     pub(super) const EMFILE: i32 = 24;
     pub(super) const EADDRINUSE: i32 = 98;
-    pub(super) const EOPNOTSUPP: i32 = 95;
 }

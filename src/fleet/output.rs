@@ -27,6 +27,14 @@ pub enum Output<C> {
         /// Number of the message.
         seq: u64,
     },
+    /// Send a worker the listening socket that [`Fleet::share`](super::Fleet::share) gives for `seq`, with its answer; if
+    /// that cannot be sent now, say `handle_unsent`.
+    Share {
+        /// To whom.
+        worker: WorkerId,
+        /// Number of the message.
+        seq: u64,
+    },
     /// Bind a socket for a worker; answered by `handle_bound` or `handle_not_bound`.
     Bind {
         /// For whom.

@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
+use super::Mapping;
+
 /// How many workers, and how long everything may take.
 #[derive(Debug, Clone)]
 pub struct Rules {
+    /// Who accepts.
+    pub mode: Mode,
+    /// What programs listen to and where it is served instead; the first that applies counts.
+    pub map: Vec<Mapping>,
     /// Workers to keep running.
     pub workers: usize,
     /// Pause between the death of a worker and the start of its successor: enough that a program which dies at once
@@ -37,6 +43,8 @@ pub struct Rules {
 impl Default for Rules {
     fn default() -> Self {
         Self {
+            mode: Mode::Handoff,
+            map: Vec::new(),
             workers: 1,
             restart_delay: Duration::from_secs(1),
             stop_timeout: Duration::from_secs(30),
@@ -62,4 +70,14 @@ pub enum Overload {
         /// How long.
         after: Duration,
     },
+}
+
+/// Who accepts connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// The master, which hands each to a worker: Node's `SCHED_RR`.
+    Handoff,
+    /// Each worker, from a listening socket that it is given: Node's `SCHED_NONE`.
+    Shared,
 }

@@ -65,11 +65,11 @@ impl Master {
                         | libc::EOPNOTSUPP,
                     ) => {}
                     errno => {
-                        let (address, pause) = (listener.address, self.rules.accept_pause);
+                        let (endpoint, pause) = (listener.endpoint.clone(), self.rules.accept_pause);
                         self.accept_again = Some(self.now + pause);
                         if !std::mem::replace(&mut self.accept_failed, true) {
                             let errno = errno.unwrap_or(0);
-                            self.happened.push_back(Event::AcceptFailed { address, errno, pause });
+                            self.happened.push_back(Event::AcceptFailed { endpoint, errno, pause });
                         }
                         return;
                     }

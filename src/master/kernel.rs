@@ -76,7 +76,7 @@ impl Master {
     /// Which sockets are of interest: those that were accepted here.
     pub(super) fn tell_kernel_ports(&mut self) {
         let Kernel::Notifies { notifications, ports, .. } = &mut self.kernel else { return };
-        ports.extend(self.listeners.values().map(|listener| listener.address.port()));
+        ports.extend(self.listeners.values().filter_map(|listener| listener.endpoint.port()));
         let ports: Vec<u16> = ports.iter().copied().collect();
         if let Err(error) = notifications.only_from(&ports) {
             log::debug!("the kernel reports the sockets of strangers as well: {error}");

@@ -8,15 +8,16 @@ mod accept;
 mod channel;
 mod flow;
 mod kernel;
+mod listen;
 mod perform;
 mod preload;
+mod sockets;
 mod stop;
 mod workers;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
-    net::SocketAddr,
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     path::PathBuf,
     time::Duration,
@@ -26,18 +27,23 @@ use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use nix::sys::signal::Signal;
 
 pub(crate) use self::stop::SIGNALS;
-pub use self::workers::SendError;
 use self::{
     channel::Channel,
     kernel::Kernel,
     preload::{Preload, Progress},
+    sockets::Listener,
     stop::Stopping,
     workers::Until,
 };
+pub use self::{
+    listen::{Inherited, Listen, inherited},
+    workers::SendError,
+};
 use crate::{
     balance::PolicyName,
-    fleet::{Counters, Event, Fleet, ListenerId, Rules, WorkerId, WorkerInfo},
-    sys::{clock, guard::Guard, launch, limits, net, process::Child, signals::Signals},
+    endpoint::Endpoint,
+    fleet::{Counters, Event, Fleet, ListenerId, Mode, Rules, WorkerId, WorkerInfo},
+    sys::{clock, guard::Guard, launch, limits, process::Child, signals::Signals},
     time::Time,
 };
 
@@ -61,9 +67,10 @@ pub(crate) struct Master {
     fleet: Fleet<OwnedFd>,
     program: Program,
     rules: Rules,
-    backlog: u32,
     workers: BTreeMap<WorkerId, Worker>,
     listeners: BTreeMap<ListenerId, Listener>,
+    /// Sockets that this process was started with, for workers that ask for them.
+    inherited: Vec<Inherited>,
     guard: Guard,
     guard_started: Time,
     /// When to start another guard, if there is none.
@@ -97,15 +104,6 @@ struct Worker {
     child: Child,
     channel: Option<Channel>,
     progress: Progress,
-}
-
-/// A listening socket.
-#[derive(Debug)]
-struct Listener {
-    socket: OwnedFd,
-    address: SocketAddr,
-    /// The kernel's queue was not seen empty. It is told once that a connection came, so this must be remembered.
-    pending: bool,
 }
 
 /// What a token stands for.
@@ -156,11 +154,12 @@ const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Master {
     /// A master with its guard and nothing else.
-    pub(crate) fn new(program: Program, rules: Rules, policy: PolicyName, backlog: u32) -> io::Result<Self> {
+    pub(crate) fn new(program: Program, rules: Rules, policy: PolicyName) -> io::Result<Self> {
         let guard = Guard::start(&program.launcher, std::iter::empty())?;
         let now = clock::now();
         // What runs this very program is Rust.
-        let preload = Preload::new(program.load_report && program.program != launch::SELF);
+        let accepts = rules.mode == Mode::Handoff;
+        let preload = Preload::new(accepts && program.load_report && program.program != launch::SELF);
         let master = Self {
             poll: Poll::new()?,
             ready: Events::with_capacity(EVENTS),
@@ -168,9 +167,9 @@ impl Master {
             fleet: Fleet::new(rules.clone(), policy),
             program,
             rules,
-            backlog,
             workers: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            inherited: Vec::new(),
             guard,
             // Long ago: the first that ends is replaced at once.
             guard_started: Time::default(),
@@ -192,16 +191,6 @@ impl Master {
         };
         master.watch(master.guard.child(), Source::Guard)?;
         Ok(master)
-    }
-
-    /// Listens on an address for as long as the cluster lives.
-    pub(crate) fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let socket = net::listen_tcp(address, false, self.backlog)?;
-        let address = net::local_address(&socket)?;
-        let id = self.fleet.listen(address);
-        self.open(id, socket, address)?;
-        self.public_port = self.public_port.or(Some(address.port()));
-        Ok(address)
     }
 
     /// Starts the workers.
@@ -266,8 +255,8 @@ impl Master {
         self.happened.pop_front()
     }
 
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.listeners.values().map(|listener| listener.address)
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.listeners.values().map(|listener| &listener.endpoint)
     }
 
     pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerInfo> {

@@ -3,15 +3,14 @@
 use std::{
     ffi::OsString,
     io,
-    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
 };
 
 use nix::sys::signal::Signal;
 
-use super::{Channel, LAST_PATIENCE, Listener, Master, Source, Worker};
+use super::{Channel, LAST_PATIENCE, Master, Source, Worker};
 use crate::{
-    fleet::{ListenerId, Output, Told, Unsent, Wish, WorkerId},
+    fleet::{Output, Told, Unsent, WorkerId},
     protocol::message::{Act, ClusterMessage, Message, Sockets, encode_newconn},
     sys::{launch, net, sock_diag},
 };
@@ -33,11 +32,8 @@ impl Master {
                 Output::WatchKernel(worker) => self.watch_kernel(worker),
                 Output::Spawn { worker, slot } => self.spawn(worker, slot),
                 Output::Bind { worker, ack, wish } => self.bind(worker, ack, &wish),
-                Output::CloseListener(id) => {
-                    if let Some(listener) = self.listeners.remove(&id) {
-                        self.unwatch(&listener.socket);
-                    }
-                }
+                Output::CloseListener(id) => self.close_listener(id),
+                Output::Share { worker, seq } => self.share(worker, seq),
                 Output::CloseChannel(worker) => self.close_channel(worker),
                 Output::Signal(worker, signal) => self.signal(worker, signal),
                 Output::Event(event) => self.happened.push_back(event),
@@ -121,40 +117,6 @@ impl Master {
                 Err(error)
             }
         }
-    }
-
-    fn bind(&mut self, id: WorkerId, ack: u64, wish: &Wish) {
-        match self.bind_first(wish) {
-            Ok((socket, address)) => {
-                let Some(listener) = self.fleet.handle_bound(id, ack, wish, address) else { return };
-                if let Err(error) = self.open(listener, socket, address) {
-                    log::error!("cannot watch the listening socket {address}: {error}");
-                }
-            }
-            Err(error) => self.fleet.handle_not_bound(id, ack, wish, errno(&error)),
-        }
-    }
-
-    fn bind_first(&self, wish: &Wish) -> io::Result<(OwnedFd, SocketAddr)> {
-        let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for &address in &wish.addresses {
-            match net::listen_tcp(address, wish.ipv6_only, wish.backlog.unwrap_or(self.backlog)) {
-                Ok(socket) => {
-                    let address = net::local_address(&socket)?;
-                    return Ok((socket, address));
-                }
-                Err(error) => failed = error,
-            }
-        }
-        Err(failed)
-    }
-
-    /// Watches a listening socket.
-    pub(super) fn open(&mut self, id: ListenerId, socket: OwnedFd, address: SocketAddr) -> io::Result<()> {
-        self.watch(&socket, Source::Listener(id))?;
-        self.listeners.insert(id, Listener { socket, address, pending: false });
-        self.tell_kernel_ports();
-        Ok(())
     }
 
     fn signal(&self, id: WorkerId, signal: i32) {

@@ -69,7 +69,7 @@ impl Master {
             self.fleet.stop(self.now, how);
             return self.perform();
         }
-        self.listeners.values_mut().for_each(|listener| listener.pending = true);
+        self.listeners.values_mut().for_each(|listener| listener.pending = listener.accepts);
         self.stopping.last = Some((how, self.now + LAST_CONNECTIONS));
         self.accept();
         self.go_on_stopping();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::value::RawValue;
 
 /// `queryServer` and `listening`: the address of a server in a worker.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Query {
     /// Counts the worker's servers on the same address: 0, 1, 2, …
@@ -35,6 +35,17 @@ pub struct Query {
     /// Length of the kernel's queue; `None` for the default (absent, `false` or 0 on the wire).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "backlog")]
     pub backlog: Option<u32>,
+    /// A Unix socket that anybody may read from.
+    #[serde(default, skip_serializing_if = "is_false", deserialize_with = "truth")]
+    pub readable_all: bool,
+    /// A Unix socket that anybody may write to.
+    #[serde(default, skip_serializing_if = "is_false", deserialize_with = "truth")]
+    pub writable_all: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl PartialEq for Query {
@@ -123,6 +134,19 @@ fn backlog<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D:
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped into range just before")]
     let length = length.clamp(0.0, f64::from(i32::MAX)) as u32;
     Ok((length > 0).then_some(length))
+}
+
+/// Node passes on what the program gave, whatever it is.
+fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    use serde_json::Value;
+    let given = Option::<Value>::deserialize(deserializer)?;
+    Ok(match given {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(value)) => value,
+        Some(Value::Number(number)) => number.as_f64() != Some(0.0),
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(Value::Array(_) | Value::Object(_)) => true,
+    })
 }
 
 /// The answer to `queryServer`.

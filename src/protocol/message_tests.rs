@@ -202,6 +202,8 @@ fn any_query() -> impl Strategy<Value = Box<Query>> {
             fd: port,
             flags,
             backlog: Some(backlog),
+            readable_all: backlog % 2 == 0,
+            writable_all: backlog % 3 == 0,
         })
     })
 }

@@ -1,15 +1,18 @@
-//! A channel that this process was started with, known only by its number.
+//! What this process was started with and knows only by number: its channel, and listening sockets.
 
 #![allow(unsafe_code, reason = "a number in the environment becomes an owned descriptor")]
 
 use std::{
-    io,
+    fs, io,
     os::{
-        fd::{FromRawFd, OwnedFd, RawFd},
+        fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
     sync::atomic::{AtomicBool, Ordering},
 };
+
+use super::bind;
+use crate::endpoint::Endpoint;
 
 /// The one static of the crate: an inherited number can be owned once, and who asks second cannot know of the first.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -25,6 +28,41 @@ pub(crate) fn take_channel(number: RawFd) -> io::Result<UnixStream> {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     adopt(number)
+}
+
+/// A listening or datagram socket that this process was started with.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) number: RawFd,
+    /// A descriptor of our own for it, so that nobody can close it.
+    pub(crate) socket: OwnedFd,
+}
+
+/// The listening TCP and Unix sockets and the bound UDP sockets that this process holds, except standard input and the
+/// like. They are not passed on to other programs from now on.
+pub(crate) fn sockets() -> io::Result<Vec<Socket>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let number = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        found.extend(number.filter(|&number| number >= FIRST).and_then(duplicate));
+    }
+    found.sort_by_key(|socket| socket.number);
+    Ok(found)
+}
+
+fn duplicate(number: RawFd) -> Option<Socket> {
+    option(number, libc::SO_TYPE).ok()?;
+    // SAFETY: it is open, being a socket, and it is borrowed for the duration of this function only.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    let usable = match bind::endpoint(borrowed).ok()? {
+        Endpoint::Udp(address) => address.port() != 0,
+        Endpoint::Tcp(_) | Endpoint::Unix(_) => bind::is_listening(borrowed),
+    };
+    // SAFETY: F_SETFD takes an integer; the descriptor is open.
+    if !usable || unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return None;
+    }
+    Some(Socket { number, socket: borrowed.try_clone_to_owned().ok()? })
 }
 
 fn check(number: RawFd) -> io::Result<()> {

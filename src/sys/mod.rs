@@ -3,12 +3,14 @@
 //! One function per system call or per thing that must be done as one; errors are `io::Error` as the kernel gave them.
 //! This folder knows nothing of workers, policies or the protocol.
 
+pub(crate) mod bind;
 pub(crate) mod channel;
 pub(crate) mod clock;
 pub(crate) mod guard;
 pub(crate) mod inherited;
 pub(crate) mod launch;
 pub(crate) mod limits;
+pub(crate) mod names;
 pub(crate) mod net;
 pub(crate) mod process;
 pub(crate) mod runtime_file;

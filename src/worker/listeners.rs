@@ -60,14 +60,10 @@ pub(super) fn query(address: SocketAddr, listeners: &Listeners) -> Query {
     let everywhere = address.is_ipv6() && address.ip().is_unspecified();
     let address_type = if address.is_ipv4() || everywhere { AddressType::Tcp4 } else { AddressType::Tcp6 };
     let query = Query {
-        index: 0,
-        data: None,
         address: (!everywhere).then(|| address.ip().to_string()),
         port: Some(address.port().into()),
         address_type,
-        fd: None,
-        flags: None,
-        backlog: None,
+        ..Query::default()
     };
     Query { index: listeners.next_index(&query), ..query }
 }

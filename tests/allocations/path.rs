@@ -63,7 +63,7 @@ impl Path {
     /// Two workers that listen.
     pub(crate) fn new(policy: PolicyName, teller: Teller) -> Self {
         let mut fleet = Fleet::new(Rules { workers: WORKERS, ..Rules::default() }, policy);
-        let listener = fleet.listen(SocketAddr::from(([127, 0, 0, 1], 8000)));
+        let listener = fleet.listen(SocketAddr::from(([127, 0, 0, 1], 8000)).into(), false);
         let (now, peers, frame) = (Time(1), Vec::new(), Vec::new());
         fleet.start(now);
         let mut path = Self { fleet, listener, teller, now, peers, frame, accepted: 0, released: 0 };

@@ -28,7 +28,7 @@ const LONG: Duration = Duration::from_secs(3600);
 
 /// This program as the worker.
 fn settings() -> Settings {
-    Settings::new("/proc/self/exe").listen(ANYWHERE)
+    Settings::new("/proc/self/exe").listen(ANYWHERE.into())
 }
 
 pub(crate) fn an_outer_poll_drives_it() {
@@ -178,7 +178,7 @@ pub(crate) fn workers_are_started_through_the_launcher() {
     let program = env::current_exe().unwrap();
     fs::copy(&program, &launcher).unwrap();
     let settings =
-        Settings::new(&program).listen(ANYWHERE).workers(1).restart_delay(LONG).launcher(&launcher);
+        Settings::new(&program).listen(ANYWHERE.into()).workers(1).restart_delay(LONG).launcher(&launcher);
     let mut outer = Outer::new(settings);
     outer.until_serving(1);
     assert!(!outer.ask("pid").is_empty());
@@ -241,8 +241,8 @@ pub(crate) fn a_dropped_cluster_takes_everything_with_it() {
 pub(crate) fn a_cluster_that_cannot_start_leaves_nothing() {
     let taken = TcpListener::bind(ANYWHERE).unwrap();
     let address = taken.local_addr().unwrap();
-    let error = Cluster::new(settings().listen(address)).unwrap_err();
-    assert!(matches!(error, Error::AddressInUse { address: named } if named == address), "{error:?}");
+    let error = Cluster::new(settings().listen(address.into())).unwrap_err();
+    assert!(matches!(&error, Error::AddressInUse { endpoint } if *endpoint == address.into()), "{error:?}");
     assert_eq!(children(), []);
     let error = Cluster::new(Settings::new("no-such-program-anywhere")).unwrap_err();
     assert!(matches!(error, Error::ProgramNotFound { .. }), "{error:?}");

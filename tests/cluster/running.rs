@@ -10,7 +10,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use pointsman::{Cluster, Event, ExitStatus, Settings};
+use pointsman::{Cluster, Event, ExitStatus, Listen, Settings};
 
 use crate::outer::children;
 
@@ -23,7 +23,8 @@ fn ask(address: SocketAddr) -> String {
 }
 
 pub(crate) fn a_signal_ends_it_and_requests_before_it_are_answered() {
-    let settings = Settings::new("/proc/self/exe").workers(2).listen((Ipv4Addr::LOCALHOST, 0).into());
+    let settings =
+        Settings::new("/proc/self/exe").workers(2).listen(Listen::tcp((Ipv4Addr::LOCALHOST, 0).into()));
     let (mut serving, mut client, mut seen) = (0, None, Vec::new());
     let handler = |cluster: &mut Cluster, event: Event| {
         serving += usize::from(matches!(event, Event::Listening { .. }));

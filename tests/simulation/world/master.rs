@@ -163,6 +163,7 @@ impl World {
                     }
                 }
                 Output::WatchKernel(worker) => self.fleet.handle_kernel_tells(worker),
+                Output::Share { .. } => panic!("seed {}: the master accepts", self.seed),
                 Output::Bind { .. } => panic!("seed {}: the address is open", self.seed),
                 Output::CloseListener(id) => {
                     assert!(self.stopping, "seed {}: {id} is open as long as the fleet lives", self.seed);
@@ -266,7 +267,5 @@ impl World {
 
 /// What every worker asks for, and tells when it listens.
 fn query() -> Box<Query> {
-    let (address, address_type) = (None, AddressType::Tcp4);
-    let (fd, flags, backlog) = (None, None, None);
-    Box::new(Query { index: 0, data: None, address, port: Some(8000), address_type, fd, flags, backlog })
+    Box::new(Query { port: Some(8000), address_type: AddressType::Tcp4, ..Query::default() })
 }

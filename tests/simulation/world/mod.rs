@@ -62,7 +62,7 @@ impl World {
         let policy =
             if seed.is_multiple_of(2) { PolicyName::RoundRobin } else { PolicyName::LeastConnections };
         let mut fleet = Fleet::new(rules, policy);
-        let listener = fleet.listen(SocketAddr::from(([127, 0, 0, 1], 8000)));
+        let listener = fleet.listen(SocketAddr::from(([127, 0, 0, 1], 8000)).into(), false);
         let now = Time(1);
         fleet.start(now);
         let mut world = Self {

@@ -1,0 +1,183 @@
+//! The master's listening sockets: bound, taken over, watched, shared and closed.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::{AsFd, OwnedFd},
+};
+
+use super::{
+    Master, Source,
+    listen::{BACKLOG, Inherited, Listen, Place},
+};
+use crate::{
+    endpoint::Endpoint,
+    fleet::{ListenerId, Mode, Share, Unsent, Want, Wish, WorkerId},
+    protocol::message::{Act, ClusterMessage, HandleKind, HandleMessage, Message},
+    sys::{
+        bind::{self, Access, Options, SocketFile},
+        channel,
+    },
+};
+
+/// A listening socket.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) socket: OwnedFd,
+    pub(super) endpoint: Endpoint,
+    /// Connections are taken from it here, and not by the workers.
+    pub(super) accepts: bool,
+    /// The kernel's queue was not seen empty. It is told once that a connection came, so this must be remembered.
+    pub(super) pending: bool,
+    /// Removed with it.
+    _file: Option<SocketFile>,
+}
+
+/// A socket that is bound, before it is watched.
+struct Bound {
+    socket: OwnedFd,
+    endpoint: Endpoint,
+    file: Option<SocketFile>,
+}
+
+impl Bound {
+    fn tcp(address: SocketAddr, options: &Options) -> io::Result<Self> {
+        Self::without_file(bind::listen_tcp(address, options)?)
+    }
+
+    fn unix(path: &std::path::Path, options: &Options) -> io::Result<Self> {
+        let (socket, file) = bind::listen_unix(path, options)?;
+        Ok(Self { socket, endpoint: Endpoint::Unix(path.to_owned()), file: Some(file) })
+    }
+
+    fn without_file(socket: OwnedFd) -> io::Result<Self> {
+        let endpoint = bind::endpoint(&socket)?;
+        Ok(Self { socket, endpoint, file: None })
+    }
+}
+
+impl Master {
+    /// Listens for as long as the cluster lives.
+    pub(crate) fn listen(&mut self, listen: &Listen) -> io::Result<Endpoint> {
+        let (options, inherited) = (&listen.options, listen.inherited());
+        let bound = match &listen.place {
+            Place::Bind(Endpoint::Tcp(address)) => Bound::tcp(*address, options)?,
+            Place::Bind(Endpoint::Unix(path)) => Bound::unix(path, options)?,
+            Place::Bind(Endpoint::Udp(address)) => {
+                Bound::without_file(bind::bind_udp(*address, options.ipv6_only, false)?)?
+            }
+            Place::Inherited(inherited) => take_over(inherited)?,
+        };
+        let endpoint = bound.endpoint.clone();
+        let id = self.fleet.listen(endpoint.clone(), options.ipv6_only);
+        if let Some(inherited) = inherited {
+            self.fleet.inherit(inherited.number(), Some(id));
+        }
+        self.open(id, bound)?;
+        self.public_port = self.public_port.or(endpoint.tcp().map(|address| address.port()));
+        Ok(endpoint)
+    }
+
+    /// Lets workers listen on a socket that this process was started with, by its number.
+    pub(crate) fn offer(&mut self, inherited: Inherited) {
+        self.fleet.inherit(inherited.number(), None);
+        self.inherited.push(inherited);
+    }
+
+    /// Does what a worker wishes.
+    pub(super) fn bind(&mut self, id: WorkerId, ack: u64, wish: &Wish) {
+        match self.bound(&wish.want) {
+            Ok(bound) => {
+                let endpoint = bound.endpoint.clone();
+                let listener = self.fleet.handle_bound(self.now, id, ack, wish, endpoint.clone());
+                if let Some(listener) = listener
+                    && let Err(error) = self.open(listener, bound)
+                {
+                    log::error!("cannot watch the listening socket {endpoint}: {error}");
+                }
+            }
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                self.fleet.handle_not_bound(id, ack, wish, errno);
+            }
+        }
+    }
+
+    fn bound(&self, want: &Want) -> io::Result<Bound> {
+        let options =
+            |backlog: &Option<u32>| Options { backlog: backlog.unwrap_or(BACKLOG), ..Options::default() };
+        match want {
+            Want::Tcp { host: Some(host), port, ipv6_only, backlog } => {
+                let options = Options { ipv6_only: *ipv6_only, ..options(backlog) };
+                Bound::tcp(SocketAddr::new(*host, *port), &options)
+            }
+            // As in Node: by both families, or by IPv4 where there is no IPv6.
+            Want::Tcp { host: None, port, ipv6_only, backlog } => {
+                let options = Options { ipv6_only: *ipv6_only, ..options(backlog) };
+                let on = |host: IpAddr| Bound::tcp(SocketAddr::new(host, *port), &options);
+                on(Ipv6Addr::UNSPECIFIED.into()).or_else(|_| on(Ipv4Addr::UNSPECIFIED.into()))
+            }
+            Want::Unix { path, readable_all, writable_all, backlog } => {
+                let (readable_all, writable_all) = (*readable_all, *writable_all);
+                let access = Access { readable_all, writable_all, ..Access::default() };
+                Bound::unix(&std::path::absolute(path)?, &Options { access, ..options(backlog) })
+            }
+            Want::Udp { address, ipv6_only, reuse_address } => {
+                Bound::without_file(bind::bind_udp(*address, *ipv6_only, *reuse_address)?)
+            }
+            Want::Inherited { descriptor } => {
+                let inherited = self.inherited.iter().find(|inherited| inherited.number() == *descriptor);
+                take_over(inherited.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?)
+            }
+        }
+    }
+
+    fn open(&mut self, id: ListenerId, bound: Bound) -> io::Result<()> {
+        let Bound { socket, endpoint, file } = bound;
+        let accepts = self.rules.mode == Mode::Handoff && !matches!(endpoint, Endpoint::Udp(_));
+        if accepts {
+            self.watch(&socket, Source::Listener(id))?;
+        }
+        self.listeners.insert(id, Listener { socket, endpoint, accepts, pending: false, _file: file });
+        self.tell_kernel_ports();
+        Ok(())
+    }
+
+    pub(super) fn close_listener(&mut self, id: ListenerId) {
+        if let Some(listener) = self.listeners.remove(&id).filter(|listener| listener.accepts) {
+            self.unwatch(&listener.socket);
+        }
+    }
+
+    /// Sends a worker a listening socket with the answer to its question.
+    pub(super) fn share(&mut self, id: WorkerId, seq: u64) {
+        let sent = self.try_share(id, seq);
+        self.watch_room(id);
+        if let Err(why) = sent {
+            self.fleet.handle_unsent(self.now, id, seq, why);
+        }
+    }
+
+    fn try_share(&mut self, id: WorkerId, seq: u64) -> Result<(), Unsent> {
+        let Some(Share { ack, listener, reply, .. }) = self.fleet.share(id, seq) else { return Ok(()) };
+        let channel = self.workers.get_mut(&id).and_then(|worker| worker.channel.as_mut());
+        let (Some(channel), Some(listener)) = (channel, self.listeners.get(listener)) else { return Ok(()) };
+        // Whoever asks by this protocol waits for readiness and not in `accept`.
+        let _ = channel::set_nonblocking(&listener.socket, true);
+        let kind = match listener.endpoint {
+            Endpoint::Udp(_) => HandleKind::DgramNative,
+            Endpoint::Tcp(_) | Endpoint::Unix(_) => HandleKind::NetNative,
+        };
+        let message =
+            Message::Cluster(ClusterMessage { seq, act: Act::Reply { ack: *ack, reply: reply.clone() } });
+        self.frame.clear();
+        Message::Handle(HandleMessage { kind, message: Box::new(message) }).encode(&mut self.frame);
+        channel.hand(&self.frame, listener.socket.as_fd())
+    }
+}
+
+fn take_over(inherited: &Inherited) -> io::Result<Bound> {
+    let socket = inherited.socket().try_clone()?;
+    channel::set_nonblocking(&socket, true)?;
+    Ok(Bound { endpoint: inherited.endpoint().clone(), ..Bound::without_file(socket)? })
+}
