@@ -2,6 +2,7 @@
 //!
 //! One file for each subcommand or kind of message. What runs is the crate's public face and nothing else.
 
+mod activation;
 mod args;
 mod banner;
 mod check;

@@ -6,6 +6,7 @@ use log::{error, info, log, warn};
 use pointsman::{Cluster, Error};
 
 use super::{
+    activation::{self, Activation},
     banner, failure,
     logging::{self, BANNER, Style},
     report::Report,
@@ -15,6 +16,7 @@ use crate::config::Config;
 
 /// Serves until it is told to stop.
 pub(super) fn run(config: &Config) -> ExitCode {
+    let activation = activation::find();
     // Before the log's thread starts: a signal must find nobody but the loop.
     let log = pointsman::block_signals().and_then(|()| {
         logging::start()
@@ -28,7 +30,7 @@ pub(super) fn run(config: &Config) -> ExitCode {
             return ExitCode::from(failure::exit_code(&error));
         }
     };
-    match serve(config, log.style) {
+    match serve(config, &activation, log.style) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let advice =
@@ -39,14 +41,14 @@ pub(super) fn run(config: &Config) -> ExitCode {
     }
 }
 
-fn serve(config: &Config, style: Style) -> Result<(), Error> {
-    for warning in &config.warnings {
+fn serve(config: &Config, activation: &Activation, style: Style) -> Result<(), Error> {
+    for warning in config.warnings.iter().chain(&activation.warnings) {
         warn!("{warning}");
     }
     if let Some(warning) = wrapper::warning(&config.command(), Path::new(".")) {
         warn!("{warning}");
     }
-    let cluster = Cluster::new(config.settings())?;
+    let cluster = Cluster::new(activation.settings(config))?;
     let endpoints = cluster.endpoints();
     let pid = std::process::id();
     match style {

@@ -218,6 +218,12 @@ pub(crate) fn words<'a>(words: impl IntoIterator<Item = &'a OsString>) -> String
 
 impl Config {
     pub(crate) fn settings(&self) -> Settings {
+        let listens = self.listen.value.iter().map(|socket| socket.listen.clone());
+        listens.fold(self.settings_without_listen(), Settings::listen)
+    }
+
+    /// All but where to listen.
+    pub(crate) fn settings_without_listen(&self) -> Settings {
         let settings = match self.command().split_first() {
             Some((program, args)) => Settings::new(program).args(args.iter().copied()),
             None => Settings::new("/proc/self/exe").arg(DEMO_WORKER),
@@ -242,8 +248,7 @@ impl Config {
             Mode::Handoff | Mode::Multiport => pointsman::Mode::Handoff,
         });
         let mapped = |all: Settings, map: &Map| all.map(map.from.clone(), map.to.clone());
-        let settings = self.map.value.iter().fold(settings, mapped);
-        self.listen.value.iter().fold(settings, |all, socket| all.listen(socket.listen.clone()))
+        self.map.value.iter().fold(settings, mapped)
     }
 
     /// The program and all its arguments; empty for the demo worker.

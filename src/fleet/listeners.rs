@@ -388,8 +388,11 @@ impl Listeners {
         members.into_iter().flatten().map(|member| member.worker)
     }
 
-    /// Whether a worker serves an address that the user gave, or the user gave none.
+    /// Whether a worker serves an address that the user gave, or a socket, or the user gave none.
     pub(super) fn serves_what_was_told(&self, worker: WorkerId) -> bool {
+        if self.inherited.values().flatten().any(|&id| self.serves(worker, id)) {
+            return true;
+        }
         let mut kept = self.open.values().filter(|listener| listener.kept).peekable();
         kept.peek().is_none() || kept.any(|listener| listener.place(worker).is_ok())
     }

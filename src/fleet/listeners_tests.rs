@@ -244,6 +244,8 @@ fn what_the_master_was_started_with_is_known_by_number() {
     assert_eq!(ask(&mut listeners, A, &given(5)), Err(-9));
     let Answer::Bind(wish) = listeners.ask(A, &given(4)) else { panic!() };
     let (listener, _) = listeners.bound(A, &wish, "127.0.0.1:81".parse().unwrap());
+    listeners.close(A, "null:null:null:3:0");
+    assert!(listeners.serves_what_was_told(A), "a socket that was given is as good as an address");
     assert_eq!(ask(&mut listeners, B, &given(4)), Ok(Some("127.0.0.1 81".to_owned())));
     assert_eq!(listeners.close(A, "null:null:null:4:0"), []);
     assert_eq!(listeners.close(B, "null:null:null:4:0"), [listener.unwrap()]);

@@ -135,6 +135,8 @@ impl Master {
     fn open(&mut self, id: ListenerId, bound: Bound) -> io::Result<()> {
         let Bound { socket, endpoint, file } = bound;
         let accepts = self.rules.mode == Mode::Handoff && !matches!(endpoint, Endpoint::Udp(_));
+        // Who accepts without knowing of readiness wants to wait there: systemd's sockets do.
+        channel::set_nonblocking(&socket, accepts)?;
         if accepts {
             self.watch(&socket, Source::Listener(id))?;
         }
@@ -178,6 +180,5 @@ impl Master {
 
 fn take_over(inherited: &Inherited) -> io::Result<Bound> {
     let socket = inherited.socket().try_clone()?;
-    channel::set_nonblocking(&socket, true)?;
     Ok(Bound { endpoint: inherited.endpoint().clone(), ..Bound::without_file(socket)? })
 }
