@@ -56,6 +56,10 @@ const FLOOR: Subject = Subject {
 const POINTSMAN_CRATE: Subject =
     Subject { name: "pointsman-crate", who: "/", start: pointsman_crate, ..POINTSMAN };
 
+const NODE_NONE: Subject = Subject { name: "node-none", title: "Node's none", start: node_none, ..NODE };
+
+const POINTSMAN_SHARED: Subject = Subject { name: "pointsman-shared", start: pointsman_shared, ..POINTSMAN };
+
 const CLOSE: Workload = Workload { threads: 1, connections: 64, headers: &["Connection: close"], path: "/" };
 const KEEP_ALIVE: Workload = Workload { threads: 1, connections: 64, headers: &[], path: "/" };
 
@@ -73,7 +77,7 @@ const HELPER_RSS: Figure =
 const FRONT_CPU: Figure =
     Figure { name: "front CPU, µs/connection", decimals: 1, of: |s| Some(s.front_cpu_us()), target: None };
 
-const CONTESTS: [Contest; 3] = [
+const CONTESTS: [Contest; 4] = [
     Contest {
         name: "close",
         baseline: &NODE,
@@ -99,6 +103,13 @@ const CONTESTS: [Contest; 3] = [
         ],
     },
     Contest {
+        name: "shared",
+        baseline: &NODE_NONE,
+        candidate: &POINTSMAN_SHARED,
+        workload: CLOSE,
+        figures: &[Figure { target: Some(Target::RatioAtLeast(0.95)), ..CONNECTIONS }, FRONT_RSS, HELPER_RSS],
+    },
+    Contest {
         name: "keepalive",
         baseline: &NODE,
         candidate: &POINTSMAN,
@@ -122,8 +133,23 @@ fn node(site: &Site) -> Command {
     command
 }
 
+fn node_none(site: &Site) -> Command {
+    let mut command = node(site);
+    command.arg("none");
+    command
+}
+
 fn pointsman(site: &Site) -> Command {
+    with_node(pointsman_crate(site), site)
+}
+
+fn pointsman_shared(site: &Site) -> Command {
     let mut command = pointsman_crate(site);
+    command.args(["-m", "shared"]);
+    with_node(command, site)
+}
+
+fn with_node(mut command: Command, site: &Site) -> Command {
     command.arg("--").arg(&site.node).arg(site.file("node/worker.js"));
     command
 }
