@@ -22,7 +22,7 @@ use crate::{
     outer::{Outer, children},
 };
 
-const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 const LONG: Duration = Duration::from_secs(3600);
 
