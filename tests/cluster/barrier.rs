@@ -76,7 +76,7 @@ impl Fire {
             let call = Call::new(self.outer.address(), &token);
             call.ends();
             calls.push((token, call));
-            while self.outer.turn_if_due() {}
+            self.outer.drive();
         }
         if is_frozen {
             pids.into_iter().for_each(thaw);

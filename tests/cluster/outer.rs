@@ -53,6 +53,11 @@ impl Outer {
         self.turns > before
     }
 
+    /// Gives it all the turns that it wants now.
+    pub(crate) fn drive(&mut self) {
+        while self.turn_if_due() {}
+    }
+
     fn wait(&mut self, wait: Duration) {
         self.poll.poll(&mut self.events, Some(wait)).unwrap();
         let is_ready = self.events.iter().any(|event| event.token() == CLUSTER);

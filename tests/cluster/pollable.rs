@@ -27,7 +27,7 @@ pub(crate) const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv
 const LONG: Duration = Duration::from_secs(3600);
 
 /// This program as the worker.
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings::new("/proc/self/exe").listen(ANYWHERE)
 }
 

@@ -20,8 +20,13 @@ pub(crate) fn thaw(pid: u32) {
     signal(pid, Signal::SIGCONT);
 }
 
-pub(crate) fn signal(pid: u32, signal: Signal) {
+fn signal(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
+}
+
+/// It has not ended.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    state(pid).is_some_and(|state| state != 'Z')
 }
 
 /// The letter of its state in /proc/PID/stat.
