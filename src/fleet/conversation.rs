@@ -39,8 +39,8 @@ impl<C> Fleet<C> {
                 self.event(Event::Trouble { worker, trouble });
                 Ok(())
             }
-            Message::Pointsman(Own::Hello) => {
-                self.tally.told_by(worker, LoadSource::Reports);
+            Message::Pointsman(Own::Hello { script }) => {
+                self.told_by(worker, if script { LoadSource::Script } else { LoadSource::Reports });
                 Ok(())
             }
             Message::Pointsman(Own::Gone { seqs }) => {
@@ -130,7 +130,8 @@ impl<C> Fleet<C> {
             }
             Act::QueryServer(query) if worker.life.is_staying() => {
                 // One that reports says so before it asks to listen.
-                if self.needs_load && self.tally.source(id) == LoadSource::None {
+                let unasked = !std::mem::replace(&mut worker.asked_to_listen, true);
+                if unasked && self.needs_load && self.tally.source(id) == LoadSource::None {
                     self.outputs.push_back(Output::WatchKernel(id));
                 }
                 self.handle_query(id, seq, &query);
@@ -146,7 +147,7 @@ impl<C> Fleet<C> {
                 }
                 self.outputs.push_back(match self.tally.source(id) {
                     LoadSource::Kernel => Output::Name { worker: id, seq: ack, connection },
-                    LoadSource::Reports | LoadSource::None => Output::Release(connection),
+                    LoadSource::Reports | LoadSource::Script | LoadSource::None => Output::Release(connection),
                 });
             }
             Act::Accepted { ack, accepted: false } => {

@@ -4,6 +4,8 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use serde_json::Value;
 
+use super::LoadSource;
+
 /// A worker's id: 1 for the first, never given twice. Node programs see it as `cluster.worker.id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerId(pub u32);
@@ -94,6 +96,14 @@ pub enum Event {
         lived: Duration,
         /// When its successor will be started; `None` if there will be none.
         restart: Option<Duration>,
+    },
+    /// It is known who tells the ends of a worker's connections: told when a worker says that it does so itself, and
+    /// otherwise only if the policy goes by open connections.
+    LoadSource {
+        /// Which worker.
+        worker: WorkerId,
+        /// Who.
+        source: LoadSource,
     },
     /// A worker does not do what a worker should.
     Trouble {

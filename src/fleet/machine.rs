@@ -28,6 +28,8 @@ pub(super) struct Worker {
     /// It was told to leave, or left by the protocol.
     pub(super) exited_after_disconnect: bool,
     pub(super) serving: bool,
+    /// It has begun to listen, and it is settled who tells the ends of its connections.
+    pub(super) asked_to_listen: bool,
     /// What will be wrong with it if nothing has changed by then.
     pub(super) suspicion: Option<(Time, Trouble)>,
 }
@@ -298,9 +300,13 @@ impl<C> Fleet<C> {
         self.settle(now);
     }
 
-    /// The kernel tells the ends of a worker's connections from now on.
-    pub fn handle_kernel_tells(&mut self, worker: WorkerId) {
-        self.tally.told_by(worker, LoadSource::Kernel);
+    /// Whether the kernel tells the ends of a worker's connections from now on; if not, nobody does.
+    pub fn handle_kernel_tells(&mut self, worker: WorkerId, tells: bool) {
+        if tells {
+            self.told_by(worker, LoadSource::Kernel);
+        } else {
+            self.event(Event::LoadSource { worker, source: LoadSource::None });
+        }
     }
 
     /// The kernel's name of a connection that a worker has accepted.
@@ -357,6 +363,13 @@ impl<C> Fleet<C> {
         self.outputs.push_back(Output::Event(event));
     }
 
+    pub(super) fn told_by(&mut self, worker: WorkerId, source: LoadSource) {
+        if self.tally.source(worker) != source {
+            self.tally.told_by(worker, source);
+            self.event(Event::LoadSource { worker, source });
+        }
+    }
+
     fn spawn(&mut self, now: Time, place: usize) -> WorkerId {
         let id = WorkerId(self.next_worker);
         self.next_worker += 1;
@@ -370,6 +383,7 @@ impl<C> Fleet<C> {
             hearsay: Hearsay::Complete,
             exited_after_disconnect: false,
             serving: false,
+            asked_to_listen: false,
             suspicion: None,
         };
         self.workers.insert(id, worker);

@@ -42,18 +42,7 @@ impl Master {
             self.kernel = self.ask_kernel();
             self.tell_kernel_ports();
         }
-        match self.kernel {
-            Kernel::Notifies { .. } => {
-                log::debug!("worker {worker} does not report its connections; the kernel does");
-                self.fleet.handle_kernel_tells(worker);
-            }
-            Kernel::Silent | Kernel::Unasked => {
-                log::warn!(
-                    "worker {worker} does not report the ends of its connections, and neither does the kernel here: only \
-                     those on their way to it count"
-                );
-            }
-        }
+        self.fleet.handle_kernel_tells(worker, matches!(self.kernel, Kernel::Notifies { .. }));
     }
 
     fn ask_kernel(&self) -> Kernel {
