@@ -1,11 +1,18 @@
 //! A connection is in exactly one place, and a worker that hangs keeps no more than its window.
 
+use std::iter;
+
 use nix::sys::signal::Signal;
 
 use crate::harness::{Client, Master, Node, Pointsman, Process, eventually};
 
 /// Connections that may be on their way to one worker.
 const WINDOW: usize = 8;
+
+/// Masters of each kind of worker.
+pub(crate) fn demo_and_node() -> impl Iterator<Item = Pointsman> {
+    iter::once(Pointsman::run()).chain(Node::matrix().map(|node| Pointsman::run().node(node, "plain.js")))
+}
 
 /// Many connections, each with a request, while one of three workers is frozen.
 struct Frozen {
@@ -29,7 +36,7 @@ fn freeze(run: Pointsman) -> Frozen {
 
 #[test]
 fn a_frozen_worker_serves_its_window_when_it_wakes() {
-    for run in [Pointsman::run(), Pointsman::run().node(Node::DEFAULT, "plain.js")] {
+    for run in demo_and_node() {
         let Frozen { master, worker, mut clients } = freeze(run);
         let waiting = clients.iter().filter(|client| !client.has_answer()).count();
         assert_eq!(waiting, WINDOW, "its turns came as long as there was room");
@@ -44,7 +51,7 @@ fn a_frozen_worker_serves_its_window_when_it_wakes() {
 
 #[test]
 fn what_a_frozen_worker_was_given_is_served_by_others_when_it_dies() {
-    for run in [Pointsman::run(), Pointsman::run().node(Node::DEFAULT, "plain.js")] {
+    for run in demo_and_node() {
         let Frozen { mut master, worker, mut clients } = freeze(run.expect_log("was killed by SIGKILL"));
         worker.signal(Signal::SIGKILL);
         for client in &mut clients {
@@ -63,7 +70,7 @@ fn whoever_dies_of_two_the_other_serves_what_was_on_the_way_to_it() {
     const ROUNDS: usize = 12;
     // Enough after the last round's freeze to fill both windows.
     const CLIENTS: usize = ROUNDS + 2 * WINDOW + 4;
-    for run in [Pointsman::run(), Pointsman::run().node(Node::DEFAULT, "plain.js")] {
+    for run in demo_and_node() {
         let run = run.option("--restart-delay", "10ms").expect_log("was killed by SIGKILL");
         let mut master = run.workers(2).start();
         for round in 0..ROUNDS {
@@ -99,7 +106,7 @@ fn whoever_dies_of_two_the_other_serves_what_was_on_the_way_to_it() {
 #[test]
 fn while_all_workers_are_frozen_the_rest_waits_in_the_kernel() {
     const WORKERS: usize = 2;
-    for run in [Pointsman::run(), Pointsman::run().node(Node::DEFAULT, "plain.js")] {
+    for run in demo_and_node() {
         let mut master = run.workers(WORKERS).start();
         let answers = master.wait_ready(WORKERS);
         let workers: Vec<_> = answers.keys().map(|&pid| Process::find(pid).unwrap()).collect();

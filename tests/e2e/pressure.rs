@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Client, Master, Node, Pointsman, Process, eventually, now};
+use crate::{
+    custody::demo_and_node,
+    harness::{Client, Master, Node, Pointsman, Process, eventually, now},
+};
 
 /// Stops all workers that answer.
 fn freeze_all(master: &mut Master, count: usize) -> Vec<Process> {
@@ -45,7 +48,7 @@ fn who_comes_when_all_are_busy_is_turned_away_if_so_configured() {
 /// One worker is frozen with connections on their way to it; all are answered by the other and by its successor.
 #[test]
 fn a_stuck_worker_is_reported_killed_and_replaced() {
-    for run in [Pointsman::run(), Pointsman::run().node(Node::DEFAULT, "plain.js")] {
+    for run in demo_and_node() {
         let run = run.option("--handoff-timeout", "300ms").option("--restart-delay", "10ms");
         let run = run.expect_log("has not answered for a connection").expect_log("was killed by SIGKILL");
         let mut master = run.workers(2).start();
