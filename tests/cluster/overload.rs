@@ -110,7 +110,7 @@ pub(crate) fn a_stuck_worker_is_replaced_and_one_that_owes_nothing_is_left_alone
     outer.until("it is killed", |outer| outer.words(stuck.id).contains(&"exit"));
     let served: BTreeSet<u32> = waiting.iter_mut().map(|call| outer.answer(call).parse().unwrap()).collect();
     assert!(!served.contains(&stuck.pid));
-    let successor = WorkerId(WORKERS as u32 + 1);
+    let successor = WorkerId(3);
     outer.until("another listens", |outer| outer.words(successor).contains(&"listening"));
     check_told(&outer.seen, stuck.id);
     let counters = outer.cluster.counters();
