@@ -50,6 +50,7 @@ pub(crate) fn connections_between_large_messages_reach_node_workers_unmixed() {
             fire.round(round, node);
         }
         fire.check_messages(node);
+        fire.outer.until_nothing_is_open();
     }
 }
 

@@ -67,6 +67,7 @@ pub(crate) fn connections_that_nobody_has_room_for_are_turned_away_and_counted()
     outer.until("all is accounted for", |outer| outer.cluster.counters().handed == ROOM as u64 + 1);
     let counters = outer.cluster.counters();
     assert_eq!((counters.rejected, counters.refused, counters.lost), (MORE as u64, 0, 0));
+    outer.until_nothing_is_open();
 }
 
 pub(crate) fn connections_that_nobody_has_room_for_wait_and_all_are_served() {
@@ -88,6 +89,7 @@ pub(crate) fn connections_that_nobody_has_room_for_wait_and_all_are_served() {
     outer.until("all is accounted for", |outer| outer.cluster.counters().handed == all);
     let counters = outer.cluster.counters();
     assert_eq!((counters.accepted, counters.rejected, counters.refused, counters.lost), (all, 0, 0, 0));
+    outer.until_nothing_is_open();
 }
 
 /// Two clusters at once: the one's worker is stuck, the other's has nothing to do.
@@ -115,6 +117,7 @@ pub(crate) fn a_stuck_worker_is_replaced_and_one_that_owes_nothing_is_left_alone
     check_told(&outer.seen, stuck.id);
     let counters = outer.cluster.counters();
     assert_eq!((counters.replaced, counters.lost, counters.refused), (WINDOW as u64, 0, 0));
+    outer.until_nothing_is_open();
 
     idle.drive();
     assert_eq!(idle.cluster.timeout(), None, "nothing is going to happen to it");
