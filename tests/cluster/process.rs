@@ -20,7 +20,7 @@ pub(crate) fn thaw(pid: u32) {
     signal(pid, Signal::SIGCONT);
 }
 
-fn signal(pid: u32, signal: Signal) {
+pub(crate) fn signal(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
 }
 
