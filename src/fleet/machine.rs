@@ -363,6 +363,7 @@ impl<C> Fleet<C> {
         self.outputs.push_back(Output::Event(event));
     }
 
+    /// From now on `source` tells the ends of a worker's connections.
     pub(super) fn told_by(&mut self, worker: WorkerId, source: LoadSource) {
         if self.tally.source(worker) != source {
             self.tally.told_by(worker, source);
