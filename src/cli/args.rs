@@ -145,12 +145,13 @@ pub(super) struct RunArgs {
     handoff_timeout: Option<Patience>,
 
     /// When no worker has room: wait in the kernel's queue, or reject with a 503 [default: wait]
-    #[arg(long, value_name = "CHOICE")]
+    #[arg(long, value_name = "CHOICE", value_parser = OneOf(str::parse::<Overload>, &CHOICES), hide_possible_values = true)]
     overload: Option<Overload>,
 
     /// How long there must have been no room before connections are rejected [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = config::duration)]
     overload_timeout: Option<Duration>,
+
     /// Do not have Node workers report the ends of their connections
     ///
     /// They do so by a script that they load by NODE_OPTIONS, which is put back before the program runs.
@@ -173,6 +174,9 @@ const MODES: [&str; 2] = ["handoff", "shared"];
 
 /// What completes `--policy`.
 const POLICIES: [&str; 3] = ["round-robin", "rr", "least-connections"];
+
+/// What completes `--overload`.
+const CHOICES: [&str; 2] = ["wait", "reject"];
 
 /// A function that reads a value, and the words that a shell may complete. What to write instead of a bad word, the
 /// function knows better than clap.
@@ -298,6 +302,10 @@ mod tests {
         for mode in [Mode::Handoff, Mode::Shared, Mode::Multiport] {
             assert_eq!(MODES.contains(&&*mode.to_string()), mode.refusal().is_none(), "{mode}");
         }
+        for overload in [Overload::Wait, Overload::Reject] {
+            assert!(CHOICES.contains(&&*overload.to_string()), "{overload}");
+        }
+        assert!(CHOICES.iter().all(|word| word.parse::<Overload>().is_ok()));
     }
 
     #[test]

@@ -35,8 +35,9 @@ HUP         stop, if the terminal is gone",
 const ENVIRONMENT: Section = (
     "Environment",
     "\
-POINTSMAN_WORKERS, _LISTEN (with commas), _MODE, _POLICY, _PROGRAM and _ARGS
-(with blanks), _STOP_TIMEOUT, _KILL_TIMEOUT, _RESTART_DELAY, _LOAD_REPORT
+POINTSMAN_WORKERS, _LISTEN and _MAP (with commas), _MODE, _POLICY, _PROGRAM
+and _ARGS (with blanks), _STOP_TIMEOUT, _KILL_TIMEOUT, _RESTART_DELAY, _WINDOW,
+_HANDOFF_TIMEOUT, _OVERLOAD, _OVERLOAD_TIMEOUT, _LOAD_REPORT
             the keys of the file; they win over it, and flags win over them
 NODE_CLUSTER_SCHED_POLICY
             rr or another policy, as for Node; POINTSMAN_POLICY wins
@@ -122,7 +123,10 @@ fn render((heading, body): &Section, out: &mut Vec<u8>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::config::VARIABLES;
 
     #[test]
     fn every_page_and_script_is_made() {
@@ -137,13 +141,33 @@ mod tests {
         {
             assert!(page.contains(part), "{part}: {page}");
         }
-        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        for (shell, choices) in [
+            (Shell::Bash, "wait reject"),
+            (Shell::Zsh, "(wait reject)"),
+            (Shell::Fish, "wait\\t''\nreject\\t''"),
+        ] {
             let script = String::from_utf8(completions(shell)).unwrap();
+            assert!(script.contains(choices), "{shell}: {choices}");
             for part in ["restart-delay", "version", "completions", "handoff", "least-connections"] {
                 assert!(script.contains(part), "{shell}: {part}");
             }
             assert!(!script.contains("demo-worker") && !script.contains("demo__worker"), "{shell}: {script}");
             assert!(!script.contains("multiport "), "{shell}: {script}");
         }
+    }
+
+    #[test]
+    fn help_lists_the_variables_that_are_read_and_no_other() {
+        let (_, text) = ENVIRONMENT;
+        let (ours, _) = text.split_once("the keys of the file").unwrap();
+        let listed = |word: &str| {
+            let word = word.trim_end_matches(',');
+            word.strip_prefix("POINTSMAN")
+                .unwrap_or(word)
+                .strip_prefix('_')
+                .map(|key| format!("POINTSMAN_{key}"))
+        };
+        let listed: BTreeSet<_> = ours.split_whitespace().filter_map(listed).collect();
+        assert_eq!(listed, VARIABLES.map(str::to_owned).into());
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use log::Level::{self, Debug, Error, Info, Warn};
-use pointsman::{Endpoint, Event, ExitStatus, Trouble, WorkerId};
+use pointsman::{Endpoint, Event, ExitStatus, LoadSource, Trouble, WorkerId};
 
 use super::trouble::{self, Told, about, ended, tell};
 
@@ -134,6 +134,7 @@ impl Report {
                 (Debug, format!("{} is online", self.name(*worker)))
             }
             Event::Listening { worker, elsewhere, .. } => self.listening(*worker, *elsewhere),
+            Event::LoadSource { worker, source } => self.load_source(*worker, *source),
             Event::Disconnect { worker } => (Debug, format!("{} has disconnected", self.name(*worker))),
             Event::Exit { worker, status, exited_after_disconnect, lived, restart } => {
                 self.exit(*worker, *status, *exited_after_disconnect, *lived, *restart)
@@ -145,6 +146,25 @@ impl Report {
                 // It may fail ten times a second for as long as the cause lasts.
                 let level = if self.refused.is_power_of_two() { Warn } else { Debug };
                 (level, format!("cannot accept on {endpoint}: {reason}; goes on in {}", about(*pause)))
+            }
+            Event::Overloaded { endpoint, after } => {
+                let time = about(*after);
+                (
+                    Warn,
+                    format!(
+                        "no worker has had room for connections to {endpoint} for {time}: they are turned away"
+                    ),
+                )
+            }
+            Event::Recovered { endpoint, rejected } => {
+                let (what, were) =
+                    if *rejected == 1 { ("connection", "was") } else { ("connections", "were") };
+                (
+                    Info,
+                    format!(
+                        "there is room again for connections to {endpoint}: {rejected} {what} {were} turned away"
+                    ),
+                )
             }
             Event::Stopping { workers, timeout } => {
                 self.stopping = true;
@@ -184,6 +204,22 @@ impl Report {
         // Of a successor it is worth knowing that it has come up.
         let level = if self.is_first(worker) { Debug } else { Info };
         (level, format!("{name} listens"))
+    }
+
+    fn load_source(&mut self, worker: WorkerId, source: LoadSource) -> (Level, String) {
+        let name = self.name(worker);
+        let ends = "the ends of its connections";
+        match source {
+            LoadSource::Reports => (Debug, format!("{name} tells {ends} itself")),
+            LoadSource::Script => (Debug, format!("{name} tells {ends} by the script that Node has loaded")),
+            LoadSource::Kernel => (Debug, format!("{name} does not tell {ends}; the kernel does")),
+            LoadSource::None => {
+                let rest = "does not tell the ends of its connections, and neither does the kernel here: only those on their \
+                            way to it count";
+                (if self.is_new(rest) { Warn } else { Debug }, format!("{name} {rest}"))
+            }
+            other => (Debug, format!("the ends of {name}'s connections are told by {other:?}")),
+        }
     }
 
     fn exit(
@@ -425,6 +461,25 @@ mod tests {
         let events: Vec<_> = (0..1000).map(broke).collect();
         assert_eq!(lines(&mut report, &events).len(), 1000);
         assert_eq!(report.said.len(), REMEMBERED);
+    }
+
+    #[test]
+    fn who_tells_of_connections_is_for_those_who_ask_unless_it_is_nobody() {
+        let mut report = Report::new("node x".into(), 2, Vec::new());
+        let event = |source| Event::LoadSource { worker: WorkerId(1), source };
+        for (source, text) in [
+            (LoadSource::Reports, "itself"),
+            (LoadSource::Script, "by the script"),
+            (LoadSource::Kernel, "the kernel does"),
+        ] {
+            let event = event(source);
+            let line = report.line(&event);
+            assert_eq!(line.level, Debug);
+            assert!(line.text.to_string().contains(text), "{}", line.text);
+        }
+        let nobody = || event(LoadSource::None);
+        let [line] = &lines(&mut report, &[nobody(), nobody()])[..] else { panic!("once") };
+        assert!(line.starts_with("WARN: worker 1 does not tell the ends of its connections"), "{line}");
     }
 
     #[test]

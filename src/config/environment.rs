@@ -35,7 +35,8 @@ const OVERLOAD_TIMEOUT: &str = "POINTSMAN_OVERLOAD_TIMEOUT";
 const LOAD_REPORT: &str = "POINTSMAN_LOAD_REPORT";
 const NODE_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
-const NAMES: [&str; 15] = [
+/// What is read here for the keys of a file.
+pub(crate) const NAMES: [&str; 15] = [
     WORKERS,
     LISTEN,
     MAP,
@@ -181,4 +182,19 @@ fn words(text: &str) -> Result<Vec<OsString>, BadValue> {
     }
     let words: Vec<OsString> = text.split_whitespace().map(OsString::from).collect();
     if words.is_empty() { Err(BadValue::new("no word in it", "leave the variable out")) } else { Ok(words) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{super::layer::KEYS, *};
+
+    #[test]
+    fn there_is_a_variable_for_every_key_and_no_other() {
+        // The variables of workers come with `-e`, or from the environment itself.
+        let keys = KEYS.into_iter().filter(|&key| key != "env");
+        let expected: BTreeSet<_> = keys.map(|key| format!("{PREFIX}{}", key.to_uppercase())).collect();
+        assert_eq!(expected, NAMES.map(str::to_owned).into());
+    }
 }

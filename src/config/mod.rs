@@ -20,6 +20,8 @@ use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, ptr
 use pointsman::{PolicyName, Settings};
 
 pub(crate) use environment::Environment;
+#[cfg(test)]
+pub(crate) use environment::NAMES as VARIABLES;
 pub(crate) use layer::{Given, Layer, Origin};
 pub(crate) use listen::{Listen, Socket};
 pub(crate) use map::Map;

@@ -3,6 +3,7 @@
 use super::{
     Admission, Event, Held, ListenerId, LoadSource, Output, Share, Trouble, Unsent, WorkerId,
     handoff::Gate,
+    listeners::Change,
     machine::{Fleet, Phase},
 };
 use crate::time::Time;
@@ -11,8 +12,16 @@ impl<C> Fleet<C> {
     /// What to do with the next connection of `listener`, if there is one.
     pub fn admit(&mut self, now: Time, listener: ListenerId) -> Admission {
         let room = self.has_room(now, listener);
-        let (admission, begins) = self.listeners.admit(now, listener, room);
-        self.counters.waits += u64::from(begins);
+        let (admission, change) = self.listeners.admit(now, listener, room);
+        match change {
+            Change::Nothing => {}
+            Change::Waits => self.counters.waits += 1,
+            Change::Recovers { rejected } => {
+                if let Some(endpoint) = self.listeners.endpoint(listener).cloned() {
+                    self.event(Event::Recovered { endpoint, rejected });
+                }
+            }
+        }
         admission
     }
 
@@ -43,8 +52,9 @@ impl<C> Fleet<C> {
     }
 
     /// A connection was turned away, as [`Fleet::admit`] had said.
-    pub fn handle_rejected(&mut self) {
+    pub fn handle_rejected(&mut self, listener: ListenerId) {
         self.counters.rejected += 1;
+        self.listeners.rejected(listener);
     }
 
     /// What goes with `seq` could not be sent.
@@ -75,9 +85,13 @@ impl<C> Fleet<C> {
         self.settle(now);
     }
 
-    /// The kernel tells the ends of a worker's connections from now on.
-    pub fn handle_kernel_tells(&mut self, worker: WorkerId) {
-        self.tally.told_by(worker, LoadSource::Kernel);
+    /// Whether the kernel tells the ends of a worker's connections from now on; if not, nobody does.
+    pub fn handle_kernel_tells(&mut self, worker: WorkerId, tells: bool) {
+        if tells {
+            self.told_by(worker, LoadSource::Kernel);
+        } else {
+            self.event(Event::LoadSource { worker, source: LoadSource::None });
+        }
     }
 
     /// The kernel's name of a connection that a worker has accepted.
@@ -93,6 +107,14 @@ impl<C> Fleet<C> {
     /// Notifications were lost; `alive` tells which sockets are left.
     pub fn handle_resync(&mut self, alive: impl Fn(u64) -> bool) {
         self.tally.only_left(alive);
+    }
+
+    /// From now on `source` tells the ends of a worker's connections.
+    pub(super) fn told_by(&mut self, worker: WorkerId, source: LoadSource) {
+        if self.tally.source(worker) != source {
+            self.tally.told_by(worker, source);
+            self.event(Event::LoadSource { worker, source });
+        }
     }
 
     /// Gives a connection to a worker, or holds on to it until one has room.

@@ -38,8 +38,8 @@ impl<C> Fleet<C> {
                 self.event(Event::Trouble { worker, trouble });
                 Ok(())
             }
-            Message::Pointsman(Own::Hello) => {
-                self.tally.told_by(worker, LoadSource::Reports);
+            Message::Pointsman(Own::Hello { script }) => {
+                self.told_by(worker, if script { LoadSource::Script } else { LoadSource::Reports });
                 Ok(())
             }
             Message::Pointsman(Own::Gone { seqs }) => {
@@ -132,7 +132,8 @@ impl<C> Fleet<C> {
             }
             Act::QueryServer(query) if worker.life.is_staying() => {
                 // One that reports says so before it asks to listen.
-                if self.needs_load && self.tally.source(id) == LoadSource::None {
+                let unasked = !std::mem::replace(&mut worker.asked_to_listen, true);
+                if unasked && self.needs_load && self.tally.source(id) == LoadSource::None {
                     self.outputs.push_back(Output::WatchKernel(id));
                 }
                 self.handle_query(id, seq, &query);
@@ -228,5 +229,49 @@ impl<C> Fleet<C> {
         if still {
             self.event(Event::Trouble { worker: id, trouble });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{balance::PolicyName, fleet::Rules};
+
+    const WORKER: WorkerId = WorkerId(1);
+    const NOW: Time = Time(0);
+    const HELLO: &str = r#"{"cmd":"NODE_POINTSMAN","hello":1,"script":true}"#;
+    const QUERY: &str = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","seq":1,"index":0,"address":null,"port":8000,"addressType":4,"fd":null,"flags":0,"data":null,"backlog":511}"#;
+
+    /// What a fleet does and tells about who counts the connections of a worker that says this.
+    fn told(policy: PolicyName, words: &[&str], kernel_tells: bool) -> Vec<String> {
+        let mut fleet = Fleet::<u32>::new(Rules::default(), policy);
+        fleet.start(NOW);
+        fleet.handle_spawned(WORKER, 100);
+        let mut told = Vec::new();
+        for word in words {
+            fleet.handle_message(NOW, WORKER, Message::decode(word.as_bytes()).unwrap());
+            while let Some(output) = fleet.poll_output() {
+                match output {
+                    Output::WatchKernel(worker) => {
+                        told.push("kernel?".to_owned());
+                        fleet.handle_kernel_tells(worker, kernel_tells);
+                    }
+                    Output::Event(Event::LoadSource { worker: WORKER, source }) => told.push(format!("{source:?}")),
+                    _ => {}
+                }
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn who_counts_is_asked_once_and_told_once() {
+        use PolicyName::{LeastConnections, RoundRobin};
+        assert_eq!(told(LeastConnections, &[HELLO, HELLO, QUERY, QUERY], true), ["Script"]);
+        assert_eq!(told(RoundRobin, &[HELLO, QUERY], true), ["Script"]);
+        assert_eq!(told(RoundRobin, &[QUERY, QUERY], true), [""; 0]);
+        assert_eq!(told(LeastConnections, &[QUERY, QUERY], true), ["kernel?", "Kernel"]);
+        assert_eq!(told(LeastConnections, &[QUERY, QUERY], false), ["kernel?", "None"]);
+        assert_eq!(told(LeastConnections, &[QUERY, HELLO], true), ["kernel?", "Kernel", "Script"]);
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde_json::Value;
 
-use super::Want;
+use super::{LoadSource, Want};
 use crate::{
     endpoint::Endpoint,
     protocol::listen::{AddressType, Query},
@@ -156,6 +156,14 @@ pub enum Event {
         /// When its successor will be started; `None` if there will be none.
         restart: Option<Duration>,
     },
+    /// It is known who tells the ends of a worker's connections: told when a worker says that it does so itself, and
+    /// otherwise only if the policy goes by open connections.
+    LoadSource {
+        /// Which worker.
+        worker: WorkerId,
+        /// Who.
+        source: LoadSource,
+    },
     /// A worker does not do what a worker should.
     Trouble {
         /// Which worker.
@@ -171,6 +179,20 @@ pub enum Event {
         errno: i32,
         /// Until the next try.
         pause: Duration,
+    },
+    /// Connections are turned away from now on: no worker has had room for them for `after`.
+    Overloaded {
+        /// What is listened on.
+        endpoint: Endpoint,
+        /// How long.
+        after: Duration,
+    },
+    /// Connections are no longer turned away.
+    Recovered {
+        /// What is listened on.
+        endpoint: Endpoint,
+        /// How many were.
+        rejected: u64,
     },
     /// The cluster stops: it accepts nothing more and its workers leave.
     Stopping {

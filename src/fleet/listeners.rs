@@ -56,6 +56,8 @@ struct Listener {
     ipv6_only: bool,
     /// Given by the user and open as long as the fleet lives.
     kept: bool,
+    /// A worker has served it at some time.
+    served: bool,
     /// Sorted by worker.
     members: Vec<Member>,
     policy: Box<dyn Balance>,
@@ -69,7 +71,7 @@ enum Crowding {
     /// They wait.
     Full { since: Time },
     /// They have waited for too long and are turned away.
-    Refusing,
+    Refusing { rejected: u64 },
 }
 
 /// What to do with the next connection of a socket.
@@ -81,6 +83,16 @@ pub enum Admission {
     Refuse,
     /// Leave it in the kernel's queue.
     Leave,
+}
+
+/// What has changed for the connections of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Nothing,
+    /// They begin to wait.
+    Waits,
+    /// They are no longer turned away, as so many were.
+    Recovers { rejected: u64 },
 }
 
 /// A worker that serves a socket, and the key it knows it by.
@@ -132,8 +144,9 @@ impl Listeners {
         self.next += 1;
         let shared = self.shared || matches!(endpoint, Endpoint::Udp(_));
         let (members, policy) = (Vec::new(), self.policy.start());
-        let crowding = Crowding::Room;
-        self.open.insert(id, Listener { endpoint, shared, ipv6_only, kept, members, policy, crowding });
+        let (served, crowding) = (false, Crowding::Room);
+        let listener = Listener { endpoint, shared, ipv6_only, kept, served, members, policy, crowding };
+        self.open.insert(id, listener);
         id
     }
 
@@ -244,6 +257,7 @@ impl Listeners {
             sockname = sockname.or(sockname_of(&listener.endpoint, asked));
             if let Err(place) = listener.place(worker) {
                 listener.members.insert(place, Member { worker, key: key.clone() });
+                listener.served = true;
             }
         }
         let (errno, sockname) = if socket.is_some() { (Some(0), None) } else { (None, sockname) };
@@ -329,23 +343,27 @@ impl Listeners {
         self.open.get(&listener).is_some_and(|listener| listener.place(worker).is_ok())
     }
 
-    /// A connection may be waiting at a socket whose workers have room or not. Returns what to do with it, and whether
-    /// waiting begins.
-    pub(super) fn admit(&mut self, now: Time, listener: ListenerId, room: bool) -> (Admission, bool) {
-        let Some(listener) = self.open.get_mut(&listener) else { return (Admission::Leave, false) };
+    /// A connection may be waiting at a socket whose workers have room or not. Returns what to do with it, and what that
+    /// changes. Before its first worker has come, it just waits.
+    pub(super) fn admit(&mut self, now: Time, listener: ListenerId, room: bool) -> (Admission, Change) {
+        let Some(listener) = self.open.get_mut(&listener) else { return (Admission::Leave, Change::Nothing) };
         match listener.crowding {
             // Its workers take from it.
-            _ if listener.shared => (Admission::Leave, false),
-            _ if room => {
+            _ if listener.shared || !listener.served => (Admission::Leave, Change::Nothing),
+            Crowding::Refusing { rejected } if room => {
                 listener.crowding = Crowding::Room;
-                (Admission::Take, false)
+                (Admission::Take, Change::Recovers { rejected })
+            }
+            Crowding::Room | Crowding::Full { .. } if room => {
+                listener.crowding = Crowding::Room;
+                (Admission::Take, Change::Nothing)
             }
             Crowding::Room => {
                 listener.crowding = Crowding::Full { since: now };
-                (Admission::Leave, true)
+                (Admission::Leave, Change::Waits)
             }
-            Crowding::Full { .. } => (Admission::Leave, false),
-            Crowding::Refusing => (Admission::Refuse, false),
+            Crowding::Full { .. } => (Admission::Leave, Change::Nothing),
+            Crowding::Refusing { .. } => (Admission::Refuse, Change::Nothing),
         }
     }
 
@@ -353,17 +371,27 @@ impl Listeners {
     pub(super) fn refuses_at(&self, after: Duration) -> Option<Time> {
         let since = self.open.values().filter_map(|listener| match listener.crowding {
             Crowding::Full { since } => Some(since + after),
-            Crowding::Room | Crowding::Refusing => None,
+            Crowding::Room | Crowding::Refusing { .. } => None,
         });
         since.min()
     }
 
-    /// Turns connections away where they have waited for `after`.
-    pub(super) fn refuse(&mut self, now: Time, after: Duration) {
-        for listener in self.open.values_mut() {
-            if matches!(listener.crowding, Crowding::Full { since } if since + after <= now) {
-                listener.crowding = Crowding::Refusing;
-            }
+    /// Turns connections away where they have waited for `after`, and returns where that begins.
+    pub(super) fn refuse(&mut self, now: Time, after: Duration) -> Vec<Endpoint> {
+        let is_due =
+            |listener: &&mut Listener| matches!(listener.crowding, Crowding::Full { since } if since + after <= now);
+        let due = self.open.values_mut().filter(is_due);
+        let begins = due.map(|listener| {
+            listener.crowding = Crowding::Refusing { rejected: 0 };
+            listener.endpoint.clone()
+        });
+        begins.collect()
+    }
+
+    /// A connection was turned away.
+    pub(super) fn rejected(&mut self, listener: ListenerId) {
+        if let Some(Listener { crowding: Crowding::Refusing { rejected }, .. }) = self.open.get_mut(&listener) {
+            *rejected += 1;
         }
     }
 
@@ -374,7 +402,7 @@ impl Listeners {
 
     /// Whether connections of a socket are turned away.
     pub(super) fn refuses(&self, listener: ListenerId) -> bool {
-        self.open.get(&listener).is_some_and(|listener| listener.crowding == Crowding::Refusing)
+        self.open.get(&listener).is_some_and(|listener| matches!(listener.crowding, Crowding::Refusing { .. }))
     }
 
     /// Every open socket.

@@ -201,7 +201,7 @@ fn datagrams_and_the_shared_mode_share_the_socket_itself() {
     let mut handing = listeners();
     assert_eq!(shared(&mut handing, A, &udp), (Some(ListenerId(0)), Some(0)));
     assert_eq!(shared(&mut handing, B, &udp), (Some(ListenerId(0)), Some(0)));
-    assert_eq!(handing.admit(Time(0), ListenerId(0), true), (Admission::Leave, false), "the master takes nothing");
+    assert_eq!(handing.admit(Time(0), ListenerId(0), true), (Admission::Leave, Change::Nothing), "the master takes nothing");
     let mut sharing = Listeners::new(PolicyName::RoundRobin, true, Vec::new());
     assert_eq!(shared(&mut sharing, A, &tcp), (Some(ListenerId(0)), Some(0)));
     assert_eq!(shared(&mut sharing, B, &tcp), (Some(ListenerId(0)), Some(0)));

@@ -72,6 +72,7 @@ impl<C> Fleet<C> {
             hearsay: Hearsay::Complete,
             exited_after_disconnect: false,
             serving: false,
+            asked_to_listen: false,
             suspicion: None,
         };
         self.workers.insert(id, worker);

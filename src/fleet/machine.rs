@@ -27,6 +27,8 @@ pub(super) struct Worker {
     /// It was told to leave, or left by the protocol.
     pub(super) exited_after_disconnect: bool,
     pub(super) serving: bool,
+    /// It has begun to listen, and it is settled who tells the ends of its connections.
+    pub(super) asked_to_listen: bool,
     /// What will be wrong with it if nothing has changed by then.
     pub(super) suspicion: Option<(Time, Trouble)>,
 }
@@ -152,7 +154,9 @@ impl<C> Fleet<C> {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Time) {
         if let Overload::Reject { after } = self.rules.overload {
-            self.listeners.refuse(now, after);
+            for endpoint in self.listeners.refuse(now, after) {
+                self.event(Event::Overloaded { endpoint, after });
+            }
         }
         while let Some((worker, after)) = self.handoff.handle_timeout(now) {
             self.event(Event::Trouble { worker, trouble: Trouble::Stuck { after } });

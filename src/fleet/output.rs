@@ -45,7 +45,7 @@ pub enum Output<C> {
         wish: Wish,
     },
     /// Have the kernel tell the ends of a worker's connections, since it does not tell them itself; answered by
-    /// `handle_kernel_tells` if that can be done.
+    /// `handle_kernel_tells`.
     WatchKernel(WorkerId),
     /// Close a listening socket.
     CloseListener(ListenerId),

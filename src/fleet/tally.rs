@@ -15,8 +15,10 @@ use super::WorkerId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoadSource {
-    /// The worker itself: the crate's half, or the script that is loaded into Node.
+    /// The worker's own program, by this crate's [`Worker`](crate::Worker) or by itself.
     Reports,
+    /// The script that is loaded into Node.
+    Script,
     /// The kernel, by its notifications of destroyed sockets.
     Kernel,
     /// Nobody: only connections on their way to the worker count.

@@ -38,7 +38,7 @@ impl Master {
                 Ok(connection) => {
                     self.accept_failed = false;
                     if admission == Admission::Refuse {
-                        self.fleet.handle_rejected();
+                        self.fleet.handle_rejected(id);
                         net::reject(connection);
                         continue;
                     }

@@ -225,6 +225,7 @@ impl Master {
         self.ready = ready;
         self.give_up_broken();
         self.read_more_of_kernel();
+        self.resync_kernel();
         self.start_guard();
         if self.fleet.poll_timeout().is_some_and(|at| at <= self.now) {
             self.fleet.handle_timeout(self.now);
@@ -245,7 +246,7 @@ impl Master {
         if self.full || self.kernel.has_more() || self.listeners.iter().any(acceptable) {
             return Some(Duration::ZERO);
         }
-        let own = [self.accept_again, self.guard_again, self.stopping.deadline()];
+        let own = [self.accept_again, self.guard_again, self.kernel.deadline(), self.stopping.deadline()];
         let at = own.into_iter().chain([self.fleet.poll_timeout()]).flatten().min();
         at.map(|at| at - clock::now())
     }

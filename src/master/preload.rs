@@ -96,7 +96,7 @@ impl Progress {
     pub(super) fn handle_message(&mut self, message: &Message<'_>) {
         *self = match (*self, message) {
             (Self::Given, Message::Cluster(ClusterMessage { act: Act::Online, .. })) => Self::Online,
-            (Self::Online, Message::Pointsman(Own::Hello)) => Self::Reports,
+            (Self::Online, Message::Pointsman(Own::Hello { .. })) => Self::Reports,
             (progress, _) => progress,
         };
     }

@@ -24,6 +24,10 @@ use crate::{
 /// still being written.
 const READS: usize = 16;
 
+/// Events that may wait for the user before a channel is left for the next turn. What is read at once may make more of
+/// them, but not a hundred times as many.
+const WAITING: usize = 1024;
+
 /// A guard that ends at once is not started more often than this.
 const GUARD_PAUSE: Duration = Duration::from_secs(1);
 
@@ -96,7 +100,8 @@ impl Master {
             match read {
                 Read::Ended => return true,
                 Read::Drained => return false,
-                Read::More if reads > 0 => {}
+                // The end of a worker must be read to its end: custody of its connections depends on it.
+                Read::More if reads > 0 && (until == Until::Ended || self.happened.len() < WAITING) => {}
                 Read::More => {
                     self.again(id);
                     return false;

@@ -6,7 +6,8 @@
 // What it does: a connection comes as an internal message of Node's (`newconn`) with a handle. On this one handle
 // object `close` and `reset`, by which every use of a connection ends, are overridden to note the message's number
 // first. Once in a turn of the event loop the noted numbers go to the master, in a frame that is internal too:
-// {"cmd":"NODE_POINTSMAN","gone":[1,2]}. Before all, {"cmd":"NODE_POINTSMAN","hello":1} says that this will be so.
+// {"cmd":"NODE_POINTSMAN","gone":[1,2]}. Before all, {"cmd":"NODE_POINTSMAN","hello":1,"script":true} says that this will
+// be so.
 //
 // What it must not do: be noticed by the program. No frame of it is a 'message', it keeps no program alive, and the
 // variables that brought it here are put back, so that worker threads and child processes never see it. It works
@@ -75,5 +76,5 @@ function report() {
   process.prependListener('internalMessage', (message, handle) => {
     if (handle && message.cmd === 'NODE_CLUSTER' && message.act === 'newconn') watch(handle, message.seq);
   });
-  tell({ hello: 1 });
+  tell({ hello: 1, script: true });
 }

@@ -53,6 +53,7 @@ fn frames_of_node_20() {
     same(r#"{"cmd":"NODE_SOCKET_GET_COUNT","key":"6::::8140"}"#);
     same(r#"{"cmd":"NODE_SOCKET_COUNT","key":"6::::8140","count":3}"#);
     same(r#"{"cmd":"NODE_POINTSMAN","hello":1}"#);
+    same(r#"{"cmd":"NODE_POINTSMAN","hello":1,"script":true}"#);
     same(r#"{"cmd":"NODE_POINTSMAN","gone":[1,2,18446744073709551615]}"#);
     check(r#"{"cmd":"NODE_POINTSMAN","hello":2}"#, r#"{"cmd":"NODE_POINTSMAN"}"#);
     same(r#"{"cmd":"NODE_CLUSTER","ack":1,"errno":-98,"key":"k1","data":null,"seq":0}"#);

@@ -20,7 +20,10 @@ pub enum Own<'a> {
         errno: i32,
     },
     /// W→M: the worker reports the ends of its connections with [`Own::Gone`]. Said before it listens.
-    Hello,
+    Hello {
+        /// It is the script that does so, and not the program.
+        script: bool,
+    },
     /// W→M: the connections of these `newconn`s have ended in the worker.
     Gone {
         /// `seq` of each `newconn`.
@@ -39,7 +42,7 @@ impl<'a> Own<'a> {
                 let seqs = Seqs::read(seqs.get());
                 Self::Gone { seqs: need(COMMAND, "numbers in gone", seqs)? }
             }
-            RawOwn { hello: Some(1), .. } => Self::Hello,
+            RawOwn { hello: Some(1), script, .. } => Self::Hello { script },
             RawOwn { .. } => Self::Unknown,
         })
     }
@@ -53,7 +56,12 @@ impl<'a> Own<'a> {
                 value(out, errno);
                 out.extend_from_slice(b"}}");
             }
-            Self::Hello => out.extend_from_slice(br#"{"cmd":"NODE_POINTSMAN","hello":1}"#),
+            Self::Hello { script: false } => {
+                out.extend_from_slice(br#"{"cmd":"NODE_POINTSMAN","hello":1}"#);
+            }
+            Self::Hello { script: true } => {
+                out.extend_from_slice(br#"{"cmd":"NODE_POINTSMAN","hello":1,"script":true}"#);
+            }
             Self::Gone { seqs } => {
                 out.extend_from_slice(br#"{"cmd":"NODE_POINTSMAN","gone":"#);
                 out.extend_from_slice(seqs.0.as_bytes());
@@ -101,6 +109,8 @@ struct RawOwn<'a> {
     /// The version of the reports; this is the first.
     #[serde(default)]
     hello: Option<u32>,
+    #[serde(default)]
+    script: bool,
     #[serde(borrow, default)]
     gone: Option<&'a RawValue>,
 }

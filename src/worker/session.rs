@@ -89,7 +89,7 @@ impl<D> Session<D> {
             seq: 0,
         };
         talk.say(Act::Online);
-        Message::Pointsman(Own::Hello).encode(&mut talk.output);
+        Message::Pointsman(Own::Hello { script: false }).encode(&mut talk.output);
         Self { lines: Lines::default(), descriptors: VecDeque::new(), talk }
     }
 

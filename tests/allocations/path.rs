@@ -122,7 +122,7 @@ impl Path {
                 }
                 Output::Spawn { worker, .. } => {
                     if self.teller == Teller::Kernel {
-                        self.fleet.handle_kernel_tells(worker);
+                        self.fleet.handle_kernel_tells(worker, true);
                     }
                     self.peers.push(Peer::new(worker));
                     self.fleet.handle_spawned(worker, 1000 + worker.0);

@@ -2,7 +2,7 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
 };
 
 /// A question on a connection of its own.
@@ -26,6 +26,11 @@ impl Call {
     pub(crate) fn say(&mut self, line: &str) {
         // So little always has room.
         self.stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// Says that nothing more follows.
+    pub(crate) fn ends(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
     /// The answer, once it has come.

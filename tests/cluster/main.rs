@@ -5,9 +5,16 @@
 
 #![cfg(test)]
 
+mod barrier;
 mod call;
+#[path = "../e2e/harness/node.rs"]
+mod node;
 mod outer;
+mod overload;
 mod pollable;
+mod process;
+#[path = "../simulation/random.rs"]
+mod random;
 mod running;
 mod worker;
 
@@ -55,6 +62,10 @@ fn main() -> ExitCode {
         pollable::a_graceful_stop_lets_a_request_in_flight_finish,
         pollable::a_dropped_cluster_takes_everything_with_it,
         pollable::a_cluster_that_cannot_start_leaves_nothing,
+        barrier::connections_between_large_messages_reach_node_workers_unmixed,
+        overload::connections_that_nobody_has_room_for_are_turned_away_and_counted,
+        overload::connections_that_nobody_has_room_for_wait_and_all_are_served,
+        overload::a_stuck_worker_is_replaced_and_one_that_owes_nothing_is_left_alone,
         running::a_signal_ends_it_and_requests_before_it_are_answered,
     ];
     let mut wanted = env::args().skip(1).filter(|arg| !arg.starts_with('-'));

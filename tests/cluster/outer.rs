@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, time::Duration};
 
 use mio::{Events, Interest, Poll, Token};
-use pointsman::{Cluster, Event, Settings, WorkerId};
+use pointsman::{Cluster, Event, LoadSource, Settings, WorkerId};
 
 use crate::{call::Call, now};
 
@@ -53,6 +53,11 @@ impl Outer {
         self.turns > before
     }
 
+    /// Gives it all the turns that it wants now.
+    pub(crate) fn drive(&mut self) {
+        while self.turn_if_due() {}
+    }
+
     fn wait(&mut self, wait: Duration) {
         self.poll.poll(&mut self.events, Some(wait)).unwrap();
         let is_ready = self.events.iter().any(|event| event.token() == CLUSTER);
@@ -70,6 +75,17 @@ impl Outer {
     pub(crate) fn until_serving(&mut self, count: usize) {
         let serving = |outer: &Self| outer.cluster.workers().filter(|worker| worker.serving).count();
         self.until(&format!("{count} workers serve"), |outer| serving(outer) == count);
+    }
+
+    /// Until each worker is counted as having nothing, by somebody who knows.
+    #[track_caller]
+    pub(crate) fn until_nothing_is_open(&mut self) {
+        let mut workers: Vec<_> = self.cluster.workers().collect();
+        assert!(workers.iter().all(|worker| worker.load_source != LoadSource::None), "{workers:?}");
+        self.until("all connections are over", |outer| {
+            workers = outer.cluster.workers().collect();
+            workers.iter().all(|worker| (worker.connections, worker.in_flight) == (0, 0))
+        });
     }
 
     /// Asks, and goes on until there is an answer.

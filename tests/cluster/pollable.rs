@@ -22,12 +22,12 @@ use crate::{
     outer::{Outer, children},
 };
 
-const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 const LONG: Duration = Duration::from_secs(3600);
 
 /// This program as the worker.
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings::new("/proc/self/exe").listen(ANYWHERE.into())
 }
 

@@ -1,11 +1,18 @@
 //! A connection is in exactly one place, and a worker that hangs keeps no more than its window.
 
+use std::iter;
+
 use nix::sys::signal::Signal;
 
 use crate::harness::{Client, Master, Node, Pointsman, Process, eventually};
 
 /// Connections that may be on their way to one worker.
 const WINDOW: usize = 8;
+
+/// Masters of each kind of worker.
+pub(crate) fn demo_and_node() -> impl Iterator<Item = Pointsman> {
+    iter::once(Pointsman::run()).chain(Node::matrix().map(|node| Pointsman::run().node(node, "plain.js")))
+}
 
 /// Many connections, each with a request, while one of three workers is frozen.
 struct Frozen {
@@ -29,7 +36,7 @@ fn freeze(run: Pointsman) -> Frozen {
 
 #[test]
 fn a_frozen_worker_serves_its_window_when_it_wakes() {
-    for run in [Pointsman::run(), Pointsman::run().node(Node::DEFAULT, "plain.js")] {
+    for run in demo_and_node() {
         let Frozen { master, worker, mut clients } = freeze(run);
         let waiting = clients.iter().filter(|client| !client.has_answer()).count();
         assert_eq!(waiting, WINDOW, "its turns came as long as there was room");
@@ -44,7 +51,7 @@ fn a_frozen_worker_serves_its_window_when_it_wakes() {
 
 #[test]
 fn what_a_frozen_worker_was_given_is_served_by_others_when_it_dies() {
-    for run in [Pointsman::run(), Pointsman::run().node(Node::DEFAULT, "plain.js")] {
+    for run in demo_and_node() {
         let Frozen { mut master, worker, mut clients } = freeze(run.expect_log("was killed by SIGKILL"));
         worker.signal(Signal::SIGKILL);
         for client in &mut clients {
@@ -57,11 +64,49 @@ fn what_a_frozen_worker_was_given_is_served_by_others_when_it_dies() {
     }
 }
 
+/// Again and again: each in turn is frozen when some of the connections have come, and killed with the rest on the way.
+#[test]
+fn whoever_dies_of_two_the_other_serves_what_was_on_the_way_to_it() {
+    const ROUNDS: usize = 12;
+    // Enough after the last round's freeze to fill both windows.
+    const CLIENTS: usize = ROUNDS + 2 * WINDOW + 4;
+    for run in demo_and_node() {
+        let run = run.option("--restart-delay", "10ms").expect_log("was killed by SIGKILL");
+        let mut master = run.workers(2).start();
+        for round in 0..ROUNDS {
+            let answers = master.wait_ready(2);
+            let slot = u32::try_from(round % 2).unwrap();
+            let (&victim, _) = answers.iter().find(|(_, answer)| answer.number("slot") == slot).unwrap();
+            let worker = Process::find(victim).unwrap();
+            let mut clients = Vec::new();
+            for number in 0..CLIENTS {
+                if number == round {
+                    clients.iter_mut().for_each(|client: &mut Client| assert!(client.receive().is_ok()));
+                    worker.freeze();
+                }
+                let mut client = master.connect();
+                client.send_get("/").unwrap();
+                clients.push(client);
+            }
+            let waiting = |clients: &[Client]| clients.iter().filter(|client| !client.has_answer()).count();
+            let later = &mut clients[round..];
+            eventually("it has its window full", || waiting(later) == WINDOW);
+            worker.signal(Signal::SIGKILL);
+            for client in later {
+                let answer = client.receive().unwrap();
+                assert!(answer.status == 200 && answer.pid() != victim, "round {round}: {answer:?}");
+            }
+        }
+        master.wait_ready(2);
+        master.finish();
+    }
+}
+
 /// No worker answers: the master may accept as many as their windows have room for, and not one more.
 #[test]
 fn while_all_workers_are_frozen_the_rest_waits_in_the_kernel() {
     const WORKERS: usize = 2;
-    for run in [Pointsman::run(), Pointsman::run().node(Node::DEFAULT, "plain.js")] {
+    for run in demo_and_node() {
         let mut master = run.workers(WORKERS).start();
         let answers = master.wait_ready(WORKERS);
         let workers: Vec<_> = answers.keys().map(|&pid| Process::find(pid).unwrap()).collect();

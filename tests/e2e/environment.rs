@@ -85,3 +85,15 @@ fn a_worker_leads_a_process_group_of_its_own() {
     }
     master.finish();
 }
+
+#[test]
+fn a_worker_has_the_descriptor_limit_that_its_master_was_started_with() {
+    let (_, hard) = Process::this().descriptor_limits();
+    let mut master = Pointsman::run().workers(1).after("ulimit -Sn 512").python("wire.py").start();
+    master.wait_ready(1);
+    assert!(hard > 512, "here the test shows nothing");
+    assert_eq!(master.process().descriptor_limits(), (hard, hard), "the master takes all it can have");
+    assert_eq!(master.workers()[0].descriptor_limits(), (512, hard));
+    assert_eq!(master.get("/").json()["limit"], 512, "and the program sees it");
+    master.finish();
+}

@@ -19,6 +19,7 @@ mod load;
 mod load_report;
 mod messages;
 mod node_programs;
+mod pressure;
 mod reports;
 mod stderr;
 mod stop;

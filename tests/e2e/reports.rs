@@ -14,7 +14,7 @@ use crate::harness::{Client, Node, Primary, eventually};
 fn start(node: Node, kind: &str) -> Primary {
     let mut primary = Primary::start(node, "kinds.js", &[kind]);
     primary.wait_said("listening");
-    let hello = json!({"cmd": "NODE_POINTSMAN", "hello": 1}).to_string();
+    let hello = json!({"cmd": "NODE_POINTSMAN", "hello": 1, "script": true}).to_string();
     assert_eq!(primary.said, ["online", &hello, "queryServer", "listening"], "{node}");
     primary
 }

@@ -9,6 +9,7 @@ With --stay the program outlives its channel.
 import array
 import json
 import os
+import resource
 import select
 import selectors
 import socket
@@ -19,6 +20,7 @@ ABOUT = {
     "pid": os.getpid(),
     "worker": int(os.environ["NODE_UNIQUE_ID"]),
     "slot": int(os.environ["POINTSMAN_SLOT"]),
+    "limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
 }
 TOO_LONG = 17 << 20
 FLOOD = 64 << 20

@@ -70,7 +70,10 @@ impl Master {
         let mut answers = BTreeMap::new();
         eventually(&format!("{count} workers answer"), || {
             assert!(self.process.is_alive(), "the master has ended");
-            if let Ok(answer) = Client::connect(address).and_then(|mut client| client.get("/")) {
+            if let Ok(answer) = Client::connect(address).and_then(|mut client| client.get("/"))
+                // Until one listens, nobody has room.
+                && answer.status != 503
+            {
                 answers.insert(answer.pid(), answer);
             }
             answers.retain(|&pid, _| Process::find(pid).is_some_and(Process::is_alive));

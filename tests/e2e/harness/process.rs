@@ -12,6 +12,8 @@ use nix::{
     unistd::Pid,
 };
 
+use super::eventually;
+
 /// What [`Process::descriptors`] calls a TCP connection.
 pub(super) const CONNECTION: &str = "connection";
 
@@ -150,6 +152,21 @@ impl Process {
     pub(crate) fn signal(self, signal: Signal) {
         // A process that is gone by now got what a signal would have done.
         let _ = kill(Pid::from_raw(self.pid.cast_signed()), signal);
+    }
+
+    /// Stops it, and returns when it has stopped.
+    #[track_caller]
+    pub(crate) fn freeze(self) {
+        self.signal(Signal::SIGSTOP);
+        eventually("it stops", || self.stat().is_some_and(|stat| stat.state == "T"));
+    }
+
+    /// Soft and hard limit of its descriptors.
+    pub(crate) fn descriptor_limits(self) -> (u64, u64) {
+        let text = self.text("limits");
+        let line = text.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let mut numbers = line.unwrap().split_whitespace().map_while(|word| word.parse().ok());
+        (numbers.next().unwrap(), numbers.next().unwrap())
     }
 
     fn stat(self) -> Option<Stat> {

@@ -97,7 +97,11 @@ impl World {
             Word::Ack => return self.fleet.handle_message(self.now, id, Message::HandleAck),
             Word::Nack => return self.fleet.handle_message(self.now, id, Message::HandleNack),
             Word::Hello => {
-                return self.fleet.handle_message(self.now, id, Message::Pointsman(Own::Hello));
+                return self.fleet.handle_message(
+                    self.now,
+                    id,
+                    Message::Pointsman(Own::Hello { script: false }),
+                );
             }
             Word::Gone { seq } => {
                 let seqs = [seq].into_iter().collect();
@@ -162,7 +166,7 @@ impl World {
                         worker.link = Link::Cut;
                     }
                 }
-                Output::WatchKernel(worker) => self.fleet.handle_kernel_tells(worker),
+                Output::WatchKernel(worker) => self.fleet.handle_kernel_tells(worker, true),
                 Output::Share { .. } => panic!("seed {}: the master accepts", self.seed),
                 Output::Bind { .. } => panic!("seed {}: the address is open", self.seed),
                 Output::CloseListener(id) => {
