@@ -4,6 +4,8 @@ use std::{ffi::OsString, io, net::SocketAddr, path::PathBuf};
 
 use thiserror::Error;
 
+use crate::sys::cpus::Cpus;
+
 /// Each says what it is about and what to do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -19,6 +21,31 @@ pub enum Error {
     NotExecutable {
         /// The file.
         program: PathBuf,
+    },
+    /// The workers' directory is none.
+    #[error("cwd {}: {source}; name a directory that is there", path.display())]
+    NoDirectory {
+        /// As it was given.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// None of these cores can be used.
+    #[error(
+        "cpu_affinity {cpus}: this machine, or its cgroup, has none of these cores for pointsman; `nproc` and \
+         /proc/self/status (Cpus_allowed_list) show those it has"
+    )]
+    NoSuchCpus {
+        /// The set.
+        cpus: Cpus,
+    },
+    /// Workers are to run as somebody else, or with more than this process may give.
+    #[error("{setting}: {why}")]
+    NotPermitted {
+        /// The setting and its value.
+        setting: String,
+        /// Why not, and what to do.
+        why: &'static str,
     },
     /// Another socket has the address.
     #[error(

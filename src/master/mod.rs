@@ -37,7 +37,10 @@ use self::{
 use crate::{
     balance::PolicyName,
     fleet::{Counters, Event, Fleet, ListenerId, Rules, WorkerId, WorkerInfo},
-    sys::{clock, guard::Guard, launch, limits, net, process::Child, signals::Signals},
+    sys::{
+        attributes::Attributes, clock, cpus::Cpus, guard::Guard, launch, limits, net, process::Child,
+        signals::Signals,
+    },
     time::Time,
 };
 
@@ -50,6 +53,10 @@ pub(crate) struct Program {
     pub(crate) launcher: PathBuf,
     /// Whether Node is to report the ends of connections.
     pub(crate) load_report: bool,
+    /// What each is to be.
+    pub(crate) attributes: Attributes,
+    /// Cores for the slots, which take these sets in turn; none if they may use all.
+    pub(crate) affinity: Vec<Cpus>,
 }
 
 /// One cluster: its fleet and every descriptor of it.
@@ -119,6 +126,15 @@ enum Source {
     Kernel,
 }
 
+impl Program {
+    /// What the worker of this slot is to be.
+    fn attributes(&self, slot: u32) -> Attributes {
+        let place = (slot as usize).checked_rem(self.affinity.len());
+        let cpus = place.and_then(|place| self.affinity.get(place)).cloned();
+        Attributes { cpus, ..self.attributes.clone() }
+    }
+}
+
 impl Source {
     fn token(self) -> Token {
         let (kind, id) = match self {
@@ -160,7 +176,8 @@ impl Master {
         let guard = Guard::start(&program.launcher, std::iter::empty())?;
         let now = clock::now();
         // What runs this very program is Rust.
-        let preload = Preload::new(program.load_report && program.program != launch::SELF);
+        let wanted = program.load_report && program.program != launch::SELF;
+        let preload = Preload::new(wanted, program.attributes.credentials.clone());
         let master = Self {
             poll: Poll::new()?,
             ready: Events::with_capacity(EVENTS),

@@ -1,0 +1,86 @@
+//! Whether settings can be carried out, as far as that is known without starting anything.
+
+use std::{
+    env,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use super::{Error, Settings};
+use crate::sys::{
+    account::{Credentials, is_root},
+    attributes::{check_directory, may_set_nice},
+};
+
+const NOT_THE_USER: &str = "only root can start workers as another user; start pointsman as root (in a systemd unit, \
+    without User=), or leave user out and the workers run as yourself";
+const NOT_THE_PRIORITY: &str = "only root can give workers a lower nice value than its own; start pointsman as root (or \
+    with LimitNICE= in a systemd unit), or choose a higher value";
+const NOT_THE_LIMIT: &str = "only root can raise a hard limit; start pointsman as root (or with the limit raised, by \
+    Limit…= in a systemd unit), or choose less: `ulimit -H -a` shows what is allowed";
+
+impl Settings {
+    /// Looks whether workers can be started like this, without starting anything: whether the program and its directory
+    /// are there, and whether this process may give workers their user, priority, cores and limits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ProgramNotFound`], [`Error::NotExecutable`], [`Error::NoDirectory`], [`Error::NoSuchCpus`] or
+    /// [`Error::NotPermitted`].
+    pub fn validate(&self) -> Result<(), Error> {
+        if let Some(path) = &self.attributes.cwd {
+            check_directory(path).map_err(|source| Error::NoDirectory { path: path.clone(), source })?;
+        }
+        self.validate_program()?;
+        if let Some(cpus) = self.affinity.iter().find(|cpus| !cpus.is_usable()) {
+            return Err(Error::NoSuchCpus { cpus: cpus.clone() });
+        }
+        if is_root() { Ok(()) } else { self.validate_rights() }
+    }
+
+    /// Whom a worker has to become: nobody if this process is that already, and could not become anybody.
+    pub(crate) fn credentials(&self) -> Option<&Credentials> {
+        let credentials = self.user.as_ref()?.credentials();
+        (is_root() || !credentials.is_ours()).then_some(credentials)
+    }
+
+    fn validate_program(&self) -> Result<(), Error> {
+        let program = self.attributes.cwd.as_deref().unwrap_or(Path::new("")).join(&self.program);
+        let candidates: Vec<PathBuf> = if self.program.as_encoded_bytes().contains(&b'/') {
+            vec![program.clone()]
+        } else {
+            let own = self.env.iter().rev().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+            let path = own.or_else(|| env::var_os("PATH"));
+            let path = path.unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+            env::split_paths(&path).map(|directory| directory.join(&self.program)).collect()
+        };
+        let is_file = |path: &&PathBuf| path.metadata().is_ok_and(|data| data.is_file() || **path == program);
+        let executable = |path: &Path| {
+            path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+        };
+        let files: Vec<_> = candidates.iter().filter(is_file).collect();
+        match files.first() {
+            None => Err(Error::ProgramNotFound { program: self.program.clone() }),
+            Some(_) if files.iter().any(|path| executable(path)) => Ok(()),
+            Some(&first) => Err(Error::NotExecutable { program: first.clone() }),
+        }
+    }
+
+    /// What root may do and others may not.
+    fn validate_rights(&self) -> Result<(), Error> {
+        let refuse = |setting: String, why| Err(Error::NotPermitted { setting, why });
+        if let Some(account) = &self.user
+            && self.credentials().is_some()
+        {
+            return refuse(format!("user {}", account.name()), NOT_THE_USER);
+        }
+        if let Some(nice) = self.attributes.nice.filter(|&nice| !may_set_nice(nice)) {
+            return refuse(format!("nice {nice}"), NOT_THE_PRIORITY);
+        }
+        let mut limits = self.attributes.limits.iter();
+        match limits.find(|(resource, limit)| !limit.is_within_reach(*resource)) {
+            Some((resource, _)) => refuse(format!("limits.{resource}"), NOT_THE_LIMIT),
+            None => Ok(()),
+        }
+    }
+}
