@@ -4,7 +4,7 @@ use std::{ffi::OsString, io, net::SocketAddr, path::PathBuf};
 
 use thiserror::Error;
 
-use crate::sys::cpus::Cpus;
+use crate::sys::{cpus::Cpus, limits::Resource};
 
 /// Each says what it is about and what to do.
 #[derive(Debug, Error)]
@@ -38,6 +38,14 @@ pub enum Error {
     NoSuchCpus {
         /// The set.
         cpus: Cpus,
+    },
+    /// A soft limit alone that is higher than the hard limit that this process has.
+    #[error(
+        "limits.{resource}: the soft limit is above the hard limit that pointsman has; give a hard limit as well"
+    )]
+    LimitTooHigh {
+        /// Of what.
+        resource: Resource,
     },
     /// Workers are to run as somebody else, or with more than this process may give.
     #[error("{setting}: {why}")]

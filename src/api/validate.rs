@@ -25,8 +25,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// [`Error::ProgramNotFound`], [`Error::NotExecutable`], [`Error::NoDirectory`], [`Error::NoSuchCpus`] or
-    /// [`Error::NotPermitted`].
+    /// [`Error::ProgramNotFound`], [`Error::NotExecutable`], [`Error::NoDirectory`], [`Error::NoSuchCpus`],
+    /// [`Error::LimitTooHigh`] or [`Error::NotPermitted`].
     pub fn validate(&self) -> Result<(), Error> {
         if let Some(path) = &self.attributes.cwd {
             check_directory(path).map_err(|source| Error::NoDirectory { path: path.clone(), source })?;
@@ -34,6 +34,10 @@ impl Settings {
         self.validate_program()?;
         if let Some(cpus) = self.affinity.iter().find(|cpus| !cpus.is_usable()) {
             return Err(Error::NoSuchCpus { cpus: cpus.clone() });
+        }
+        let mut limits = self.attributes.limits.iter();
+        if let Some(&(resource, _)) = limits.find(|(resource, limit)| !limit.is_in_order(*resource)) {
+            return Err(Error::LimitTooHigh { resource });
         }
         if is_root() { Ok(()) } else { self.validate_rights() }
     }

@@ -71,9 +71,16 @@ fn not_started(trouble: &Trouble, program: &str) -> Sentences {
                 _ => None,
             },
         ),
+        Trouble::LaunchFailed { step, errno } if step != EXEC => (
+            format!("cannot run {program}: cannot {}: {}", clip(step, WORDS_BYTES), reason(*errno)),
+            not_become(step, *errno).map(str::to_owned),
+        ),
         Trouble::LaunchFailed { step, errno } => (
             format!("cannot run {program}: {step}: {}", reason(*errno)),
             match *errno {
+                EAGAIN => {
+                    Some("the workers' user has too many processes: see limits.nproc, `ulimit -u`".into())
+                }
                 ENOENT => Some("the program is gone, or the interpreter that its first line names".into()),
                 EACCES => Some("it must be executable, on a file system not mounted noexec".into()),
                 ENOEXEC => {
@@ -83,6 +90,33 @@ fn not_started(trouble: &Trouble, program: &str) -> Sentences {
             },
         ),
         other => unknown(other),
+    }
+}
+
+/// What to do when a process could not be made what it is to be, by the first words of the step that failed.
+fn not_become(step: &str, errno: i32) -> Option<&'static str> {
+    let begins = |words: &str| step.starts_with(words);
+    match errno {
+        EACCES if begins("enter cwd") => Some(
+            "the workers' user, if one is set, needs execute permission on it and on each directory above",
+        ),
+        ENOENT | ENOTDIR if begins("enter cwd") => Some("the directory is gone; cwd names it"),
+        EPERM if begins("set limits.") => Some(
+            "a hard limit can only be raised with CAP_SYS_RESOURCE, which containers often lack: choose less, or raise \
+             the limit of pointsman itself",
+        ),
+        EINVAL if begins("set limits.") => Some("the soft limit must not be above the hard one"),
+        EPERM | EACCES if begins("set nice") => {
+            Some("a lower nice value takes CAP_SYS_NICE, or LimitNICE= in a unit")
+        }
+        EINVAL if begins("set cpu_affinity") => Some("none of these cores is left to pointsman"),
+        EPERM if begins("set the groups of user") || begins("become") => {
+            Some("that takes CAP_SETUID and CAP_SETGID, which this root lacks: give the container both")
+        }
+        EINVAL if begins("set the groups of user") || begins("become") => {
+            Some("the number has no meaning in this user namespace")
+        }
+        _ => None,
     }
 }
 
@@ -185,10 +219,16 @@ pub(super) fn never_spoke(program: &str, told: &[SocketAddr]) -> String {
 
 const TOO_MANY_FILES: &str = "raise the limit on open files: `ulimit -n`, or LimitNOFILE= in a systemd unit";
 
+/// The last step of a launch, which fails for reasons of the program.
+const EXEC: &str = "exec";
+
+const EPERM: i32 = 1;
 const ENOENT: i32 = 2;
 const ENOEXEC: i32 = 8;
 const EAGAIN: i32 = 11;
 const EACCES: i32 = 13;
+const ENOTDIR: i32 = 20;
+const EINVAL: i32 = 22;
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 const EOPNOTSUPP: i32 = 95;

@@ -15,6 +15,7 @@ use pointsman::PolicyName;
 
 use super::{
     listen::Listen,
+    process::ProcessLayer,
     value::{BadValue, Mode, Overload, Patience, Workers},
 };
 
@@ -69,13 +70,21 @@ impl<T> Given<T> {
 }
 
 /// The keys of a file and, but for `env`, in capitals after `POINTSMAN_`, of the environment.
-pub(crate) const KEYS: [&str; 15] = [
+pub(crate) const KEYS: [&str; 23] = [
     "workers",
     "listen",
     "mode",
     "policy",
     "program",
     "args",
+    "cwd",
+    "user",
+    "group",
+    "umask",
+    "nice",
+    "cpu_affinity",
+    "env_file",
+    "limits",
     "env",
     "stop_timeout",
     "kill_timeout",
@@ -100,6 +109,8 @@ pub(crate) struct Layer {
     pub(crate) args: Option<Given<Vec<OsString>>>,
     /// Variables for the workers, the later winning.
     pub(crate) env: Vec<(OsString, Given<OsString>)>,
+    /// What each worker process is to be.
+    pub(crate) process: ProcessLayer,
     pub(crate) stop_timeout: Option<Given<Duration>>,
     pub(crate) kill_timeout: Option<Given<Duration>>,
     pub(crate) restart_delay: Option<Given<Duration>>,
@@ -128,6 +139,7 @@ impl Layer {
             program: self.program.or(below.program),
             args,
             env,
+            process: self.process.over(below.process),
             stop_timeout: self.stop_timeout.or(below.stop_timeout),
             kill_timeout: self.kill_timeout.or(below.kill_timeout),
             restart_delay: self.restart_delay.or(below.restart_delay),

@@ -4,11 +4,14 @@
 //! comes out is checked as a whole and becomes [`pointsman::Settings`]. Every value keeps its [`Origin`]. Nothing here
 //! prints or exits, and nothing is started.
 
+mod attribute;
+mod env_file;
 mod environment;
 mod file;
 mod layer;
 mod listen;
 mod problem;
+mod process;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -17,10 +20,12 @@ use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, ptr
 
 use pointsman::{PolicyName, Settings};
 
+pub(crate) use attribute::{Affinity, account, named_limit, nice, path, show_limit, show_umask, umask};
 pub(crate) use environment::Environment;
 pub(crate) use layer::{Given, Layer, Origin};
 pub(crate) use listen::Listen;
 pub(crate) use problem::{Problems, nearest};
+pub(crate) use process::{Process, ProcessLayer};
 pub(crate) use value::{
     BadValue, Mode, Overload, Patience, Workers, duration, show as show_duration, window,
 };
@@ -59,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) mode: Given<Mode>,
     pub(crate) policy: Given<PolicyName>,
     pub(crate) env: BTreeMap<OsString, Given<OsString>>,
+    /// What each worker process is to be.
+    pub(crate) process: Process,
     pub(crate) stop_timeout: Given<Duration>,
     pub(crate) kill_timeout: Given<Duration>,
     pub(crate) restart_delay: Given<Duration>,
@@ -96,7 +103,9 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         let bad = BadValue::new("arguments without a program", "name the program, or leave them out");
         problems.push(Problem::new(args.origin.clone(), words(&args.value), bad));
     }
-    let mut env = BTreeMap::new();
+    let env_file = layer.process.env_file.as_ref();
+    let mut env: BTreeMap<_, _> =
+        env_file.map(|file| env_file::read(file, problems)).into_iter().flatten().collect();
     for (name, value) in layer.env {
         if let Some(bad) = refuse_name(&name) {
             let text = format!("{}={}", name.display(), value.value.display());
@@ -114,6 +123,7 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         mode,
         policy: layer.policy.unwrap_or_else(|| Given::default(PolicyName::default())),
         env,
+        process: Process::resolve(layer.process, problems),
         stop_timeout: layer.stop_timeout.unwrap_or_else(|| Given::default(STOP_TIMEOUT)),
         kill_timeout: layer.kill_timeout.unwrap_or_else(|| Given::default(KILL_TIMEOUT)),
         restart_delay: layer.restart_delay.unwrap_or_else(|| Given::default(RESTART_DELAY)),
@@ -206,6 +216,7 @@ impl Config {
                 Overload::Reject => pointsman::Overload::Reject { after: self.overload_timeout.value },
             })
             .load_report(self.load_report.value);
+        let settings = self.process.apply(settings);
         let settings = self.env.iter().fold(settings, |all, (name, value)| all.env(name, &value.value));
         self.listen.value.iter().fold(settings, |all, address| all.listen(*address))
     }

@@ -155,6 +155,11 @@ impl Limit {
             .is_ok_and(|(_, hard)| current(resource).is_ok_and(|(_, before)| hard <= before))
     }
 
+    /// Whether the soft limit is not above the hard one, if need be that of this process.
+    pub(crate) fn is_in_order(self, resource: Resource) -> bool {
+        self.resolve(resource) != Err(Errno::EINVAL)
+    }
+
     pub(super) fn set(self, resource: Resource) -> nix::Result<()> {
         let (soft, hard) = self.resolve(resource)?;
         setrlimit(resource.describe().2, soft, hard)
