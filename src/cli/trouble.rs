@@ -101,6 +101,10 @@ fn not_become(step: &str, errno: i32) -> Option<&'static str> {
             "the workers' user, if one is set, needs execute permission on it and on each directory above",
         ),
         ENOENT | ENOTDIR if begins("enter cwd") => Some("the directory is gone; cwd names it"),
+        EPERM if begins("set limits.nofile") => Some(
+            "nobody can have more than fs.nr_open descriptors, and only a process with CAP_SYS_RESOURCE, which containers \
+             often lack, can raise a hard limit: choose less",
+        ),
         EPERM if begins("set limits.") => Some(
             "a hard limit can only be raised with CAP_SYS_RESOURCE, which containers often lack: choose less, or raise \
              the limit of pointsman itself",
@@ -314,6 +318,25 @@ mod tests {
                 &["cannot run `py x`: exec", "interpreter"],
             ),
             (Trouble::LaunchFailed { step: "exec".into(), errno: EACCES }, &["noexec"]),
+            (Trouble::LaunchFailed { step: "exec".into(), errno: EAGAIN }, &["limits.nproc"]),
+            (
+                Trouble::LaunchFailed { step: "enter cwd /x".into(), errno: EACCES },
+                &["cannot run `py x`: cannot enter cwd /x: Permission denied", "execute permission"],
+            ),
+            (Trouble::LaunchFailed { step: "enter cwd /x".into(), errno: ENOENT }, &["cwd names it"]),
+            (Trouble::LaunchFailed { step: "set limits.nofile".into(), errno: EPERM }, &["fs.nr_open"]),
+            (Trouble::LaunchFailed { step: "set limits.core".into(), errno: EPERM }, &["CAP_SYS_RESOURCE"]),
+            (Trouble::LaunchFailed { step: "set limits.core".into(), errno: EINVAL }, &["the soft limit"]),
+            (Trouble::LaunchFailed { step: "set nice to -1".into(), errno: EACCES }, &["CAP_SYS_NICE"]),
+            (
+                Trouble::LaunchFailed { step: "set cpu_affinity to 9".into(), errno: EINVAL },
+                &["set cpu_affinity to 9", "none of these cores"],
+            ),
+            (Trouble::LaunchFailed { step: "become user 7".into(), errno: EPERM }, &["CAP_SETUID"]),
+            (
+                Trouble::LaunchFailed { step: "set the groups of user".into(), errno: EINVAL },
+                &["user namespace"],
+            ),
             (Trouble::LaunchFailed { step: "exec".into(), errno: ENOEXEC }, &["#!"]),
             (
                 Trouble::Silent { after: second },

@@ -313,11 +313,13 @@ fn the_file_for_node_is_sound() {
         "as it promises"
     );
     // What it shows besides is right as well.
+    assert!(include_str!("../../conf/node.toml").ends_with("#[limits]\n#nofile = 65536\n"));
     let all = include_str!("../../conf/node.toml").replace("\n#user = \"www-data\"", "\nuser = \"root\"");
     let all = all.replace("\n#env_file = \".env\"", "\nenv_file = \"/dev/null\"");
+    let all = all.replace("#[limits]\n#nofile", "[limits]\nnofile");
     let config = load_text(Layer::default(), &all, &[]).unwrap();
     assert!(config.process.origin("user").is_some());
-    assert!(config.process.given.env_file.is_some());
+    assert!(config.process.given.env_file.is_some() && config.process.origin("limits.nofile").is_some());
 }
 
 proptest! {

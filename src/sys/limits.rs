@@ -1,6 +1,6 @@
 //! Limits of this process, and those of its workers, which a trampoline sets for itself: see setrlimit(2).
 
-use std::{fmt, io, str::FromStr};
+use std::{fmt, fs, io, str::FromStr};
 
 use nix::{
     errno::Errno,
@@ -166,15 +166,24 @@ impl Limit {
     }
 
     /// Both limits, what is not given taken from this process; a soft limit that is not given follows the hard one down.
+    /// Unlimited descriptors are as many as the kernel gives anybody.
     fn resolve(self, resource: Resource) -> nix::Result<(rlim_t, rlim_t)> {
         let (soft, hard) = current(resource)?;
-        let hard = self.hard.unwrap_or(hard);
-        match self.soft {
+        let most = if resource == Resource::Nofile { most_descriptors() } else { UNLIMITED };
+        let possible = |limit| if limit == UNLIMITED { most } else { limit };
+        let hard = self.hard.map_or(hard, possible);
+        match self.soft.map(possible) {
             Some(soft) if soft > hard => Err(Errno::EINVAL),
             Some(soft) => Ok((soft, hard)),
             None => Ok((soft.min(hard), hard)),
         }
     }
+}
+
+/// What the kernel takes for the largest limit of descriptors; it refuses to have none.
+fn most_descriptors() -> rlim_t {
+    let text = fs::read_to_string("/proc/sys/fs/nr_open").ok();
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(1 << 20)
 }
 
 fn current(resource: Resource) -> nix::Result<(rlim_t, rlim_t)> {
@@ -206,6 +215,9 @@ mod tests {
         assert_eq!(resolve(None, Some(0)), Ok((0, 0)));
         assert_eq!(resolve(Some(2), Some(1)), Err(Errno::EINVAL));
         assert!(Limit::both(0).is_within_reach(resource));
+        let (all, most) = (Limit::both(UNLIMITED), most_descriptors());
+        assert_eq!(all.resolve(Resource::Nofile), Ok((most, most)));
+        assert_eq!(all.resolve(resource), Ok((UNLIMITED, UNLIMITED)));
         Limit { soft: Some(before.0), hard: None }.set(resource).unwrap();
         assert_eq!(current(resource).unwrap(), before);
     }
