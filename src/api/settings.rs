@@ -179,6 +179,15 @@ impl Settings {
     ///
     /// They get the user's `HOME`, `USER`, `LOGNAME` and `SHELL`; [`Settings::env`] wins. Addresses are bound by this
     /// process, whoever the workers run as.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), pointsman::AccountError> {
+    /// use pointsman::{Account, Settings};
+    ///
+    /// let settings = Settings::new("node").arg("app.js").user(Account::find("www-data", None)?);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn user(mut self, account: Account) -> Self {
         self.user = Some(account);

@@ -88,3 +88,52 @@ impl Settings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{
+        cpus::Cpus,
+        limits::{Limit, Resource},
+    };
+
+    fn settings() -> Settings {
+        Settings::new("sh")
+    }
+
+    #[test]
+    fn what_can_be_carried_out_is_fine() {
+        let limit = Limit { soft: Some(0), hard: None };
+        let settings = settings().cwd("/").umask(0o77).nice(19).cpu_affinity(Cpus::one_each());
+        settings.limit(Resource::Core, limit).validate().unwrap();
+    }
+
+    #[test]
+    fn what_cannot_is_told_by_its_key() {
+        let limit = Limit { soft: Some(2), hard: Some(1) };
+        for (settings, expected) in [
+            (settings().cwd("/no/such"), "cwd /no/such: No such file or directory"),
+            (settings().cwd("/dev/null"), "cwd /dev/null: Not a directory"),
+            (settings().cpu_affinity(["1023".parse().unwrap()]), "cpu_affinity 1023: this machine"),
+            (settings().limit(Resource::Core, limit), "limits.core: the soft limit is above"),
+        ] {
+            let error = settings.validate().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_later_limit_of_the_same_resource_wins() {
+        let settings = settings().limit(Resource::Core, Limit::both(1)).limit(Resource::Core, Limit::both(2));
+        assert_eq!(settings.attributes.limits, [(Resource::Core, Limit::both(2))]);
+    }
+
+    #[test]
+    fn a_program_is_looked_up_in_its_directory_and_path() {
+        let found = |settings: Settings| settings.validate().is_ok();
+        assert!(found(Settings::new("./sh").cwd("/bin")));
+        assert!(!found(Settings::new("./sh").cwd("/dev")));
+        assert!(!found(settings().env("PATH", "/dev").env("PATH", "/no/such")));
+        assert!(found(settings().env("PATH", "/no/such").env("PATH", "/bin")));
+    }
+}

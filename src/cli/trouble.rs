@@ -146,8 +146,8 @@ fn unfit(trouble: &Trouble, program: &str) -> Sentences {
         Trouble::ClosedUnheard => (
             "closed its channel before it said a word, so it gets no connections".into(),
             Some(format!(
-                "sudo, su and other wrappers close the descriptors that they inherit: start {program} without one, \
-                 and pointsman itself as the user that it should be. {MODES}"
+                "sudo, su and other wrappers close the descriptors that they inherit: start {program} without one; \
+                 --user, or user in the file, has it run as somebody else. {MODES}"
             )),
         ),
         other => unknown(other),
@@ -355,7 +355,7 @@ mod tests {
             ),
             (Trouble::ListensElsewhere { address: address(Some("::1")), told }, &["use -l [::1]:3000."]),
             (Trouble::BrokeProtocol { why: "no JSON".into() }, &["no JSON", "descriptor 3"]),
-            (Trouble::ClosedUnheard, &["before it said a word", "sudo"]),
+            (Trouble::ClosedUnheard, &["before it said a word", "sudo", "--user"]),
             (Trouble::LostConnections { count: 3 }, &["3 connections", "lost"]),
             (Trouble::DroppedHandle, &["socket", "closed"]),
             (Trouble::DroppedMessage { why: "deep".into() }, &["deep"]),

@@ -87,7 +87,8 @@ pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment)
     let defaults = environment.defaults(&explicit, &mut problems);
     let config = resolve(explicit.over(defaults), &mut problems);
     if problems.0.is_empty() {
-        Ok(Config { warnings: environment.warnings(), ..config })
+        let warnings = environment.warnings().into_iter().chain(config.idle_timeout()).collect();
+        Ok(Config { warnings, ..config })
     } else {
         Err(problems)
     }
@@ -219,6 +220,16 @@ impl Config {
         let settings = self.process.apply(settings);
         let settings = self.env.iter().fold(settings, |all, (name, value)| all.env(name, &value.value));
         self.listen.value.iter().fold(settings, |all, address| all.listen(*address))
+    }
+
+    /// A warning if a time is given that nothing waits for.
+    fn idle_timeout(&self) -> Option<String> {
+        let Given { value, origin } = &self.overload_timeout;
+        let idle = self.overload.value == Overload::Wait && !matches!(origin, Origin::Default);
+        idle.then(|| {
+            let time = show_duration(*value);
+            format!("overload_timeout = {time} ({origin}) does nothing while overload is wait; write overload = \"reject\"")
+        })
     }
 
     /// The program and all its arguments; empty for the demo worker.

@@ -285,6 +285,20 @@ fn mistakes_outside_a_file_name_the_variable_or_flag_and_the_value() {
 }
 
 #[test]
+fn a_time_that_nothing_waits_for_is_warned_about() {
+    let warnings = |variables: &[_]| load(Layer::default(), None, &environment(variables)).unwrap().warnings;
+    let time = ("POINTSMAN_OVERLOAD_TIMEOUT", "2s");
+    let warned = warnings(&[time]);
+    assert!(
+        warned.len() == 1
+            && warned[0].contains("overload_timeout = 2s (POINTSMAN_OVERLOAD_TIMEOUT) does nothing"),
+        "{warned:?}"
+    );
+    assert!(warnings(&[time, ("POINTSMAN_OVERLOAD", "reject")]).is_empty());
+    assert!(warnings(&[("POINTSMAN_OVERLOAD", "wait")]).is_empty());
+}
+
+#[test]
 fn variables_that_look_like_ours_are_warned_about() {
     let given = [
         ("POINTSMAN_WORKER", "4"),

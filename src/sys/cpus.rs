@@ -30,7 +30,11 @@ impl Cpus {
     /// Whether a process may be bound to it: at least one core is there, and in the process's cgroup.
     pub(crate) fn is_usable(&self) -> bool {
         // A thread has an affinity of its own, which goes with it.
-        thread::scope(|scope| scope.spawn(|| self.bind().is_ok()).join().unwrap_or(false))
+        thread::scope(|scope| {
+            let trial = thread::Builder::new().spawn_scoped(scope, || self.bind().is_ok());
+            // Without a thread to spare it is left to the trampoline, which says so.
+            trial.ok().and_then(|trial| trial.join().ok()).unwrap_or(true)
+        })
     }
 
     /// Binds this thread, which is all of a trampoline.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Master, NOBODY, Node, Pointsman, Process, Public, eventually, is_root, python};
 
-/// A master whose workers are to be nobody's, if that can be; else asks for the refusal.
+/// A master whose workers are to be nobody's, if that can be; else asks for the refusal to run them as root.
 #[track_caller]
 fn start(run: Pointsman) -> Option<Master> {
     start_as(run, &NOBODY.to_string())
@@ -22,11 +22,10 @@ fn start(run: Pointsman) -> Option<Master> {
 
 #[track_caller]
 fn start_as(run: Pointsman, user: &str) -> Option<Master> {
-    let run = run.option("--user", user);
     if is_root() {
-        return Some(run.start());
+        return Some(run.option("--user", user).start());
     }
-    let Output { status, stderr, .. } = run.output();
+    let Output { status, stderr, .. } = Pointsman::run().option("--user", "0").output();
     let text = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(77), "{text}");
     assert!(text.contains("only root can start workers as another user"), "{text}");
