@@ -201,7 +201,8 @@ impl Settings {
         self
     }
 
-    /// The nice value of workers, from -20 (they come first) to 19. Default: as of this process. Only root may lower it.
+    /// The nice value of workers, from -20 (they come first) to 19. Default: as of this process. Lowering it
+    /// takes a privilege.
     #[must_use]
     pub fn nice(mut self, nice: i32) -> Self {
         self.attributes.nice = Some(nice.clamp(-20, 19));

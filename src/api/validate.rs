@@ -8,16 +8,19 @@ use std::{
 
 use super::{Error, Settings};
 use crate::sys::{
-    account::{Credentials, is_root},
+    account::Credentials,
     attributes::{check_directory, may_set_nice},
+    capabilities::{Capability, may_change_user},
 };
 
-const NOT_THE_USER: &str = "only root can start workers as another user; start pointsman as root (in a systemd unit, \
-    without User=), or leave user out and the workers run as yourself";
-const NOT_THE_PRIORITY: &str = "only root can give workers a lower nice value than its own; start pointsman as root (or \
-    with LimitNICE= in a systemd unit), or choose a higher value";
-const NOT_THE_LIMIT: &str = "only root can raise a hard limit; start pointsman as root (or with the limit raised, by \
-    Limit…= in a systemd unit), or choose less: `ulimit -H -a` shows what is allowed";
+const NOT_THE_USER: &str = "only root can start workers as another user, and end them; start pointsman as root (in a \
+    systemd unit without User=, in a container with CAP_SETUID, CAP_SETGID and CAP_KILL), or leave user out and the \
+    workers run as yourself";
+const NOT_THE_PRIORITY: &str = "a lower nice value than that of pointsman takes CAP_SYS_NICE, which root has, though not in \
+    every container, or LimitNICE= in a systemd unit; choose a higher value";
+const NOT_THE_LIMIT: &str = "raising a hard limit takes CAP_SYS_RESOURCE, which root has, though not in every container; \
+    raise the limit of pointsman itself (Limit…= in a systemd unit, --ulimit of Docker), or choose less: `ulimit -H -a` \
+    shows what is allowed";
 
 impl Settings {
     /// Looks whether workers can be started like this, without starting anything: whether the program and its directory
@@ -39,13 +42,13 @@ impl Settings {
         if let Some(&(resource, _)) = limits.find(|(resource, limit)| !limit.is_in_order(*resource)) {
             return Err(Error::LimitTooHigh { resource });
         }
-        if is_root() { Ok(()) } else { self.validate_rights() }
+        self.validate_rights()
     }
 
     /// Whom a worker has to become: nobody if this process is that already, and could not become anybody.
     pub(crate) fn credentials(&self) -> Option<&Credentials> {
         let credentials = self.user.as_ref()?.credentials();
-        (is_root() || !credentials.is_ours()).then_some(credentials)
+        (may_change_user() || !credentials.is_ours()).then_some(credentials)
     }
 
     fn validate_program(&self) -> Result<(), Error> {
@@ -75,16 +78,20 @@ impl Settings {
         let refuse = |setting: String, why| Err(Error::NotPermitted { setting, why });
         if let Some(account) = &self.user
             && self.credentials().is_some()
+            && !may_change_user()
         {
             return refuse(format!("user {}", account.name()), NOT_THE_USER);
         }
-        if let Some(nice) = self.attributes.nice.filter(|&nice| !may_set_nice(nice)) {
+        let beyond = |nice: &i32| !may_set_nice(*nice) && !Capability::Nice.is_ours();
+        if let Some(nice) = self.attributes.nice.filter(beyond) {
             return refuse(format!("nice {nice}"), NOT_THE_PRIORITY);
         }
         let mut limits = self.attributes.limits.iter();
         match limits.find(|(resource, limit)| !limit.is_within_reach(*resource)) {
-            Some((resource, _)) => refuse(format!("limits.{resource}"), NOT_THE_LIMIT),
-            None => Ok(()),
+            Some((resource, _)) if !Capability::Resource.is_ours() => {
+                refuse(format!("limits.{resource}"), NOT_THE_LIMIT)
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -77,7 +77,8 @@ fn program_advice(program: &OsStr, directory: &Path, config: &Config) -> Option<
         return Some(advice);
     }
     if !bare {
-        return None;
+        let looked = |origin| format!("it is looked up in cwd, {} ({origin})", directory.display());
+        return config.process.origin("cwd").filter(|_| Path::new(program).is_relative()).map(looked);
     }
     let directories = env::split_paths(&env::var_os("PATH")?).collect::<Vec<_>>();
     let entries = directories.iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten().flatten();

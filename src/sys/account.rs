@@ -182,11 +182,6 @@ fn group_number(text: &str) -> Result<u32, AccountError> {
     }
 }
 
-/// Whether this process may become any user.
-pub(crate) fn is_root() -> bool {
-    geteuid().is_root()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

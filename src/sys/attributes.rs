@@ -146,8 +146,8 @@ fn set_nice(nice: i32) -> nix::Result<()> {
     Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) }).map(drop)
 }
 
-/// Whether this process may start one with this nice value without being root: it is no lower than its own, or than
-/// its limit, which counts from 20 downwards.
+/// Whether any process like this one may start another with this nice value: it is no lower than its own, or than its
+/// limit, which counts from 20 downwards.
 pub(crate) fn may_set_nice(nice: i32) -> bool {
     Errno::clear();
     // SAFETY: two integers; 0 is this process. -1 is a nice value unless it comes with an error.

@@ -148,7 +148,7 @@ impl Limit {
         Self { soft: Some(value), hard: Some(value) }
     }
 
-    /// Whether this process may set it without being root: nothing is raised beyond what the kernel lets it have.
+    /// Whether any process with the limits of this one may set it: no hard limit is raised.
     pub(crate) fn is_within_reach(self, resource: Resource) -> bool {
         // What cannot be known is left to the kernel.
         self.resolve(resource)

@@ -5,6 +5,7 @@
 
 pub(crate) mod account;
 pub(crate) mod attributes;
+pub(crate) mod capabilities;
 pub(crate) mod channel;
 pub(crate) mod clock;
 pub(crate) mod cpus;
