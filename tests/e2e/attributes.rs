@@ -34,7 +34,7 @@ fn a_worker_is_as_the_file_says() {
     )
     .unwrap();
     let file = directory.path().join("p.toml");
-    let text = "cwd = \"work\"\numask = \"0137\"\nnice = 7\ncpu_affinity = \"auto\"\nenv_file = \"x.env\"\n\
+    let text = "cwd = \"work\"\numask = \"0137\"\nnice = 19\ncpu_affinity = \"auto\"\nenv_file = \"x.env\"\n\
                 [env]\nB = \"table\"\nC = \"table\"\n\
                 [limits]\nnofile = { soft = 123, hard = 456 }\ncore = 0\nstack = { soft = \"4MiB\" }";
     fs::write(&file, text).unwrap();
@@ -43,7 +43,7 @@ fn a_worker_is_as_the_file_says() {
     let seen = seen(&mut master, 1);
     assert_eq!(seen["cwd"], cwd.to_str().unwrap());
     assert_eq!(seen["umask"], 0o137);
-    assert_eq!(seen["nice"], 7);
+    assert_eq!(seen["nice"], 19);
     let env = &seen["env"];
     assert_eq!((&env["A"], &env["B"]), (&"from the file".into(), &"table".into()));
     assert_eq!((&env["C"], &env["INHERITED"]), (&"flag".into(), &"no".into()));
