@@ -30,7 +30,10 @@ mod master;
 mod sys;
 mod worker;
 
-pub use api::{Cluster, Error, Role, Settings, available_cores, block_signals, role};
+pub use api::{
+    Account, AccountError, BadCpus, Cluster, Cpus, Error, Limit, Resource, Role, Settings, UNLIMITED, Unit,
+    UnknownResource, available_cores, block_signals, role,
+};
 pub use balance::{PolicyName, UnknownPolicy};
 pub use endpoint::Endpoint;
 pub use fleet::{

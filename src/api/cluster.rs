@@ -3,11 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
-    os::{
-        fd::{AsRawFd, RawFd},
-        unix::fs::PermissionsExt,
-    },
-    path::{Path, PathBuf},
+    os::fd::{AsRawFd, RawFd},
     time::Duration,
 };
 
@@ -18,7 +14,7 @@ use crate::{
     endpoint::Endpoint,
     fleet::{Counters, Event, Stop, WorkerId, WorkerInfo},
     master::{Master, Program, SIGNALS, SendError},
-    sys::{guard, launch, signals},
+    sys::{account::Account, attributes::Attributes, guard, launch, signals},
 };
 
 /// Worker processes behind the addresses that they share.
@@ -59,9 +55,14 @@ impl Cluster {
         guard::run_if_asked();
         launch::run_if_asked();
         settings.validate()?;
-        let Settings { program, args, env, listen, inherited, policy, rules, launcher, load_report } =
+        let credentials = settings.credentials().cloned();
+        let variables = settings.user.as_ref().map(Account::variables);
+        let Settings { program, args, listen, inherited, policy, rules, launcher, load_report, .. } =
             settings;
-        let program = Program { program, args, env, launcher, load_report };
+        let env = variables.into_iter().flatten().chain(settings.env).collect();
+        let attributes = Attributes { credentials, ..settings.attributes };
+        let affinity = settings.affinity;
+        let program = Program { program, args, env, launcher, load_report, attributes, affinity };
         let master = Master::new(program, rules, policy).map_err(Error::system("start the guard process"))?;
         let mut cluster = Self { master };
         for listen in listen {
@@ -188,32 +189,4 @@ impl mio::event::Source for Cluster {
 /// When the system refuses.
 pub fn block_signals() -> Result<(), Error> {
     signals::block(&SIGNALS).map_err(Error::system("block signals"))
-}
-
-impl Settings {
-    /// Looks whether the program can be run, without starting anything.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::ProgramNotFound`] or [`Error::NotExecutable`].
-    pub fn validate(&self) -> Result<(), Error> {
-        let program = Path::new(&self.program);
-        let candidates: Vec<PathBuf> = if self.program.as_encoded_bytes().contains(&b'/') {
-            vec![program.to_owned()]
-        } else {
-            let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-            std::env::split_paths(&path).map(|directory| directory.join(program)).collect()
-        };
-        let is_file =
-            |path: &&PathBuf| path.metadata().is_ok_and(|data| data.is_file() || path.as_path() == program);
-        let executable = |path: &Path| {
-            path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
-        };
-        let files: Vec<_> = candidates.iter().filter(is_file).collect();
-        match files.first() {
-            None => Err(Error::ProgramNotFound { program: self.program.clone() }),
-            Some(_) if files.iter().any(|path| executable(path)) => Ok(()),
-            Some(&first) => Err(Error::NotExecutable { program: first.clone() }),
-        }
-    }
 }

@@ -4,7 +4,10 @@ use std::{ffi::OsString, io, path::PathBuf};
 
 use thiserror::Error;
 
-use crate::endpoint::Endpoint;
+use crate::{
+    endpoint::Endpoint,
+    sys::{cpus::Cpus, limits::Resource},
+};
 
 /// Each says what it is about and what to do.
 #[derive(Debug, Error)]
@@ -21,6 +24,39 @@ pub enum Error {
     NotExecutable {
         /// The file.
         program: PathBuf,
+    },
+    /// The workers' directory is none.
+    #[error("cwd {}: {source}; name a directory that is there", path.display())]
+    NoDirectory {
+        /// As it was given.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// None of these cores can be used.
+    #[error(
+        "cpu_affinity {cpus}: this machine, or its cgroup, has none of these cores for pointsman; `nproc` and \
+         /proc/self/status (Cpus_allowed_list) show those it has"
+    )]
+    NoSuchCpus {
+        /// The set.
+        cpus: Cpus,
+    },
+    /// A soft limit alone that is higher than the hard limit that this process has.
+    #[error(
+        "limits.{resource}: the soft limit is above the hard limit that pointsman has; give a hard limit as well"
+    )]
+    LimitTooHigh {
+        /// Of what.
+        resource: Resource,
+    },
+    /// Workers are to run as somebody else, or with more than this process may give.
+    #[error("{setting}: {why}")]
+    NotPermitted {
+        /// The setting and its value.
+        setting: String,
+        /// Why not, and what to do.
+        why: &'static str,
     },
     /// Another socket has the address.
     #[error(

@@ -6,10 +6,17 @@
 mod cluster;
 mod error;
 mod settings;
+mod validate;
 
 pub use cluster::{Cluster, block_signals};
 pub use error::Error;
 pub use settings::{Settings, available_cores};
+
+pub use crate::sys::{
+    account::{Account, AccountError},
+    cpus::{BadCpus, Cpus},
+    limits::{Limit, Resource, UNLIMITED, Unit, UnknownResource},
+};
 
 use crate::sys::{guard, launch};
 

@@ -11,7 +11,13 @@ use crate::{
     balance::PolicyName,
     fleet::{Mapping, Mode, Overload, Place, Rules},
     master::{Inherited, Listen},
-    sys::launch,
+    sys::{
+        account::Account,
+        attributes::Attributes,
+        cpus::Cpus,
+        launch,
+        limits::{Limit, Resource},
+    },
 };
 
 /// What a [`Cluster`](crate::Cluster) runs and how. Made by [`Settings::new`], changed by its methods.
@@ -33,6 +39,9 @@ pub struct Settings {
     pub(crate) rules: Rules,
     pub(crate) launcher: PathBuf,
     pub(crate) load_report: bool,
+    pub(crate) attributes: Attributes,
+    pub(crate) affinity: Vec<Cpus>,
+    pub(crate) user: Option<Account>,
 }
 
 impl Settings {
@@ -50,6 +59,9 @@ impl Settings {
             rules: Rules { workers: available_cores(), ..Rules::default() },
             launcher: launch::SELF.into(),
             load_report: true,
+            attributes: Attributes::default(),
+            affinity: Vec::new(),
+            user: None,
         }
     }
 
@@ -172,6 +184,66 @@ impl Settings {
     #[must_use]
     pub fn load_report(mut self, on: bool) -> Self {
         self.load_report = on;
+        self
+    }
+
+    /// The directory that workers run in. Default: this process's own.
+    ///
+    /// A program with a slash in its name, and no slash in front, is looked up from there. A worker goes there after it
+    /// has become its [user](Self::user).
+    #[must_use]
+    pub fn cwd(mut self, path: impl Into<PathBuf>) -> Self {
+        self.attributes.cwd = Some(path.into());
+        self
+    }
+
+    /// Runs workers as this user, and in its groups and no others. Only root may do that.
+    ///
+    /// They get the user's `HOME`, `USER`, `LOGNAME` and `SHELL`; [`Settings::env`] wins. Addresses are bound by this
+    /// process, whoever the workers run as.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), pointsman::AccountError> {
+    /// use pointsman::{Account, Settings};
+    ///
+    /// let settings = Settings::new("node").arg("app.js").user(Account::find("www-data", None)?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn user(mut self, account: Account) -> Self {
+        self.user = Some(account);
+        self
+    }
+
+    /// Which permissions the files that workers create do not get: see umask(2). Default: as of this process.
+    #[must_use]
+    pub fn umask(mut self, mask: u32) -> Self {
+        self.attributes.umask = Some(mask & 0o777);
+        self
+    }
+
+    /// The nice value of workers, from -20 (they come first) to 19. Default: as of this process. Lowering it
+    /// takes a privilege.
+    #[must_use]
+    pub fn nice(mut self, nice: i32) -> Self {
+        self.attributes.nice = Some(nice.clamp(-20, 19));
+        self
+    }
+
+    /// Binds workers to cores: the one in slot 0 to the first of these sets, the next to the second, and from the
+    /// beginning when there are no more. [`Cpus::one_each`] gives each a core of its own. Default: not bound.
+    #[must_use]
+    pub fn cpu_affinity(mut self, sets: impl IntoIterator<Item = Cpus>) -> Self {
+        self.affinity = sets.into_iter().collect();
+        self
+    }
+
+    /// Limits workers in a resource. Default: as of this process was when it started.
+    #[must_use]
+    pub fn limit(mut self, resource: Resource, limit: Limit) -> Self {
+        self.attributes.limits.retain(|(other, _)| *other != resource);
+        self.attributes.limits.push((resource, limit));
         self
     }
 

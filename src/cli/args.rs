@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::{OsStrExt, OsStringExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::LazyLock,
     time::Duration,
 };
@@ -13,10 +13,13 @@ use clap::{
     builder::{OsStringValueParser, PossibleValue, TypedValueParser},
 };
 use clap_complete::Shell;
-use pointsman::PolicyName;
+use pointsman::{Limit, PolicyName, Resource};
 
 use super::pages;
-use crate::config::{self, BadValue, Given, Layer, Listen, Map, Mode, Origin, Overload, Patience, Workers};
+use crate::config::{
+    self, Affinity, BadValue, Given, Layer, Listen, Map, Mode, Origin, Overload, Patience, ProcessLayer,
+    Workers,
+};
 
 /// "0.1.0 (commit 0123456789ab)", or the bare version when it was built outside a checkout.
 pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -124,6 +127,9 @@ pub(super) struct RunArgs {
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = OsStringValueParser::new().try_map(variable))]
     env: Vec<(OsString, OsString)>,
 
+    #[command(flatten)]
+    process: ProcessArgs,
+
     /// How long a worker that is told to leave may finish, before SIGTERM [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = config::duration)]
     stop_timeout: Option<Duration>,
@@ -169,6 +175,50 @@ pub(super) struct RunArgs {
     pub(super) program: Vec<OsString>,
 }
 
+/// What each worker process is to be.
+#[derive(Debug, Args)]
+struct ProcessArgs {
+    /// Read variables for the workers from this file: NAME=VALUE lines
+    ///
+    /// Blank lines, comments after #, export before a name, and quotes around a value are understood. The variables of
+    /// the configuration file's [env] and of --env win.
+    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().try_map(path))]
+    env_file: Option<PathBuf>,
+
+    /// The directory that workers run in [default: where pointsman was started]
+    #[arg(long, value_name = "DIR", value_parser = OsStringValueParser::new().try_map(path))]
+    cwd: Option<PathBuf>,
+
+    /// Run workers as this user, by name or number; only root can
+    ///
+    /// Pointsman itself stays root, and binds ports below 1024. Workers are in the user's groups and no others.
+    #[arg(long, value_name = "USER", value_parser = config::account)]
+    user: Option<String>,
+
+    /// In this group [default: the user's own]
+    #[arg(long, value_name = "GROUP", value_parser = config::account)]
+    group: Option<String>,
+
+    /// The umask of workers, in octal digits such as 027
+    #[arg(long, value_name = "MASK", value_parser = config::umask)]
+    umask: Option<u32>,
+
+    /// The nice value of workers, -20 (served first) to 19
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = config::nice)]
+    nice: Option<i32>,
+
+    /// The cores of each worker: auto for one each, or sets to take in turn such as "0-1 2-3"
+    #[arg(long, value_name = "auto|SETS")]
+    cpu_affinity: Option<Affinity>,
+
+    /// Limit workers, such as nofile=65536 or core=0:unlimited; can be given more than once
+    ///
+    /// The limits are as, core, cpu, data, fsize, memlock, msgqueue, nofile, nproc, rtprio, sigpending and stack; see
+    /// setrlimit(2). One value is for both the soft and the hard limit. Sizes have a unit: 200MiB.
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = config::named_limit)]
+    limit: Vec<(Resource, Limit)>,
+}
+
 /// What completes `--mode`: the modes of this version.
 const MODES: [&str; 2] = ["handoff", "shared"];
 
@@ -200,12 +250,29 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for OneOf<T> {
     }
 }
 
+fn some<T>(value: T, name: &'static str) -> Option<Given<T>> {
+    Some(Given::new(value, Origin::Flag(name)))
+}
+
+impl ProcessArgs {
+    fn into_layer(self) -> ProcessLayer {
+        let limit = |(name, limit)| (name, Given::new(limit, Origin::Flag("--limit")));
+        ProcessLayer {
+            cwd: self.cwd.and_then(|value| some(value, "--cwd")),
+            user: self.user.and_then(|value| some(value, "--user")),
+            group: self.group.and_then(|value| some(value, "--group")),
+            umask: self.umask.and_then(|value| some(value, "--umask")),
+            nice: self.nice.and_then(|value| some(value, "--nice")),
+            cpu_affinity: self.cpu_affinity.and_then(|value| some(value, "--cpu-affinity")),
+            env_file: self.env_file.and_then(|value| some(value, "--env-file")),
+            limits: self.limit.into_iter().map(limit).collect(),
+        }
+    }
+}
+
 impl RunArgs {
     /// What the flags say, and the file that they name.
     pub(super) fn into_layer(self) -> (Layer, Option<PathBuf>) {
-        fn some<T>(value: T, name: &'static str) -> Option<Given<T>> {
-            Some(Given::new(value, Origin::Flag(name)))
-        }
         fn filled<T>(value: Vec<T>, name: &'static str) -> Option<Given<Vec<T>>> {
             if value.is_empty() { None } else { some(value, name) }
         }
@@ -219,6 +286,7 @@ impl RunArgs {
             program: filled(self.program, "command line"),
             args: None,
             env: self.env.into_iter().map(variable).collect(),
+            process: self.process.into_layer(),
             stop_timeout: self.stop_timeout.and_then(|value| some(value, "--stop-timeout")),
             kill_timeout: self.kill_timeout.and_then(|value| some(value, "--kill-timeout")),
             restart_delay: self.restart_delay.and_then(|value| some(value, "--restart-delay")),
@@ -230,6 +298,12 @@ impl RunArgs {
         };
         (layer, self.config)
     }
+}
+
+/// A path relative to where this process was started.
+#[allow(clippy::needless_pass_by_value, reason = "clap hands it over")]
+fn path(text: OsString) -> Result<PathBuf, BadValue> {
+    config::path(Path::new(&text), Path::new(""))
 }
 
 /// Splits `NAME=VALUE` at the first equals sign.

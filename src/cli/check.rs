@@ -1,9 +1,9 @@
 //! `pointsman check`: prints what would run.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use super::{complain, failure, print};
-use crate::config::{Config, Given, Origin, show_duration, words};
+use crate::config::{Config, Given, Origin, Process, show_duration, show_limit, show_umask, words};
 
 /// Prints the configuration, with the origin of each value if that is asked for.
 pub(super) fn check(config: &Config, origin: bool) -> ExitCode {
@@ -28,6 +28,9 @@ fn table(config: &Config, origin: bool) -> String {
     }
     if let Some(args) = &config.args {
         row("args".into(), words(&args.value), &args.origin);
+    }
+    for (key, value, origin) in process(&config.process) {
+        row(key, value, origin);
     }
     row("workers".into(), config.workers.value.to_string(), &config.workers.origin);
     let listen = config.listen.value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -68,6 +71,32 @@ fn table(config: &Config, origin: bool) -> String {
         false => format!("{key:keys$}  {value}\n"),
     };
     rows.iter().map(line).collect()
+}
+
+/// What is given of the worker processes.
+fn process(config: &Process) -> Vec<(String, String, &Origin)> {
+    fn row<'a, T>(
+        key: &str,
+        given: Option<&'a Given<T>>,
+        show: impl Fn(&T) -> String,
+    ) -> Option<(String, String, &'a Origin)> {
+        given.map(|Given { value, origin }| (key.to_owned(), show(value), origin))
+    }
+    let path = |path: &PathBuf| words([&path.clone().into_os_string()]);
+    let given = &config.given;
+    let rows = [
+        row("cwd", given.cwd.as_ref(), path),
+        row("user", given.user.as_ref(), Clone::clone),
+        row("group", given.group.as_ref(), Clone::clone),
+        row("umask", given.umask.as_ref(), |mask| show_umask(*mask)),
+        row("nice", given.nice.as_ref(), ToString::to_string),
+        row("cpu_affinity", given.cpu_affinity.as_ref(), ToString::to_string),
+        row("env_file", given.env_file.as_ref(), path),
+    ];
+    let limits = config.limits.iter();
+    let limits =
+        limits.map(|(name, given)| (format!("limits.{name}"), show_limit(*name, given.value), &given.origin));
+    rows.into_iter().flatten().chain(limits).collect()
 }
 
 #[cfg(test)]

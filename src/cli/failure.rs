@@ -27,10 +27,13 @@ pub(super) const CONFIGURATION: u8 = 78;
 /// The exit code that an error stands for.
 pub(super) fn exit_code(error: &Error) -> u8 {
     match error {
-        Error::ProgramNotFound { .. } | Error::NotExecutable { .. } | Error::AddressNotAvailable { .. } => {
-            CONFIGURATION
-        }
-        Error::AddressNotAllowed { .. } => NOT_PERMITTED,
+        Error::ProgramNotFound { .. }
+        | Error::NotExecutable { .. }
+        | Error::NoDirectory { .. }
+        | Error::NoSuchCpus { .. }
+        | Error::LimitTooHigh { .. }
+        | Error::AddressNotAvailable { .. } => CONFIGURATION,
+        Error::AddressNotAllowed { .. } | Error::NotPermitted { .. } => NOT_PERMITTED,
         _ => SYSTEM,
     }
 }
@@ -38,7 +41,7 @@ pub(super) fn exit_code(error: &Error) -> u8 {
 /// What the command knows beyond what the error says by itself: where the value came from, what was meant.
 pub(super) fn advice(error: &Error, config: &Config) -> Option<String> {
     match error {
-        Error::ProgramNotFound { program } => program_advice(program, Path::new("."), config),
+        Error::ProgramNotFound { program } => program_advice(program, config.process.directory(), config),
         Error::NotExecutable { program } => script_advice(program, config),
         Error::AddressInUse { .. }
         | Error::AddressNotAllowed { .. }
@@ -48,8 +51,17 @@ pub(super) fn advice(error: &Error, config: &Config) -> Option<String> {
             Origin::Default => Some("nothing was said of where to listen, so this is the default".into()),
             origin => Some(format!("the address comes from {origin}; -l wins over it")),
         },
+        Error::NoDirectory { .. } => comes_from("cwd", config),
+        Error::NoSuchCpus { .. } => comes_from("cpu_affinity", config),
+        Error::LimitTooHigh { resource } => comes_from(&format!("limits.{resource}"), config),
+        Error::NotPermitted { setting, .. } => comes_from(setting, config),
         _ => None,
     }
+}
+
+fn comes_from(setting: &str, config: &Config) -> Option<String> {
+    let key = setting.split(' ').next()?;
+    config.process.origin(key).map(|origin| format!("{key} comes from {origin}"))
 }
 
 /// A script that was given without its interpreter, a program beside us, or a name mistyped.
@@ -65,7 +77,8 @@ fn program_advice(program: &OsStr, directory: &Path, config: &Config) -> Option<
         return Some(advice);
     }
     if !bare {
-        return None;
+        let looked = |origin| format!("it is looked up in cwd, {} ({origin})", directory.display());
+        return config.process.origin("cwd").filter(|_| Path::new(program).is_relative()).map(looked);
     }
     let directories = env::split_paths(&env::var_os("PATH")?).collect::<Vec<_>>();
     let entries = directories.iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten().flatten();

@@ -20,6 +20,7 @@ pointsman run                                   the demo, one worker per core
 pointsman run -- node app.js                    a Node program, as it is
 pointsman run -w 4 -l :3000 -- node app.js      4 workers, port 3000 of every interface
 pointsman run -e NODE_ENV=production -- node app.js
+pointsman run -l :80 --user www-data -- node app.js     as root; workers are not
 pointsman check -c pointsman.toml --origin      what would run, and who says so",
 );
 
@@ -36,8 +37,10 @@ const ENVIRONMENT: Section = (
     "Environment",
     "\
 POINTSMAN_WORKERS, _LISTEN and _MAP (with commas), _MODE, _POLICY, _PROGRAM
-and _ARGS (with blanks), _STOP_TIMEOUT, _KILL_TIMEOUT, _RESTART_DELAY, _WINDOW,
-_HANDOFF_TIMEOUT, _OVERLOAD, _OVERLOAD_TIMEOUT, _LOAD_REPORT
+and _ARGS (with blanks), _CWD, _USER, _GROUP, _UMASK, _NICE, _CPU_AFFINITY,
+_ENV_FILE, _LIMITS (with blanks: nofile=65536 core=0), _STOP_TIMEOUT,
+_KILL_TIMEOUT, _RESTART_DELAY, _WINDOW, _HANDOFF_TIMEOUT, _OVERLOAD,
+_OVERLOAD_TIMEOUT, _LOAD_REPORT
             the keys of the file; they win over it, and flags win over them
 NODE_CLUSTER_SCHED_POLICY
             rr or another policy, as for Node; POINTSMAN_POLICY wins
@@ -48,7 +51,10 @@ RUST_LOG    what is logged: error, warn, info (default), debug, trace
 NO_COLOR, CLICOLOR_FORCE
             no colours, or colours without a terminal
 Workers get PORT, NODE_APP_INSTANCE and POINTSMAN_SLOT (their place, from 0),
-and the NODE_ variables of their channel. An empty variable counts as not set.",
+and the NODE_ variables of their channel; with --user, HOME, USER, LOGNAME and
+SHELL of that user. Otherwise they get pointsman's own environment, over which
+--env-file wins, then [env] of the file, then --env. An empty variable counts
+as not set.",
 );
 
 const EXIT: Section = (
@@ -137,8 +143,14 @@ mod tests {
             assert!(page.contains(&format!(".TH {title} 1")), "{page}");
         }
         let page = String::from_utf8(man(Some("run")).unwrap()).unwrap();
-        for part in ["stop\\-timeout", ".SH ENVIRONMENT", "NODE_CLUSTER_SCHED_POLICY", ".SH \"EXIT STATUS\""]
-        {
+        for part in [
+            "stop\\-timeout",
+            "cpu\\-affinity",
+            ".SH ENVIRONMENT",
+            "_CPU_AFFINITY",
+            "NODE_CLUSTER_SCHED_POLICY",
+            ".SH \"EXIT STATUS\"",
+        ] {
             assert!(page.contains(part), "{part}: {page}");
         }
         for (shell, choices) in [

@@ -1,6 +1,6 @@
 //! `pointsman run`: a cluster in the foreground, and what is said of it.
 
-use std::{path::Path, process::ExitCode};
+use std::process::ExitCode;
 
 use log::{error, info, log, warn};
 use pointsman::{Cluster, Error};
@@ -45,7 +45,7 @@ fn serve(config: &Config, activation: &Activation, style: Style) -> Result<(), E
     for warning in config.warnings.iter().chain(&activation.warnings) {
         warn!("{warning}");
     }
-    if let Some(warning) = wrapper::warning(&config.command(), Path::new(".")) {
+    if let Some(warning) = wrapper::warning(&config.command(), config.process.directory()) {
         warn!("{warning}");
     }
     let cluster = Cluster::new(activation.settings(config))?;

@@ -71,9 +71,16 @@ fn not_started(trouble: &Trouble, program: &str) -> Sentences {
                 _ => None,
             },
         ),
+        Trouble::LaunchFailed { step, errno } if step != EXEC => (
+            format!("cannot run {program}: cannot {}: {}", clip(step, WORDS_BYTES), reason(*errno)),
+            not_become(step, *errno).map(str::to_owned),
+        ),
         Trouble::LaunchFailed { step, errno } => (
             format!("cannot run {program}: {step}: {}", reason(*errno)),
             match *errno {
+                EAGAIN => {
+                    Some("the workers' user has too many processes: see limits.nproc, `ulimit -u`".into())
+                }
                 ENOENT => Some("the program is gone, or the interpreter that its first line names".into()),
                 EACCES => Some("it must be executable, on a file system not mounted noexec".into()),
                 ENOEXEC => {
@@ -83,6 +90,37 @@ fn not_started(trouble: &Trouble, program: &str) -> Sentences {
             },
         ),
         other => unknown(other),
+    }
+}
+
+/// What to do when a process could not be made what it is to be, by the first words of the step that failed.
+fn not_become(step: &str, errno: i32) -> Option<&'static str> {
+    let begins = |words: &str| step.starts_with(words);
+    match errno {
+        EACCES if begins("enter cwd") => Some(
+            "the workers' user, if one is set, needs execute permission on it and on each directory above",
+        ),
+        ENOENT | ENOTDIR if begins("enter cwd") => Some("the directory is gone; cwd names it"),
+        EPERM if begins("set limits.nofile") => Some(
+            "nobody can have more than fs.nr_open descriptors, and only a process with CAP_SYS_RESOURCE, which containers \
+             often lack, can raise a hard limit: choose less",
+        ),
+        EPERM if begins("set limits.") => Some(
+            "a hard limit can only be raised with CAP_SYS_RESOURCE, which containers often lack: choose less, or raise \
+             the limit of pointsman itself",
+        ),
+        EINVAL if begins("set limits.") => Some("the soft limit must not be above the hard one"),
+        EPERM | EACCES if begins("set nice") => {
+            Some("a lower nice value takes CAP_SYS_NICE, or LimitNICE= in a unit")
+        }
+        EINVAL if begins("set cpu_affinity") => Some("none of these cores is left to pointsman"),
+        EPERM if begins("set the groups of user") || begins("become") => {
+            Some("that takes CAP_SETUID and CAP_SETGID, which this root lacks: give the container both")
+        }
+        EINVAL if begins("set the groups of user") || begins("become") => {
+            Some("the number has no meaning in this user namespace")
+        }
+        _ => None,
     }
 }
 
@@ -108,8 +146,8 @@ fn unfit(trouble: &Trouble, program: &str) -> Sentences {
         Trouble::ClosedUnheard => (
             "closed its channel before it said a word, so it gets no connections".into(),
             Some(format!(
-                "sudo, su and other wrappers close the descriptors that they inherit: start {program} without one, \
-                 and pointsman itself as the user that it should be. {MODES}"
+                "sudo, su and other wrappers close the descriptors that they inherit: start {program} without one; \
+                 --user, or user in the file, has it run as somebody else. {MODES}"
             )),
         ),
         other => unknown(other),
@@ -177,10 +215,16 @@ pub(super) fn never_spoke(program: &str, told: &[Endpoint]) -> String {
 
 const TOO_MANY_FILES: &str = "raise the limit on open files: `ulimit -n`, or LimitNOFILE= in a systemd unit";
 
+/// The last step of a launch, which fails for reasons of the program.
+const EXEC: &str = "exec";
+
+const EPERM: i32 = 1;
 const ENOENT: i32 = 2;
 const ENOEXEC: i32 = 8;
 const EAGAIN: i32 = 11;
 const EACCES: i32 = 13;
+const ENOTDIR: i32 = 20;
+const EINVAL: i32 = 22;
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 const EBADF: i32 = 9;
@@ -266,6 +310,25 @@ mod tests {
                 &["cannot run `py x`: exec", "interpreter"],
             ),
             (Trouble::LaunchFailed { step: "exec".into(), errno: EACCES }, &["noexec"]),
+            (Trouble::LaunchFailed { step: "exec".into(), errno: EAGAIN }, &["limits.nproc"]),
+            (
+                Trouble::LaunchFailed { step: "enter cwd /x".into(), errno: EACCES },
+                &["cannot run `py x`: cannot enter cwd /x: Permission denied", "execute permission"],
+            ),
+            (Trouble::LaunchFailed { step: "enter cwd /x".into(), errno: ENOENT }, &["cwd names it"]),
+            (Trouble::LaunchFailed { step: "set limits.nofile".into(), errno: EPERM }, &["fs.nr_open"]),
+            (Trouble::LaunchFailed { step: "set limits.core".into(), errno: EPERM }, &["CAP_SYS_RESOURCE"]),
+            (Trouble::LaunchFailed { step: "set limits.core".into(), errno: EINVAL }, &["the soft limit"]),
+            (Trouble::LaunchFailed { step: "set nice to -1".into(), errno: EACCES }, &["CAP_SYS_NICE"]),
+            (
+                Trouble::LaunchFailed { step: "set cpu_affinity to 9".into(), errno: EINVAL },
+                &["set cpu_affinity to 9", "none of these cores"],
+            ),
+            (Trouble::LaunchFailed { step: "become user 7".into(), errno: EPERM }, &["CAP_SETUID"]),
+            (
+                Trouble::LaunchFailed { step: "set the groups of user".into(), errno: EINVAL },
+                &["user namespace"],
+            ),
             (Trouble::LaunchFailed { step: "exec".into(), errno: ENOEXEC }, &["#!"]),
             (
                 Trouble::Silent { after: second },
@@ -283,7 +346,7 @@ mod tests {
             ),
             (Trouble::ListensElsewhere { address: address(Some("::1")), told }, &["use -l [::1]:3000."]),
             (Trouble::BrokeProtocol { why: "no JSON".into() }, &["no JSON", "descriptor 3"]),
-            (Trouble::ClosedUnheard, &["before it said a word", "sudo"]),
+            (Trouble::ClosedUnheard, &["before it said a word", "sudo", "--user"]),
             (Trouble::LostConnections { count: 3 }, &["3 connections", "lost"]),
             (Trouble::DroppedHandle, &["socket", "closed"]),
             (Trouble::DroppedMessage { why: "deep".into() }, &["deep"]),

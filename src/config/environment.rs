@@ -6,15 +6,18 @@
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
+    path::Path,
 };
 
 use pointsman::PolicyName;
 
 use super::{
+    attribute,
     layer::{Given, Layer, Origin},
     listen::{Listen, port_number},
     map::Map,
     problem::{Problem, Problems, nearest},
+    process::ProcessLayer,
     value::{self, BadValue, Mode, Workers},
 };
 
@@ -25,6 +28,14 @@ const MODE: &str = "POINTSMAN_MODE";
 const POLICY: &str = "POINTSMAN_POLICY";
 const PROGRAM: &str = "POINTSMAN_PROGRAM";
 const ARGS: &str = "POINTSMAN_ARGS";
+const CWD: &str = "POINTSMAN_CWD";
+const USER: &str = "POINTSMAN_USER";
+const GROUP: &str = "POINTSMAN_GROUP";
+const UMASK: &str = "POINTSMAN_UMASK";
+const NICE: &str = "POINTSMAN_NICE";
+const CPU_AFFINITY: &str = "POINTSMAN_CPU_AFFINITY";
+const ENV_FILE: &str = "POINTSMAN_ENV_FILE";
+const LIMITS: &str = "POINTSMAN_LIMITS";
 const STOP_TIMEOUT: &str = "POINTSMAN_STOP_TIMEOUT";
 const KILL_TIMEOUT: &str = "POINTSMAN_KILL_TIMEOUT";
 const RESTART_DELAY: &str = "POINTSMAN_RESTART_DELAY";
@@ -36,7 +47,7 @@ const LOAD_REPORT: &str = "POINTSMAN_LOAD_REPORT";
 const NODE_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
 /// What is read here for the keys of a file.
-pub(crate) const NAMES: [&str; 15] = [
+pub(crate) const NAMES: [&str; 23] = [
     WORKERS,
     LISTEN,
     MAP,
@@ -44,6 +55,14 @@ pub(crate) const NAMES: [&str; 15] = [
     POLICY,
     PROGRAM,
     ARGS,
+    CWD,
+    USER,
+    GROUP,
+    UMASK,
+    NICE,
+    CPU_AFFINITY,
+    ENV_FILE,
+    LIMITS,
     STOP_TIMEOUT,
     KILL_TIMEOUT,
     RESTART_DELAY,
@@ -80,6 +99,7 @@ impl Environment {
         layer.map = self.read(MAP, map, problems);
         layer.program = self.read(PROGRAM, words, problems);
         layer.args = self.read(ARGS, words, problems);
+        layer.process = self.process(problems);
         layer.stop_timeout = self.read(STOP_TIMEOUT, value::duration, problems);
         layer.kill_timeout = self.read(KILL_TIMEOUT, value::duration, problems);
         layer.restart_delay = self.read(RESTART_DELAY, value::duration, problems);
@@ -89,6 +109,25 @@ impl Environment {
         layer.overload_timeout = self.read(OVERLOAD_TIMEOUT, value::duration, problems);
         layer.load_report = self.read(LOAD_REPORT, value::switch, problems);
         layer
+    }
+
+    /// What it says of the worker processes. Paths are relative to where this process was started.
+    fn process(&self, problems: &mut Problems) -> ProcessLayer {
+        let path = |text: &str| attribute::path(Path::new(text), Path::new(""));
+        let limits = self.read(LIMITS, attribute::named_limits, problems);
+        let spread = |Given { value: limits, origin }: Given<Vec<_>>| {
+            limits.into_iter().map(move |(name, limit)| (name, Given::new(limit, origin.clone())))
+        };
+        ProcessLayer {
+            cwd: self.read(CWD, path, problems),
+            user: self.read(USER, attribute::account, problems),
+            group: self.read(GROUP, attribute::account, problems),
+            umask: self.read(UMASK, attribute::umask, problems),
+            nice: self.read(NICE, attribute::nice, problems),
+            cpu_affinity: self.read(CPU_AFFINITY, str::parse, problems),
+            env_file: self.read(ENV_FILE, path, problems),
+            limits: limits.into_iter().flat_map(spread).collect(),
+        }
     }
 
     /// What a platform sets, for what `explicit` leaves open.

@@ -7,7 +7,7 @@ use std::{
     fs::File,
     io::{self, Read},
     ops::Range,
-    path::Path,
+    path::{Path, PathBuf},
     rc::Rc,
     slice,
     time::Duration,
@@ -18,11 +18,15 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+use pointsman::{Limit, Resource};
+
 use super::{
+    attribute::{self, Affinity},
     layer::{Given, KEYS, Layer, Origin, Source, refuse_name},
     listen::Listen,
     listen_options,
     problem::{Problem, Problems, nearest},
+    process::ProcessLayer,
     value::{self, BadValue, Workers},
 };
 
@@ -31,15 +35,7 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// Reads the file at `path`, which the flag `-c` named.
 pub(crate) fn read(path: &Path, problems: &mut Problems) -> Layer {
-    let text = File::open(path).and_then(|file| {
-        let mut bytes = Vec::new();
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB"));
-        }
-        String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8 text"))
-    });
-    match text {
+    match read_text(path) {
         Ok(text) => parse(Source { path: path.to_owned(), text }, problems),
         Err(error) => {
             let bad = BadValue::new(format!("the file cannot be read: {error}"), "name a readable TOML file");
@@ -49,13 +45,25 @@ pub(crate) fn read(path: &Path, problems: &mut Problems) -> Layer {
     }
 }
 
+/// Reads a file that people write.
+pub(super) fn read_text(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB"));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8 text"))
+}
+
 /// Reads the text of a file.
 pub(super) fn parse(source: Source, problems: &mut Problems) -> Layer {
     let source = Rc::new(source);
     let (table, errors) = DeTable::parse_recoverable(&source.text);
     for error in &errors {
         let place = Origin::File(Rc::clone(&source), error.span().unwrap_or_default());
-        problems.push(Problem::at(place, BadValue::new(format!("not TOML: {}", error.message()), "")));
+        let help =
+            if error.message().contains("leading zero") { "is it octal? Write it in quotes" } else { "" };
+        problems.push(Problem::at(place, BadValue::new(format!("not TOML: {}", error.message()), help)));
     }
     let mut layer = Layer::default();
     if errors.is_empty() {
@@ -91,6 +99,7 @@ impl Reader<'_> {
             "program" => layer.program = self.list(value, word),
             "args" => layer.args = self.list(value, word),
             "env" => self.env(layer, value),
+            key if self.process_entry(&mut layer.process, key, value) => {}
             "stop_timeout" => layer.stop_timeout = self.one(value, duration),
             "kill_timeout" => layer.kill_timeout = self.one(value, duration),
             "restart_delay" => layer.restart_delay = self.one(value, duration),
@@ -114,6 +123,81 @@ impl Reader<'_> {
             self.problem(span.clone(), bad);
             layer.program = None;
         }
+    }
+
+    /// Whether it is one of the keys of what a worker process is to be.
+    fn process_entry(&mut self, layer: &mut ProcessLayer, key: &str, value: &Spanned<DeValue<'_>>) -> bool {
+        match key {
+            "cwd" => layer.cwd = self.path(value),
+            "user" => layer.user = self.one(value, account),
+            "group" => layer.group = self.one(value, account),
+            "umask" => layer.umask = self.one(value, umask),
+            "nice" => layer.nice = self.one(value, nice),
+            "cpu_affinity" => layer.cpu_affinity = self.affinity(value),
+            "env_file" => layer.env_file = self.path(value),
+            "limits" => self.limits(layer, value),
+            _ => return false,
+        }
+        true
+    }
+
+    /// A path relative to the directory of this file.
+    fn path(&mut self, value: &Spanned<DeValue<'_>>) -> Option<Given<PathBuf>> {
+        let source = Rc::clone(self.source);
+        let base = source.path.parent().unwrap_or(Path::new(""));
+        self.one(value, |value| attribute::path(Path::new(&word(value)?), base))
+    }
+
+    /// A text, or a list with a set of cores in each.
+    fn affinity(&mut self, value: &Spanned<DeValue<'_>>) -> Option<Given<Affinity>> {
+        match value.get_ref() {
+            DeValue::Array(items) if items.is_empty() => {
+                self.problem(value.span(), attribute::no_cpus());
+                None
+            }
+            DeValue::Array(_) => {
+                let sets = self.list(value, |item| attribute::cpus(string(item)?))?;
+                Some(Given::new(Affinity::Sets(sets.value), sets.origin))
+            }
+            _ => self.one(value, |value| string(value)?.parse()),
+        }
+    }
+
+    fn limits(&mut self, layer: &mut ProcessLayer, value: &Spanned<DeValue<'_>>) {
+        let Some(table) = value.get_ref().as_table() else {
+            let bad = mismatch("a table", value.get_ref(), "write [limits], and nofile = 65536 below it");
+            return self.problem(value.span(), bad);
+        };
+        for (name, value) in table {
+            match attribute::resource(name.get_ref()) {
+                Err(bad) => self.problem(name.span(), bad),
+                Ok(resource) => {
+                    let limit = self.limit(resource, value);
+                    layer.limits.extend(limit.map(|limit| (resource, limit)));
+                }
+            }
+        }
+    }
+
+    /// One value for both limits, or a table of them.
+    fn limit(&mut self, resource: Resource, value: &Spanned<DeValue<'_>>) -> Option<Given<Limit>> {
+        let Some(table) = value.get_ref().as_table() else {
+            return self.one(value, |value| bound(resource, value).map(Limit::both));
+        };
+        let mut limit = Limit::default();
+        for (name, value) in table {
+            let part = match name.get_ref().as_ref() {
+                "soft" => &mut limit.soft,
+                "hard" => &mut limit.hard,
+                other => {
+                    let what = format!("unknown key {other:?}");
+                    self.problem(name.span(), BadValue::new(what, "a limit has soft and hard"));
+                    continue;
+                }
+            };
+            *part = Some(self.one(value, |value| bound(resource, value))?.value);
+        }
+        self.one(value, |_| attribute::ordered(limit))
     }
 
     fn one<T>(
@@ -242,6 +326,43 @@ fn workers(value: &DeValue<'_>) -> Parsed<Workers> {
         DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse(),
         DeValue::String(text) => text.parse(),
         other => Err(mismatch("a number or \"auto\"", other, "write workers = 4, or workers = \"auto\"")),
+    }
+}
+
+fn account(value: &DeValue<'_>) -> Parsed<String> {
+    match value {
+        DeValue::Integer(number) if number.radix() == 10 => attribute::account(number.as_str()),
+        DeValue::String(text) => attribute::account(text),
+        other => Err(mismatch("a name or a number", other, "write user = \"www-data\", or user = 33")),
+    }
+}
+
+fn umask(value: &DeValue<'_>) -> Parsed<u32> {
+    match value {
+        DeValue::String(text) => attribute::umask(text),
+        DeValue::Integer(number) => {
+            let digits = if number.as_str().parse::<u16>().is_ok() { number.as_str() } else { "27" };
+            Err(BadValue::new(
+                "a bare number would be decimal, and a umask is octal",
+                format!("write umask = \"{digits:0>3}\", in quotes"),
+            ))
+        }
+        other => Err(mismatch("a umask", other, "write octal digits in quotes, such as \"027\"")),
+    }
+}
+
+fn nice(value: &DeValue<'_>) -> Parsed<i32> {
+    match value {
+        DeValue::Integer(number) if number.radix() == 10 => attribute::nice(number.as_str()),
+        other => Err(mismatch("a number", other, "write nice = 10")),
+    }
+}
+
+fn bound(resource: Resource, value: &DeValue<'_>) -> Parsed<u64> {
+    match value {
+        DeValue::Integer(number) if number.radix() == 10 => attribute::bound(resource, number.as_str()),
+        DeValue::String(text) => attribute::bound(resource, text),
+        other => Err(mismatch("a limit", other, "write a number, a string with a unit, or \"unlimited\"")),
     }
 }
 

@@ -16,6 +16,7 @@ use pointsman::PolicyName;
 use super::{
     listen::Listen,
     map::Map,
+    process::ProcessLayer,
     value::{BadValue, Mode, Overload, Patience, Workers},
 };
 
@@ -70,7 +71,7 @@ impl<T> Given<T> {
 }
 
 /// The keys of a file and, but for `env`, in capitals after `POINTSMAN_`, of the environment.
-pub(crate) const KEYS: [&str; 16] = [
+pub(crate) const KEYS: [&str; 24] = [
     "workers",
     "listen",
     "map",
@@ -78,6 +79,14 @@ pub(crate) const KEYS: [&str; 16] = [
     "policy",
     "program",
     "args",
+    "cwd",
+    "user",
+    "group",
+    "umask",
+    "nice",
+    "cpu_affinity",
+    "env_file",
+    "limits",
     "env",
     "stop_timeout",
     "kill_timeout",
@@ -103,6 +112,8 @@ pub(crate) struct Layer {
     pub(crate) args: Option<Given<Vec<OsString>>>,
     /// Variables for the workers, the later winning.
     pub(crate) env: Vec<(OsString, Given<OsString>)>,
+    /// What each worker process is to be.
+    pub(crate) process: ProcessLayer,
     pub(crate) stop_timeout: Option<Given<Duration>>,
     pub(crate) kill_timeout: Option<Given<Duration>>,
     pub(crate) restart_delay: Option<Given<Duration>>,
@@ -132,6 +143,7 @@ impl Layer {
             program: self.program.or(below.program),
             args,
             env,
+            process: self.process.over(below.process),
             stop_timeout: self.stop_timeout.or(below.stop_timeout),
             kill_timeout: self.kill_timeout.or(below.kill_timeout),
             restart_delay: self.restart_delay.or(below.restart_delay),

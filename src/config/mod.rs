@@ -4,6 +4,8 @@
 //! comes out is checked as a whole and becomes [`pointsman::Settings`]. Every value keeps its [`Origin`]. Nothing here
 //! prints or exits, and nothing is started.
 
+mod attribute;
+mod env_file;
 mod environment;
 mod file;
 mod layer;
@@ -11,6 +13,7 @@ mod listen;
 mod listen_options;
 mod map;
 mod problem;
+mod process;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -19,6 +22,7 @@ use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, ptr
 
 use pointsman::{PolicyName, Settings};
 
+pub(crate) use attribute::{Affinity, account, named_limit, nice, path, show_limit, show_umask, umask};
 pub(crate) use environment::Environment;
 #[cfg(test)]
 pub(crate) use environment::NAMES as VARIABLES;
@@ -26,6 +30,7 @@ pub(crate) use layer::{Given, Layer, Origin};
 pub(crate) use listen::{Listen, Socket};
 pub(crate) use map::Map;
 pub(crate) use problem::{Problems, nearest};
+pub(crate) use process::{Process, ProcessLayer};
 pub(crate) use value::{
     BadValue, Mode, Overload, Patience, Workers, duration, show as show_duration, window,
 };
@@ -66,6 +71,8 @@ pub(crate) struct Config {
     pub(crate) mode: Given<Mode>,
     pub(crate) policy: Given<PolicyName>,
     pub(crate) env: BTreeMap<OsString, Given<OsString>>,
+    /// What each worker process is to be.
+    pub(crate) process: Process,
     pub(crate) stop_timeout: Given<Duration>,
     pub(crate) kill_timeout: Given<Duration>,
     pub(crate) restart_delay: Given<Duration>,
@@ -87,7 +94,8 @@ pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment)
     let defaults = environment.defaults(&explicit, &mut problems);
     let config = resolve(explicit.over(defaults), &mut problems);
     if problems.0.is_empty() {
-        Ok(Config { warnings: environment.warnings(), ..config })
+        let warnings = environment.warnings().into_iter().chain(config.idle_timeout()).collect();
+        Ok(Config { warnings, ..config })
     } else {
         Err(problems)
     }
@@ -102,7 +110,9 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         let bad = BadValue::new("arguments without a program", "name the program, or leave them out");
         problems.push(Problem::new(args.origin.clone(), words(&args.value), bad));
     }
-    let mut env = BTreeMap::new();
+    let env_file = layer.process.env_file.as_ref();
+    let mut env: BTreeMap<_, _> =
+        env_file.map(|file| env_file::read(file, problems)).into_iter().flatten().collect();
     for (name, value) in layer.env {
         if let Some(bad) = refuse_name(&name) {
             let text = format!("{}={}", name.display(), value.value.display());
@@ -132,6 +142,7 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         mode,
         policy,
         env,
+        process: Process::resolve(layer.process, problems),
         stop_timeout: layer.stop_timeout.unwrap_or_else(|| Given::default(STOP_TIMEOUT)),
         kill_timeout: layer.kill_timeout.unwrap_or_else(|| Given::default(KILL_TIMEOUT)),
         restart_delay: layer.restart_delay.unwrap_or_else(|| Given::default(RESTART_DELAY)),
@@ -243,6 +254,7 @@ impl Config {
                 Overload::Reject => pointsman::Overload::Reject { after: self.overload_timeout.value },
             })
             .load_report(self.load_report.value);
+        let settings = self.process.apply(settings);
         let settings = self.env.iter().fold(settings, |all, (name, value)| all.env(name, &value.value));
         let settings = settings.mode(match self.mode.value {
             Mode::Shared => pointsman::Mode::Shared,
@@ -251,6 +263,16 @@ impl Config {
         });
         let mapped = |all: Settings, map: &Map| all.map(map.from.clone(), map.to.clone());
         self.map.value.iter().fold(settings, mapped)
+    }
+
+    /// A warning if a time is given that nothing waits for.
+    fn idle_timeout(&self) -> Option<String> {
+        let Given { value, origin } = &self.overload_timeout;
+        let idle = self.overload.value == Overload::Wait && !matches!(origin, Origin::Default);
+        idle.then(|| {
+            let time = show_duration(*value);
+            format!("overload_timeout = {time} ({origin}) does nothing while overload is wait; write overload = \"reject\"")
+        })
     }
 
     /// The program and all its arguments; empty for the demo worker.

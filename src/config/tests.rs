@@ -65,10 +65,13 @@ fn the_shipped_file_shows_every_key_with_its_default() {
 
     let shipped = load_text(Layer::default(), &text, &[]).unwrap();
     let mut default = load_text(Layer::default(), "", &[]).unwrap();
-    // These three have no default that could be shown.
+    // These have no default that could be shown.
     default.program = shipped.program.clone();
     default.args = shipped.args.clone();
     default.env = shipped.env.clone();
+    // The default of these is what pointsman itself has, which no file can show.
+    let process = shipped.process.given.clone();
+    default.process = Process::resolve(process, &mut Problems::default());
     assert_eq!(format!("{:?}", shipped.settings()), format!("{:?}", default.settings()));
     assert_eq!(shipped.mode.value, default.mode.value);
 
@@ -305,6 +308,20 @@ fn mistakes_outside_a_file_name_the_variable_or_flag_and_the_value() {
 }
 
 #[test]
+fn a_time_that_nothing_waits_for_is_warned_about() {
+    let warnings = |variables: &[_]| load(Layer::default(), None, &environment(variables)).unwrap().warnings;
+    let time = ("POINTSMAN_OVERLOAD_TIMEOUT", "2s");
+    let warned = warnings(&[time]);
+    assert!(
+        warned.len() == 1
+            && warned[0].contains("overload_timeout = 2s (POINTSMAN_OVERLOAD_TIMEOUT) does nothing"),
+        "{warned:?}"
+    );
+    assert!(warnings(&[time, ("POINTSMAN_OVERLOAD", "reject")]).is_empty());
+    assert!(warnings(&[("POINTSMAN_OVERLOAD", "wait")]).is_empty());
+}
+
+#[test]
 fn variables_that_look_like_ours_are_warned_about() {
     let given = [
         ("POINTSMAN_WORKER", "4"),
@@ -323,9 +340,28 @@ fn variables_that_look_like_ours_are_warned_about() {
     assert!(warnings[1].ends_with("did you mean POINTSMAN_WORKERS?"), "{warnings:?}");
 }
 
+#[test]
+fn the_file_for_node_is_sound() {
+    let config = load_text(Layer::default(), include_str!("../../conf/node.toml"), &[]).unwrap();
+    assert_eq!(config.command_line(), "node server.js");
+    assert_eq!(config.env.len(), 1);
+    assert!(
+        config.stop_timeout.value + config.kill_timeout.value < Duration::from_secs(10),
+        "as it promises"
+    );
+    // What it shows besides is right as well.
+    assert!(include_str!("../../conf/node.toml").ends_with("#[limits]\n#nofile = 65536\n"));
+    let all = include_str!("../../conf/node.toml").replace("\n#user = \"www-data\"", "\nuser = \"root\"");
+    let all = all.replace("\n#env_file = \".env\"", "\nenv_file = \"/dev/null\"");
+    let all = all.replace("#[limits]\n#nofile", "[limits]\nnofile");
+    let config = load_text(Layer::default(), &all, &[]).unwrap();
+    assert!(config.process.origin("user").is_some());
+    assert!(config.process.given.env_file.is_some() && config.process.origin("limits.nofile").is_some());
+}
+
 proptest! {
     #[test]
-    fn no_file_panics(text in "\\PC*", keys in "((workers|listen|mode|args|program|env|stop_timeout) = ([0-9]{1,30}|\"[^\"]{0,9}\"|\\[\".\"\\])\r?\n){0,4}.{0,5}") {
+    fn no_file_panics(text in "\\PC*", keys in "((workers|listen|mode|args|program|env|stop_timeout|cwd|user|umask|nice|cpu_affinity|limits|limits.core|limits.nofile.soft) = ([0-9]{1,30}|\"[^\"]{0,9}\"|\\[\".\"\\])\r?\n){0,4}.{0,5}") {
         for text in [text, keys] {
             let mut problems = Problems::default();
             file(&text, &mut problems);

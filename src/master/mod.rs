@@ -43,7 +43,10 @@ use crate::{
     balance::PolicyName,
     endpoint::Endpoint,
     fleet::{Counters, Event, Fleet, ListenerId, Mode, Rules, WorkerId, WorkerInfo},
-    sys::{clock, guard::Guard, launch, limits, process::Child, signals::Signals},
+    sys::{
+        attributes::Attributes, clock, cpus::Cpus, guard::Guard, launch, limits, process::Child,
+        signals::Signals,
+    },
     time::Time,
 };
 
@@ -56,6 +59,10 @@ pub(crate) struct Program {
     pub(crate) launcher: PathBuf,
     /// Whether Node is to report the ends of connections.
     pub(crate) load_report: bool,
+    /// What each is to be.
+    pub(crate) attributes: Attributes,
+    /// Cores for the slots, which take these sets in turn; none if they may use all.
+    pub(crate) affinity: Vec<Cpus>,
 }
 
 /// One cluster: its fleet and every descriptor of it.
@@ -117,6 +124,15 @@ enum Source {
     Kernel,
 }
 
+impl Program {
+    /// What the worker of this slot is to be.
+    fn attributes(&self, slot: u32) -> Attributes {
+        let place = (slot as usize).checked_rem(self.affinity.len());
+        let cpus = place.and_then(|place| self.affinity.get(place)).cloned();
+        Attributes { cpus, ..self.attributes.clone() }
+    }
+}
+
 impl Source {
     fn token(self) -> Token {
         let (kind, id) = match self {
@@ -159,7 +175,8 @@ impl Master {
         let now = clock::now();
         // What runs this very program is Rust.
         let accepts = rules.mode == Mode::Handoff;
-        let preload = Preload::new(accepts && program.load_report && program.program != launch::SELF);
+        let wanted = accepts && program.load_report && program.program != launch::SELF;
+        let preload = Preload::new(wanted, program.attributes.credentials.clone());
         let master = Self {
             poll: Poll::new()?,
             ready: Events::with_capacity(EVENTS),

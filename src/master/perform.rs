@@ -104,6 +104,7 @@ impl Master {
             args: &self.program.args,
             env,
             descriptors: self.descriptors,
+            attributes: self.program.attributes(slot),
         };
         let guard = self.guard.pipe().ok_or(io::ErrorKind::BrokenPipe)?;
         let (child, socket) = launch::start(&self.program.launcher, &program, guard)?;

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     fleet::ExitStatus,
     protocol::message::{Act, ClusterMessage, Message, Own},
-    sys::{guard::Guard, runtime_file::RuntimeFile},
+    sys::{account::Credentials, guard::Guard, runtime_file::RuntimeFile},
 };
 
 const SCRIPT: &str = include_str!("../node/load_report.cjs");
@@ -25,6 +25,8 @@ const MARK: &str = "POINTSMAN_PRELOAD";
 #[derive(Debug)]
 pub(super) struct Preload {
     wanted: bool,
+    /// Whom workers run as, if not as this process's own user.
+    reader: Option<Credentials>,
     /// The last is the one for new workers. Threads of older workers load the one that their worker was given.
     files: Vec<RuntimeFile>,
 }
@@ -40,8 +42,8 @@ pub(super) enum Progress {
 }
 
 impl Preload {
-    pub(super) fn new(wanted: bool) -> Self {
-        Self { wanted, files: Vec::new() }
+    pub(super) fn new(wanted: bool, reader: Option<Credentials>) -> Self {
+        Self { wanted, reader, files: Vec::new() }
     }
 
     /// Adds to `variables`, those of a worker to be on top of this process's own, what makes Node load the script.
@@ -76,7 +78,8 @@ impl Preload {
     /// Where the script is.
     fn place(&mut self, guard: &mut Guard) -> Option<&str> {
         if self.wanted && !self.files.last().is_some_and(RuntimeFile::is_intact) {
-            match RuntimeFile::create(NAME, SCRIPT, |path| guard.remove_at_end(path)) {
+            let announce = |path: &str| guard.remove_at_end(path);
+            match RuntimeFile::create(NAME, SCRIPT, self.reader.as_ref(), announce) {
                 Ok(file) => {
                     log::debug!("Node workers load {}", file.path());
                     self.files.push(file);
@@ -140,7 +143,7 @@ mod tests {
             (Progress::Online, ExitStatus::Signal(9), true),
             (Progress::Reports, ExitStatus::Code(1), true),
         ] {
-            let mut preload = Preload::new(true);
+            let mut preload = Preload::new(true, None);
             preload.handle_exit(progress, status);
             assert_eq!(preload.wanted, expected, "{progress:?} {status:?}");
         }

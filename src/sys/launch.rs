@@ -4,10 +4,11 @@
 //! copy of a process that may have threads. Its arguments are
 //!
 //! ```text
-//! pointsman-launch PARENT DESCRIPTORS PROGRAM [ARGUMENT]…
+//! pointsman-launch PARENT DESCRIPTORS [ATTRIBUTE]… -- PROGRAM [ARGUMENT]…
 //! ```
 //!
-//! the pid of the parent, a limit of open descriptors or `-`, and what to execute. The parent hands it one end of the channel as standard input; every other
+//! the pid of the parent, a limit of open descriptors or `-`, what the process is to be ([`super::attributes`]), and
+//! what to execute. The parent hands it one end of the channel as standard input; every other
 //! descriptor of the parent is close-on-exec. The first byte on the channel carries the pipe to the guard and says
 //! go; then the trampoline
 //!
@@ -18,11 +19,16 @@
 //! 4. unblocks all signals and lets SIGPIPE end a program again (Rust ignores it, and both are inherited);
 //! 5. sets the limit of open descriptors, which the master has raised for itself, back to what the program would have
 //!    had without it;
-//! 6. executes the program. If that fails it says so on the channel and exits with 127 (not found) or 126.
+//! 6. sets its limits, nice value, cores and umask, and becomes the user, in this order; the kernel forgets the second
+//!    step with that, so it is done again;
+//! 7. goes to the program's directory, as that user;
+//! 8. executes the program. If that or a step before it fails it says so on the channel and exits with 127 (not found)
+//!    or 126.
 
 #![allow(unsafe_code, reason = "dup2 and signal dispositions in a process of one thread")]
 
 use std::{
+    borrow::Cow,
     env,
     ffi::{CString, OsStr, OsString},
     fs::File,
@@ -45,6 +51,7 @@ use nix::{
 };
 
 use super::{
+    attributes::Attributes,
     channel, limits,
     process::{Child, close_on_exec_from},
 };
@@ -69,6 +76,7 @@ pub(crate) struct Program<'a> {
     pub(crate) env: Vec<(OsString, OsString)>,
     /// How many descriptors it may open (the soft limit); this process's own limit if `None`.
     pub(crate) descriptors: Option<u64>,
+    pub(crate) attributes: Attributes,
 }
 
 /// Starts `what` and returns it with our end of its channel. `launcher` is an executable that calls
@@ -80,7 +88,8 @@ pub(crate) fn start(
 ) -> io::Result<(Child, OwnedFd)> {
     let (ours, theirs) = channel::pair()?;
     let mut command = Command::new(launcher);
-    let orders = Orders { parent: Pid::this(), descriptors: what.descriptors };
+    let orders =
+        Orders { parent: Pid::this(), descriptors: what.descriptors, attributes: what.attributes.clone() };
     command.arg0(NAME).args(orders.to_args()).arg(what.program).args(what.args);
     command.envs(what.env.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::from(theirs)).process_group(0);
@@ -115,20 +124,25 @@ pub(crate) fn run_if_asked() {
     let failure = launch(&orders, &program);
     let mut frame = Vec::new();
     let Failure { channel, step, error } = failure;
-    Message::Pointsman(Own::LaunchFailed { step: step.into(), errno: error as i32 }).encode(&mut frame);
+    let code = if step == EXEC && error == Errno::ENOENT { 127 } else { 126 };
+    Message::Pointsman(Own::LaunchFailed { step, errno: error as i32 }).encode(&mut frame);
     // SAFETY: the channel was given to this process at this number, and nothing has closed it.
     let channel = unsafe { BorrowedFd::borrow_raw(channel) };
     // Nobody is there to tell if this fails too.
     let _ = channel::send(channel, &frame, None);
-    exit(if error == Errno::ENOENT { 127 } else { 126 });
+    exit(code);
 }
 
 /// What the parent tells the trampoline in its arguments, before the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Orders {
     parent: Pid,
     descriptors: Option<u64>,
+    attributes: Attributes,
 }
+
+/// The last step, which fails for reasons of the program.
+const EXEC: &str = "exec";
 
 /// In the place of a number: leave the limit as it is.
 const UNCHANGED: &str = "-";
@@ -141,24 +155,27 @@ impl Orders {
             UNCHANGED => None,
             number => Some(number.parse().ok()?),
         };
-        Some(Self { parent, descriptors })
+        Some(Self { parent, descriptors, attributes: Attributes::from_args(args)? })
     }
 
-    fn to_args(self) -> [OsString; 2] {
+    fn to_args(&self) -> Vec<OsString> {
         let descriptors = self.descriptors.map_or(UNCHANGED.into(), |number| number.to_string());
-        [self.parent.to_string().into(), descriptors.into()]
+        let mut args = vec![self.parent.to_string().into(), descriptors.into()];
+        args.extend(self.attributes.to_args());
+        args
     }
 }
 
 struct Failure {
     /// Where the channel is by now.
     channel: i32,
-    step: &'static str,
+    step: Cow<'static, str>,
     error: Errno,
 }
 
 fn launch(orders: &Orders, program: &[OsString]) -> Failure {
-    let at = |channel, step| move |error| Failure { channel, step, error };
+    let at = |channel, step: &'static str| move |error| Failure { channel, step: step.into(), error };
+    let refused = |(step, error): (String, Errno)| Failure { channel: CHANNEL, step: step.into(), error };
     let result: Result<std::convert::Infallible, Failure> = (|| {
         wait_for_go(orders.parent).map_err(|error| at(0, "wait for the master")(errno(&error)))?;
         // SAFETY: nothing in this process owns descriptor 3: the guard's pipe, which had it, is closed.
@@ -178,7 +195,10 @@ fn launch(orders: &Orders, program: &[OsString]) -> Failure {
         if let Some(descriptors) = orders.descriptors {
             limits::set_descriptors(descriptors).map_err(at(CHANNEL, "set the limit of descriptors"))?;
         }
-        execvp(&args[0], &args).map_err(at(CHANNEL, "exec"))
+        orders.attributes.assume().map_err(refused)?;
+        die_with(orders.parent).map_err(at(CHANNEL, "ask for the parent's death"))?;
+        orders.attributes.enter().map_err(refused)?;
+        execvp(&args[0], &args).map_err(at(CHANNEL, EXEC))
     })();
     match result {
         Err(failure) => failure,
@@ -191,6 +211,11 @@ fn wait_for_go(parent: Pid) -> io::Result<()> {
     let Some(guard) = received.descriptor else { exit(0) };
     // If the guard is gone the master starts another and tells it of us.
     let _ = File::from(guard).write_all(format!("+{}\n", std::process::id()).as_bytes());
+    Ok(die_with(parent)?)
+}
+
+/// Has the kernel kill this process with the thread that started it; ends quietly when that is gone.
+fn die_with(parent: Pid) -> nix::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     if getppid() != parent {
         exit(0);
@@ -210,10 +235,18 @@ mod tests {
     fn orders_are_read_as_they_were_written() {
         let read = |args: &[OsString]| Orders::from_args(&mut args.iter().cloned());
         for descriptors in [None, Some(0), Some(1024), Some(u64::MAX)] {
-            let orders = Orders { parent: Pid::this(), descriptors };
+            let orders = Orders { parent: Pid::this(), descriptors, attributes: Attributes::default() };
             assert_eq!(read(&orders.to_args()), Some(orders));
         }
-        for args in [&[][..], &["1"], &["x", "-"], &["1", ""], &["1", "-1"], &["1", "true"]] {
+        for args in [
+            &[][..],
+            &["1"],
+            &["x", "-", "--"],
+            &["1", "", "--"],
+            &["1", "-1", "--"],
+            &["1", "true", "--"],
+            &["1", "-", "true"],
+        ] {
             assert_eq!(read(&args.iter().map(OsString::from).collect::<Vec<_>>()), None, "{args:?}");
         }
     }

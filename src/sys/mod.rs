@@ -3,9 +3,13 @@
 //! One function per system call or per thing that must be done as one; errors are `io::Error` as the kernel gave them.
 //! This folder knows nothing of workers, policies or the protocol.
 
+pub(crate) mod account;
+pub(crate) mod attributes;
 pub(crate) mod bind;
+pub(crate) mod capabilities;
 pub(crate) mod channel;
 pub(crate) mod clock;
+pub(crate) mod cpus;
 pub(crate) mod guard;
 pub(crate) mod inherited;
 pub(crate) mod launch;

@@ -2,7 +2,8 @@
 //!
 //! Those programs may run it, and may be of other users: so it is readable by all, and nobody but us and root can
 //! have put it there or can replace it. No directory on the way to it may be another user's, nor writable by others
-//! unless it is sticky, and its own directory has a name that nobody can know in advance.
+//! unless it is sticky, nor closed to the user that the programs run as, and its own directory has a name that nobody
+//! can know in advance.
 
 use std::{
     env,
@@ -13,6 +14,8 @@ use std::{
 };
 
 use nix::unistd::geteuid;
+
+use super::account::Credentials;
 
 /// A service's own directory has this name below `/run`.
 const SERVICE: &str = "/run/pointsman";
@@ -48,21 +51,28 @@ struct Identity {
 
 impl RuntimeFile {
     /// Writes `content` to a new file of this name, in the first directory of the environment or the system that is
-    /// fit. `announce` gets each path before it is tried: what is announced may be removed by [`remove`] at the end.
-    pub(crate) fn create(name: &str, content: &str, announce: impl FnMut(&str)) -> io::Result<Self> {
-        Self::create_in(candidates(), name, content, announce)
+    /// fit. `reader` is whom it is for, if not for this process's own user. `announce` gets each path before it is tried:
+    /// what is announced may be removed by [`remove`] at the end.
+    pub(crate) fn create(
+        name: &str,
+        content: &str,
+        reader: Option<&Credentials>,
+        announce: impl FnMut(&str),
+    ) -> io::Result<Self> {
+        Self::create_in(candidates(), name, content, reader, announce)
     }
 
     fn create_in(
         candidates: impl Iterator<Item = PathBuf>,
         name: &str,
         content: &str,
+        reader: Option<&Credentials>,
         mut announce: impl FnMut(&str),
     ) -> io::Result<Self> {
         let mut failed = io::Error::new(io::ErrorKind::NotFound, "no directory to write to");
         for base in candidates {
             let attempt = private_directory_name().and_then(|private| {
-                let directory = fit(&base)?.join(private);
+                let directory = fit(&base, reader)?.join(private);
                 let path = path_text(&directory.join(name))?;
                 announce(&path);
                 write(&directory, &path, content)?;
@@ -127,8 +137,11 @@ fn candidates() -> impl Iterator<Item = PathBuf> {
     given.chain(env::var_os("TMPDIR").map(PathBuf::from)).chain([temporary]).filter(|path| path.is_absolute())
 }
 
-/// The directory itself, without links, if nobody else can change what is in it under us.
-fn fit(base: &Path) -> io::Result<PathBuf> {
+/// What it takes to use a directory on the way to a file.
+const SEARCH: u32 = 1;
+
+/// The directory itself, without links, if nobody else can change what is in it under us, and `reader` can get there.
+fn fit(base: &Path, reader: Option<&Credentials>) -> io::Result<PathBuf> {
     if base == Path::new(SERVICE) {
         // Root's to make, and there from then on.
         match DirBuilder::new().mode(DIRECTORY_MODE).create(base) {
@@ -143,6 +156,10 @@ fn fit(base: &Path) -> io::Result<PathBuf> {
         let shared = data.mode() & SHARED != 0 && data.mode() & STICKY == 0;
         if shared || ![0, ours].contains(&data.uid()) {
             let why = format!("others can write to {}", directory.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
+        if reader.is_some_and(|reader| !reader.may(SEARCH, data.uid(), data.gid(), data.mode())) {
+            let why = format!("the workers' user cannot get into {}", directory.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
         }
     }
@@ -183,9 +200,14 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     fn create_in(bases: &[&Path]) -> io::Result<(RuntimeFile, Vec<String>)> {
+        create_for(None, bases)
+    }
+
+    fn create_for(reader: Option<&Credentials>, bases: &[&Path]) -> io::Result<(RuntimeFile, Vec<String>)> {
         let mut announced = Vec::new();
         let bases = bases.iter().map(|path| path.to_path_buf());
-        let file = RuntimeFile::create_in(bases, "x.cjs", "content", |path| announced.push(path.to_owned()))?;
+        let announce = |path: &str| announced.push(path.to_owned());
+        let file = RuntimeFile::create_in(bases, "x.cjs", "content", reader, announce)?;
         Ok((file, announced))
     }
 
@@ -230,6 +252,25 @@ mod tests {
             assert!(file.path().starts_with(sticky.to_str().unwrap()), "{}", file.path());
         }
         assert!(create_in(&[]).unwrap_err().to_string().contains("no directory"));
+    }
+
+    #[test]
+    fn a_directory_that_is_closed_to_its_reader_is_passed_over() {
+        let base = tempfile::tempdir().unwrap();
+        let [closed, open] = ["closed", "open"].map(|name| base.path().join(name));
+        for (path, mode) in [(base.path(), 0o755), (&closed, 0o700), (&open, 0o711)] {
+            fs::create_dir_all(path).unwrap();
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        }
+        let below = closed.join("below");
+        fs::create_dir(&below).unwrap();
+        let [ours, stranger] = [geteuid().as_raw(), 4_000_000_000];
+        for (uid, expected) in [(ours, &closed), (stranger, &open)] {
+            let reader = Credentials { uid, gid: stranger, groups: vec![stranger] };
+            let (file, _) = create_for(Some(&reader), &[&closed, &open]).unwrap();
+            assert!(file.path().starts_with(expected.to_str().unwrap()), "{uid}: {}", file.path());
+            assert_eq!(create_for(Some(&reader), &[&below]).is_ok(), uid == ours);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 #![cfg(test)]
 
+mod attributes;
 mod cli;
 mod cost;
 mod custody;
@@ -25,4 +26,5 @@ mod stderr;
 mod stop;
 mod terminal;
 mod turns;
+mod user;
 mod wire;

@@ -8,6 +8,7 @@ mod node;
 mod pointsman;
 mod primary;
 mod process;
+mod public;
 mod strace;
 mod wait;
 
@@ -17,6 +18,7 @@ pub(crate) use node::Node;
 pub(crate) use pointsman::{Pointsman, free_port, python};
 pub(crate) use primary::Primary;
 pub(crate) use process::Process;
+pub(crate) use public::Public;
 pub(crate) use strace::Strace;
 pub(crate) use wait::{eventually, eventually_some, now};
 

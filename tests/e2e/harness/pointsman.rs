@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fs::File,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::process::CommandExt,
@@ -269,7 +269,7 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-fn app_path(app: &str) -> impl AsRef<OsStr> + Into<OsString> {
+pub(super) fn app_path(app: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/apps").join(app);
     assert!(path.exists(), "no {}", path.display());
     path

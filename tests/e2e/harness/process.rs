@@ -33,6 +33,7 @@ struct Stat {
     state: String,
     parent: u32,
     ticks: u64,
+    nice: i32,
     born: u64,
 }
 
@@ -169,6 +170,27 @@ impl Process {
         (numbers.next().unwrap(), numbers.next().unwrap())
     }
 
+    /// Its nice value.
+    pub(crate) fn nice(self) -> i32 {
+        self.stat().map_or(0, |stat| stat.nice)
+    }
+
+    /// The directory it is in.
+    pub(crate) fn directory(self) -> PathBuf {
+        fs::read_link(self.path("cwd")).unwrap()
+    }
+
+    /// A soft and a hard limit, as /proc/PID/limits names and writes them.
+    pub(crate) fn limit(self, name: &str) -> (String, String) {
+        let text = self.text("limits");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or_else(|| panic!("no {name} in {text}"));
+        let mut words = line.split_whitespace().map(str::to_owned);
+        (words.next().unwrap(), words.next().unwrap())
+    }
+
     fn stat(self) -> Option<Stat> {
         stat(self.pid).filter(|stat| stat.born == self.born)
     }
@@ -195,6 +217,7 @@ fn stat(pid: u32) -> Option<Stat> {
         state: fields[0].to_owned(),
         parent: fields[1].parse().ok()?,
         ticks: fields[11].parse::<u64>().ok()? + fields[12].parse::<u64>().ok()?,
+        nice: fields[16].parse().ok()?,
         born: fields[19].parse().ok()?,
     })
 }
