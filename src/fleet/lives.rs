@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Event, ExitStatus, Output, Told, Trouble, WorkerId,
+    Event, ExitStatus, Mode, Output, Told, Trouble, WorkerId,
     handoff::Hearsay,
     lifecycle::{Action, Happening, Lifecycle},
     machine::{Fleet, GRACE, Phase, Slot, Worker},
@@ -31,7 +31,7 @@ impl<C> Fleet<C> {
     /// A worker's channel has ended, and all that it sent has been handled.
     pub fn handle_channel_closed(&mut self, now: Time, worker: WorkerId) {
         let Some(state) = self.workers.get_mut(&worker).filter(|state| state.channel_open) else { return };
-        if state.life.is_unheard() {
+        if state.life.is_unheard() && self.rules.mode == Mode::Handoff {
             // Most that do this are dying, and their exit says it better.
             state.suspicion = Some((now + GRACE, Trouble::ClosedUnheard));
         }
@@ -133,6 +133,8 @@ impl<C> Fleet<C> {
             Action::Kill { overdue } => self.signal(id, signal::KILL, overdue),
             // The loop over the timers does it: it takes the worker away.
             Action::GiveUp { .. } => None,
+            // It gets its connections without a word.
+            Action::ComplainOfSilence { .. } if self.rules.mode == Mode::Shared => None,
             Action::ComplainOfSilence { after } => Some(Trouble::Silent { after }),
             Action::ComplainOfIdleness { after } => Some(Trouble::NotListening { after }),
         };
@@ -157,5 +159,35 @@ impl<C> Fleet<C> {
         self.listeners.leave(id);
         self.outputs.push_back(Output::Signal(id, signal));
         overdue.map(|after| Trouble::Overdue { signal, after })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{balance::PolicyName, fleet::Rules};
+
+    const WORKER: WorkerId = WorkerId(1);
+    const NOW: Time = Time(0);
+
+    #[test]
+    fn a_worker_that_does_not_speak_is_in_trouble_unless_it_accepts_by_itself() {
+        for (mode, expected) in [(Mode::Handoff, 1), (Mode::Shared, 0)] {
+            for closes in [false, true] {
+                let mut fleet =
+                    Fleet::<u32>::new(Rules { mode, ..Rules::default() }, PolicyName::RoundRobin);
+                fleet.start(NOW);
+                fleet.handle_spawned(WORKER, 100);
+                if closes {
+                    fleet.handle_channel_closed(NOW, WORKER);
+                }
+                fleet.handle_timeout(NOW + Rules::default().patience);
+                let is_trouble =
+                    |output: &&Output<u32>| matches!(output, Output::Event(Event::Trouble { .. }));
+                let outputs: Vec<_> = std::iter::from_fn(|| fleet.poll_output()).collect();
+                let troubles = outputs.iter().filter(is_trouble).count();
+                assert_eq!(troubles, expected, "{mode:?} {closes}");
+            }
+        }
     }
 }
