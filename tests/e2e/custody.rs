@@ -15,13 +15,13 @@ pub(crate) fn demo_and_node() -> impl Iterator<Item = Pointsman> {
 }
 
 /// Many connections, each with a request, while one of three workers is frozen.
-struct Frozen {
-    master: Master,
-    worker: Process,
-    clients: Vec<Client>,
+pub(crate) struct Frozen {
+    pub(crate) master: Master,
+    pub(crate) worker: Process,
+    pub(crate) clients: Vec<Client>,
 }
 
-fn freeze(run: Pointsman) -> Frozen {
+pub(crate) fn freeze(run: Pointsman) -> Frozen {
     let mut master = run.workers(3).start();
     let answers = master.wait_ready(3);
     let worker = Process::find(*answers.keys().next().unwrap()).unwrap();

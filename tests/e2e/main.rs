@@ -6,6 +6,8 @@
 
 #![cfg(test)]
 
+mod activation;
+mod addresses;
 mod attributes;
 mod cli;
 mod cost;
@@ -16,15 +18,19 @@ mod harness;
 mod killed;
 mod leaving;
 mod life;
+mod listen_options;
 mod load;
 mod load_report;
 mod messages;
 mod node_programs;
 mod pressure;
 mod reports;
+mod shared;
 mod stderr;
 mod stop;
 mod terminal;
 mod turns;
+mod udp;
+mod unix;
 mod user;
 mod wire;

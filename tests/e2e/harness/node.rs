@@ -10,6 +10,9 @@ impl Node {
     /// The one that everything is tested on.
     pub(crate) const DEFAULT: Self = Self(20);
 
+    /// One that knows `reusePort`.
+    pub(crate) const WITH_REUSE_PORT: Self = Self(24);
+
     /// Those that a smoke test covers.
     pub(crate) const ALL: [Self; 4] = [Self(18), Self(20), Self(22), Self(24)];
 
