@@ -36,6 +36,7 @@ pub use fleet::{
     Address, Counters, Event, ExitStatus, LoadSource, Overload, Stop, Trouble, WorkerId, WorkerInfo,
 };
 pub use master::SendError;
+pub use protocol::serialization::{Serialization, UnknownSerialization};
 pub use worker::{Connection, ConnectionGuard, ListenError, Listener, Worker, WorkerError, WorkerEvent};
 
 /// Compiles the examples of the README.

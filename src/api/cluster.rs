@@ -58,8 +58,19 @@ impl Cluster {
         guard::run_if_asked();
         launch::run_if_asked();
         settings.validate()?;
-        let Settings { program, args, env, listen, backlog, policy, rules, launcher, load_report } = settings;
-        let program = Program { program, args, env, launcher, load_report };
+        let Settings {
+            program,
+            args,
+            env,
+            listen,
+            backlog,
+            policy,
+            rules,
+            launcher,
+            load_report,
+            serialization,
+        } = settings;
+        let program = Program { program, args, env, launcher, load_report, serialization };
         let master =
             Master::new(program, rules, policy, backlog).map_err(Error::system("start the guard process"))?;
         let mut cluster = Self { master };
@@ -116,8 +127,8 @@ impl Cluster {
         self.master.fork()
     }
 
-    /// Sends a worker a message, any JSON value: a Node worker gets it as its `message` event. A worker that does not
-    /// read has up to 4 MiB of them wait for it.
+    /// Sends a worker a message, any JSON value: a Node worker gets it as its `message` event, the same in both
+    /// [serializations](Settings::serialization). A worker that does not read has up to 4 MiB of them wait for it.
     ///
     /// # Errors
     ///

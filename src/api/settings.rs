@@ -11,6 +11,7 @@ use std::{
 use crate::{
     balance::PolicyName,
     fleet::{Overload, Rules},
+    protocol::serialization::Serialization,
     sys::launch,
 };
 
@@ -33,6 +34,7 @@ pub struct Settings {
     pub(crate) rules: Rules,
     pub(crate) launcher: PathBuf,
     pub(crate) load_report: bool,
+    pub(crate) serialization: Serialization,
 }
 
 /// Length of the kernel's queue of a listening socket: Node's and nginx's 511.
@@ -53,6 +55,7 @@ impl Settings {
             rules: Rules { workers: available_cores(), ..Rules::default() },
             launcher: launch::SELF.into(),
             load_report: true,
+            serialization: Serialization::default(),
         }
     }
 
@@ -150,6 +153,16 @@ impl Settings {
     #[must_use]
     pub fn load_report(mut self, on: bool) -> Self {
         self.load_report = on;
+        self
+    }
+
+    /// How workers and their master write messages to each other. Default JSON.
+    ///
+    /// With [`Serialization::Advanced`], Node programs can send what JSON cannot say. Here such a message comes out as
+    /// what `JSON.stringify` would have made of it; of a `BigInt`, which that refuses, as its digits in a string.
+    #[must_use]
+    pub fn serialization(mut self, serialization: Serialization) -> Self {
+        self.serialization = serialization;
         self
     }
 

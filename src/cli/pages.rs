@@ -36,7 +36,8 @@ const ENVIRONMENT: Section = (
     "Environment",
     "\
 POINTSMAN_WORKERS, _LISTEN (with commas), _MODE, _POLICY, _PROGRAM and _ARGS
-(with blanks), _STOP_TIMEOUT, _KILL_TIMEOUT, _RESTART_DELAY, _LOAD_REPORT
+(with blanks), _STOP_TIMEOUT, _KILL_TIMEOUT, _RESTART_DELAY, _LOAD_REPORT,
+_SERIALIZATION
             the keys of the file; they win over it, and flags win over them
 NODE_CLUSTER_SCHED_POLICY
             rr or another policy, as for Node; POINTSMAN_POLICY wins

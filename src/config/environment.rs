@@ -31,9 +31,10 @@ const HANDOFF_TIMEOUT: &str = "POINTSMAN_HANDOFF_TIMEOUT";
 const OVERLOAD: &str = "POINTSMAN_OVERLOAD";
 const OVERLOAD_TIMEOUT: &str = "POINTSMAN_OVERLOAD_TIMEOUT";
 const LOAD_REPORT: &str = "POINTSMAN_LOAD_REPORT";
+const SERIALIZATION: &str = "POINTSMAN_SERIALIZATION";
 const NODE_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     WORKERS,
     LISTEN,
     MODE,
@@ -48,6 +49,7 @@ const NAMES: [&str; 14] = [
     OVERLOAD,
     OVERLOAD_TIMEOUT,
     LOAD_REPORT,
+    SERIALIZATION,
 ];
 /// What all of ours begin with.
 const PREFIX: &str = "POINTSMAN_";
@@ -83,6 +85,7 @@ impl Environment {
         layer.overload = self.read(OVERLOAD, str::parse, problems);
         layer.overload_timeout = self.read(OVERLOAD_TIMEOUT, value::duration, problems);
         layer.load_report = self.read(LOAD_REPORT, value::switch, problems);
+        layer.serialization = self.read(SERIALIZATION, super::serialization, problems);
         layer
     }
 

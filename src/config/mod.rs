@@ -15,7 +15,7 @@ mod value;
 
 use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, ptr, time::Duration};
 
-use pointsman::{PolicyName, Settings};
+use pointsman::{PolicyName, Serialization, Settings};
 
 pub(crate) use environment::Environment;
 pub(crate) use layer::{Given, Layer, Origin};
@@ -68,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) overload_timeout: Given<Duration>,
     /// Whether Node workers report the ends of connections.
     pub(crate) load_report: Given<bool>,
+    /// How workers and the master write to each other.
+    pub(crate) serialization: Given<Serialization>,
     /// What is suspicious but no mistake.
     pub(crate) warnings: Vec<String>,
 }
@@ -122,6 +124,7 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         overload: layer.overload.unwrap_or_else(|| Given::default(Overload::Wait)),
         overload_timeout: layer.overload_timeout.unwrap_or_else(|| Given::default(OVERLOAD_TIMEOUT)),
         load_report: layer.load_report.unwrap_or_else(|| Given::default(LOAD_REPORT)),
+        serialization: layer.serialization.unwrap_or_else(|| Given::default(Serialization::default())),
         warnings: Vec::new(),
     }
 }
@@ -173,6 +176,15 @@ pub(crate) fn policy(word: &str) -> Result<PolicyName, BadValue> {
     })
 }
 
+/// Reads the name of a serialization.
+pub(crate) fn serialization(word: &str) -> Result<Serialization, BadValue> {
+    word.parse().map_err(|_| {
+        let known: Vec<_> = Serialization::ALL.iter().map(ToString::to_string).collect();
+        let rule = format!("serializations are: {}, as in Node", known.join(", "));
+        value::no_such("serialization", word, known.iter().map(String::as_str), &rule)
+    })
+}
+
 /// Words as they would be typed into a shell.
 pub(crate) fn words<'a>(words: impl IntoIterator<Item = &'a OsString>) -> String {
     let quote = |word: &OsString| {
@@ -205,7 +217,8 @@ impl Config {
                 Overload::Wait => pointsman::Overload::Wait,
                 Overload::Reject => pointsman::Overload::Reject { after: self.overload_timeout.value },
             })
-            .load_report(self.load_report.value);
+            .load_report(self.load_report.value)
+            .serialization(self.serialization.value);
         let settings = self.env.iter().fold(settings, |all, (name, value)| all.env(name, &value.value));
         self.listen.value.iter().fold(settings, |all, address| all.listen(*address))
     }

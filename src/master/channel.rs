@@ -12,7 +12,10 @@ use std::{
 use super::{flow::Flow, workers::Until};
 use crate::{
     fleet::Unsent,
-    protocol::frame::{FrameError, Lines},
+    protocol::{
+        frame::{Cutter, FrameError, Frames},
+        serialization::Serialization,
+    },
     sys::channel,
 };
 
@@ -23,11 +26,12 @@ const MAX_DESCRIPTORS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Channel {
     socket: OwnedFd,
-    lines: Lines,
+    frames: Frames,
     descriptors: Descriptors,
     /// Bytes that were not taken yet, from `written` on.
     queue: Vec<u8>,
     written: usize,
+    cutter: Cutter,
     /// Something could not be sent for want of room, and nobody was told since that there is room.
     blocked: bool,
     flow: Flow,
@@ -63,20 +67,25 @@ pub(super) enum Read {
 
 impl Channel {
     /// `socket` is non-blocking.
-    pub(super) fn new(socket: OwnedFd) -> Self {
-        let lines = Lines::default();
+    pub(super) fn new(socket: OwnedFd, serialization: Serialization) -> Self {
         let (queue, descriptors) = (Vec::new(), VecDeque::new());
         Self {
             socket,
-            lines,
+            frames: Frames::new(serialization),
             descriptors,
             queue,
             written: 0,
+            cutter: Cutter::new(serialization),
             blocked: false,
-            flow: Flow::default(),
+            flow: Flow::new(serialization),
             broken: None,
             watched: false,
         }
+    }
+
+    /// The form of its frames.
+    pub(super) fn serialization(&self) -> Serialization {
+        self.flow.serialization()
     }
 
     /// Reads once, by way of `buffer`.
@@ -85,7 +94,7 @@ impl Channel {
             match channel::receive(self.socket.as_fd(), buffer) {
                 Ok(received) if received.bytes == 0 => return Read::Ended,
                 Ok(received) => {
-                    self.lines.push(&buffer[..received.bytes]);
+                    self.frames.push(&buffer[..received.bytes]);
                     // A read also ends, short, where a descriptor was sent.
                     let stopped = received.descriptor.is_some() || received.descriptor_lost;
                     if stopped {
@@ -104,7 +113,7 @@ impl Channel {
 
     /// The next frame of what was read, and the descriptors that came: a frame that brings one takes the first.
     pub(super) fn next_frame(&mut self) -> Result<Option<(&[u8], &mut Descriptors)>, FrameError> {
-        let frame = self.lines.next_frame()?;
+        let frame = self.frames.next_frame()?;
         Ok(frame.map(|frame| (frame, &mut self.descriptors)))
     }
 
@@ -115,7 +124,7 @@ impl Channel {
 
     /// Whether the stream may end here.
     pub(super) fn finish(&self) -> Result<(), FrameError> {
-        self.lines.finish()
+        self.frames.finish()
     }
 
     /// Whether a user's frame of this many bytes may be queued.
@@ -139,13 +148,13 @@ impl Channel {
             return;
         }
         self.flow.sent_plain(frame.len());
-        let sent = if self.blocked { 0 } else { self.attempt(frame, None).unwrap_or(0) };
+        let sent = if self.may_begin() { self.attempt(frame, None).unwrap_or(0) } else { 0 };
         self.enqueue(&frame[sent..]);
     }
 
     /// Sends a frame with a descriptor, whole or not at all.
     pub(super) fn hand(&mut self, frame: &[u8], descriptor: BorrowedFd<'_>) -> Result<(), Unsent> {
-        if self.blocked || self.flow.barrier || self.broken.is_some() {
+        if self.flow.barrier || self.broken.is_some() || !self.may_begin() {
             return Err(Unsent::ChannelFull);
         }
         match self.attempt(frame, Some(descriptor)) {
@@ -167,9 +176,14 @@ impl Channel {
 
     /// Sends what is queued, as far as it goes; called when there is room.
     pub(super) fn flush(&mut self) {
+        self.blocked = false;
         while self.written < self.queue.len() && self.broken.is_none() {
+            if self.cutter.is_between() && !self.may_begin() {
+                break;
+            }
             let queue = std::mem::take(&mut self.queue);
-            let sent = self.attempt(&queue[self.written..], None);
+            let write = self.cutter.next_write(&queue[self.written..]);
+            let sent = self.attempt(&queue[self.written..][..write], None);
             self.queue = queue;
             match sent {
                 Ok(sent) => self.written += sent,
@@ -178,9 +192,9 @@ impl Channel {
         }
         self.queue.drain(..self.written);
         self.written = 0;
+        self.blocked = !self.queue.is_empty() || !self.may_begin();
         if self.queue.is_empty() {
             self.queue.shrink_to(KEEP_CAPACITY);
-            self.blocked = false;
         }
     }
 
@@ -192,6 +206,13 @@ impl Channel {
     /// Why nothing more can be sent, if that is so; said once.
     pub(super) fn take_broken(&mut self) -> Option<&'static str> {
         self.broken.as_mut().map(std::mem::take).filter(|why| !why.is_empty())
+    }
+
+    /// Whether a frame can be sent now; if not, whoever watches for room is to come back.
+    fn may_begin(&mut self) -> bool {
+        let socket = self.socket.as_fd();
+        self.blocked |= !self.flow.may_begin(|| channel::unread(socket));
+        !self.blocked
     }
 
     fn enqueue(&mut self, rest: &[u8]) {
@@ -211,7 +232,11 @@ impl Channel {
                     }
                     return Err(error);
                 }
-                sent => return sent,
+                Ok(sent) => {
+                    self.cutter.sent(frame.len(), sent);
+                    self.flow.taken(sent);
+                    return Ok(sent);
+                }
             }
         }
     }
@@ -228,9 +253,13 @@ mod tests {
     use super::{super::flow::BARRIER, *};
 
     fn pair() -> (Channel, OwnedFd) {
+        pair_of(Serialization::Json)
+    }
+
+    fn pair_of(serialization: Serialization) -> (Channel, OwnedFd) {
         let (ours, theirs) = channel::pair().unwrap();
         channel::set_nonblocking(&ours, true).unwrap();
-        (Channel::new(ours), theirs)
+        (Channel::new(ours, serialization), theirs)
     }
 
     #[test]
@@ -244,7 +273,7 @@ mod tests {
         }
         here.tell(&frame);
         assert_eq!(here.hand(b"handle\n", there.as_fd()), Err(Unsent::ChannelFull));
-        let mut other = Channel::new(there);
+        let mut other = Channel::new(there, Serialization::Json);
         let (mut buffer, mut heard) = (vec![0; 4096], 0);
         while heard < told + 1 {
             other.read(&mut buffer, Until::Drained);

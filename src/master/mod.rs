@@ -37,6 +37,7 @@ use self::{
 use crate::{
     balance::PolicyName,
     fleet::{Counters, Event, Fleet, ListenerId, Rules, WorkerId, WorkerInfo},
+    protocol::serialization::Serialization,
     sys::{clock, guard::Guard, launch, limits, net, process::Child, signals::Signals},
     time::Time,
 };
@@ -50,6 +51,8 @@ pub(crate) struct Program {
     pub(crate) launcher: PathBuf,
     /// Whether Node is to report the ends of connections.
     pub(crate) load_report: bool,
+    /// How it speaks on its channel.
+    pub(crate) serialization: Serialization,
 }
 
 /// One cluster: its fleet and every descriptor of it.

@@ -51,7 +51,7 @@ fn reads(writes: Vec<Write>, cut: impl Fn(usize) -> bool) -> Vec<(Vec<u8>, Attac
 
 /// A session that has asked to listen and has said so.
 fn asking() -> Session<u32> {
-    let mut session = Session::new();
+    let mut session = Session::new(Serialization::Json);
     session.listen(ADDRESS.parse().unwrap());
     assert_eq!(
         said(&mut session),

@@ -9,8 +9,9 @@ use pointsman::{
     PolicyName, WorkerId,
     fleet::{Fleet, ListenerId, Output, Rules},
     protocol::{
-        frame::Lines,
-        message::{Message, encode_newconn},
+        frame::Frames,
+        message::{Act, ClusterMessage, Message, encode_newconn, encode_user},
+        serialization::Serialization,
     },
     time::Time,
 };
