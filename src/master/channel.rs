@@ -250,7 +250,10 @@ impl AsFd for Channel {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::flow::BARRIER, *};
+    use super::{
+        super::flow::{BARRIER, UNREAD},
+        *,
+    };
 
     fn pair() -> (Channel, OwnedFd) {
         pair_of(Serialization::Json)
@@ -292,7 +295,12 @@ mod tests {
 
     #[test]
     fn no_descriptor_follows_a_frame_that_ends_far_behind_the_last() {
-        let (mut here, there) = pair();
+        Serialization::ALL.iter().for_each(|&form| check_barrier(form));
+    }
+
+    /// What the bytes say does not matter: they are not looked at when they are sent at once.
+    fn check_barrier(form: Serialization) {
+        let (mut here, there) = pair_of(form);
         let handle = |here: &mut Channel| here.hand(b"handle\n", there.as_fd());
         handle(&mut here).unwrap();
         here.tell(&vec![b'x'; BARRIER - 7]);
@@ -309,6 +317,52 @@ mod tests {
         let large = [vec![b'x'; BARRIER], b"\n".to_vec()].concat();
         here.hand(&large, there.as_fd()).unwrap();
         assert_eq!(handle(&mut here), Err(Unsent::ChannelFull), "a large frame is one by itself");
+    }
+
+    /// Frames of the advanced form, read 64 KiB at a time as Node does.
+    #[test]
+    fn no_length_is_split_between_two_reads() {
+        let (mut here, there) = pair_of(Serialization::Advanced);
+        let mut buffer = vec![0; 64 << 10];
+        let (mut stream, mut ends) = (Vec::new(), Vec::new());
+        for round in 0..40u32 {
+            // A large one that the reader is behind with, and many behind it that are hardly more than lengths.
+            for size in [100_000 + round].into_iter().chain((0..40_000).map(|number| 1 + (number + round) % 3)) {
+                here.tell(&[&size.to_be_bytes()[..], &vec![7; size as usize]].concat());
+            }
+            while here.is_blocked() || channel::unread(here.as_fd()) > 0 {
+                let count = channel::receive(there.as_fd(), &mut buffer).unwrap().bytes;
+                stream.extend_from_slice(&buffer[..count]);
+                ends.push(stream.len());
+                here.flush();
+            }
+        }
+        let mut at = 0;
+        while at < stream.len() {
+            let end = ends.partition_point(|&end| end <= at);
+            assert!(ends[end] >= at + 4, "a read ends at {} within the length at {at}", ends[end]);
+            at += 4 + u32::from_be_bytes(*stream[at..].first_chunk().unwrap()) as usize;
+        }
+        assert_eq!(at, stream.len(), "all has come");
+    }
+
+    #[test]
+    fn room_for_a_length_is_told_of_once_it_is_there() {
+        let (mut here, there) = pair_of(Serialization::Advanced);
+        let handle = |here: &mut Channel| here.hand(b"\0\0\0\x02ha", there.as_fd());
+        handle(&mut here).unwrap();
+        here.tell(&[&(UNREAD as u32).to_be_bytes()[..], &vec![7; UNREAD]].concat());
+        assert!(!here.is_blocked());
+        assert_eq!(handle(&mut here), Err(Unsent::ChannelFull), "too much is unread");
+        here.flush();
+        assert!(here.is_blocked(), "and still is: nobody is to come back at once");
+        let mut buffer = vec![0; 64 << 10];
+        while channel::unread(here.as_fd()) > 0 {
+            channel::receive(there.as_fd(), &mut buffer).unwrap();
+        }
+        here.flush();
+        assert!(!here.is_blocked());
+        handle(&mut here).unwrap();
     }
 
     #[test]

@@ -132,10 +132,13 @@ fn counted(bytes: &[u8]) -> Option<usize> {
     Some(u32::from_be_bytes(*prefix) as usize)
 }
 
+/// A write of so many bytes is taken by the kernel as a whole or not at all.
+const ATOMIC: usize = 8 << 10;
+
 /// Cuts queued frames into what is to be sent by one system call.
 ///
-/// Node 16 to 22.11 misread a length that comes in two reads, so in the advanced form every frame begins a write: the
-/// kernel takes the first bytes of a write together, or none of them.
+/// Node 16, 18 and up to 22.11 misread a length that comes in two reads. So in the advanced form a write holds small
+/// frames as a whole, or it begins with a large one: the kernel takes the first bytes of a write together as well.
 #[derive(Debug)]
 pub struct Cutter {
     serialization: Serialization,
@@ -154,7 +157,14 @@ impl Cutter {
         let write = match self.serialization {
             Serialization::Json => queue.len(),
             Serialization::Advanced if self.rest > 0 => self.rest,
-            Serialization::Advanced => counted(queue).map_or(queue.len(), |length| PREFIX + length),
+            Serialization::Advanced => {
+                let end = |start: usize| Some(start + PREFIX + counted(queue.get(start..)?)?);
+                let mut write = end(0).unwrap_or(queue.len());
+                while let Some(next) = end(write).filter(|&next| next <= ATOMIC.min(queue.len())) {
+                    write = next;
+                }
+                write
+            }
         };
         write.min(queue.len())
     }

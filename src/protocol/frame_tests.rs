@@ -91,20 +91,26 @@ fn memory_of_a_large_frame_is_given_back() {
 }
 
 #[test]
-fn each_write_of_counted_frames_begins_one() {
-    let queue = b"\0\0\0\x03abc\0\0\0\0\0\0\0\x01x";
+fn each_write_of_counted_frames_begins_with_one() {
+    let frame = |length: u16| [&[0, 0][..], &length.to_be_bytes(), &vec![b'x'; length.into()]].concat();
+    let queue = [frame(9000), frame(3), frame(4000), frame(4000), frame(180), frame(1)].concat();
     let mut cutter = Cutter::new(Advanced);
     // What is to be sent, and how much of it the kernel takes.
-    let (mut at, mut writes) = (0, Vec::new());
-    for taken in [0, 5, 1, 1, 4, 5] {
-        let write = cutter.next_write(&queue[at..]);
-        writes.push((&queue[at..][..write], cutter.is_between()));
+    let mut at = 0;
+    for (write, taken, begins) in [
+        (9004, 0, true),
+        (9004, 5000, true),
+        (4004, 4003, false),
+        (1, 1, false),
+        (7 + 4004 + 4004, 0, true),
+        (7 + 4004 + 4004, 8015, true),
+        (184 + 5, 189, true),
+    ] {
+        assert_eq!((cutter.next_write(&queue[at..]), cutter.is_between()), (write, begins), "at {at}");
         cutter.sent(write, taken);
         at += taken;
     }
-    let first = &b"\0\0\0\x03abc"[..];
-    let rest = [(&b"bc"[..], false), (b"c", false), (b"\0\0\0\0", true), (b"\0\0\0\x01x", true)];
-    assert_eq!(writes, [[(first, true), (first, true)].as_slice(), &rest].concat());
+    assert_eq!((at, cutter.next_write(b"")), (queue.len(), 0));
     assert_eq!(Cutter::new(Json).next_write(b"{}\n{}\n"), 6, "lines are sent together");
 }
 
