@@ -6,8 +6,11 @@
 #![cfg(test)]
 
 mod call;
+mod node;
 mod outer;
 mod pollable;
+#[path = "../simulation/random.rs"]
+mod random;
 mod running;
 mod worker;
 
@@ -55,6 +58,10 @@ fn main() -> ExitCode {
         pollable::a_graceful_stop_lets_a_request_in_flight_finish,
         pollable::a_dropped_cluster_takes_everything_with_it,
         pollable::a_cluster_that_cannot_start_leaves_nothing,
+        node::any_message_arrives_as_it_is_and_comes_back,
+        node::messages_that_json_cannot_say_come_as_it_would_say_them_or_not_at_all,
+        node::many_messages_of_all_sizes_arrive_in_order,
+        node::a_program_that_cannot_be_executed_is_told_of_in_both_forms,
         running::a_signal_ends_it_and_requests_before_it_are_answered,
     ];
     let mut wanted = env::args().skip(1).filter(|arg| !arg.starts_with('-'));
