@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Client, Master, Node, Pointsman, Process, eventually};
+use crate::harness::{Client, Form, Master, Node, Pointsman, Process, eventually};
 
 /// Connections that may be on their way to one worker.
 const WINDOW: usize = 8;
@@ -12,6 +12,13 @@ struct Frozen {
     master: Master,
     worker: Process,
     clients: Vec<Client>,
+}
+
+/// Each in both forms.
+fn demo_and_node() -> impl Iterator<Item = Pointsman> {
+    let demo = Form::ALL.into_iter().map(|form| Pointsman::run().form(form));
+    let node = [Node::DEFAULT, Node::DEFAULT.advanced()].into_iter();
+    demo.chain(node.map(|node| Pointsman::run().node(node, "plain.js")))
 }
 
 fn freeze(run: Pointsman) -> Frozen {
@@ -29,7 +36,7 @@ fn freeze(run: Pointsman) -> Frozen {
 
 #[test]
 fn a_frozen_worker_serves_its_window_when_it_wakes() {
-    for run in [Pointsman::run(), Pointsman::run().node(Node::DEFAULT, "plain.js")] {
+    for run in demo_and_node() {
         let Frozen { master, worker, mut clients } = freeze(run);
         let waiting = clients.iter().filter(|client| !client.has_answer()).count();
         assert_eq!(waiting, WINDOW, "its turns came as long as there was room");
@@ -44,7 +51,7 @@ fn a_frozen_worker_serves_its_window_when_it_wakes() {
 
 #[test]
 fn what_a_frozen_worker_was_given_is_served_by_others_when_it_dies() {
-    for run in [Pointsman::run(), Pointsman::run().node(Node::DEFAULT, "plain.js")] {
+    for run in demo_and_node() {
         let Frozen { mut master, worker, mut clients } = freeze(run.expect_log("was killed by SIGKILL"));
         worker.signal(Signal::SIGKILL);
         for client in &mut clients {
@@ -61,7 +68,7 @@ fn what_a_frozen_worker_was_given_is_served_by_others_when_it_dies() {
 #[test]
 fn while_all_workers_are_frozen_the_rest_waits_in_the_kernel() {
     const WORKERS: usize = 2;
-    for run in [Pointsman::run(), Pointsman::run().node(Node::DEFAULT, "plain.js")] {
+    for run in demo_and_node() {
         let mut master = run.workers(WORKERS).start();
         let answers = master.wait_ready(WORKERS);
         let workers: Vec<_> = answers.keys().map(|&pid| Process::find(pid).unwrap()).collect();
