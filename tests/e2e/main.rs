@@ -18,6 +18,7 @@ mod life;
 mod load;
 mod load_report;
 mod messages;
+mod node_primary;
 mod node_programs;
 mod reports;
 mod stderr;

@@ -13,6 +13,7 @@ mod v8;
 mod wait;
 
 pub(crate) use client::{Client, Response};
+pub(crate) use log::Log;
 pub(crate) use master::Master;
 pub(crate) use node::{Form, Node};
 pub(crate) use pointsman::{Pointsman, free_port, python};
