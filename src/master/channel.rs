@@ -85,7 +85,7 @@ impl Channel {
 
     /// The form of its frames.
     pub(super) fn serialization(&self) -> Serialization {
-        self.flow.serialization()
+        self.frames.serialization()
     }
 
     /// Reads once, by way of `buffer`.
@@ -327,7 +327,9 @@ mod tests {
         let (mut stream, mut ends) = (Vec::new(), Vec::new());
         for round in 0..40u32 {
             // A large one that the reader is behind with, and many behind it that are hardly more than lengths.
-            for size in [100_000 + round].into_iter().chain((0..40_000).map(|number| 1 + (number + round) % 3)) {
+            for size in
+                [100_000 + round].into_iter().chain((0..40_000).map(|number| 1 + (number + round) % 3))
+            {
                 here.tell(&[&size.to_be_bytes()[..], &vec![7; size as usize]].concat());
             }
             while here.is_blocked() || channel::unread(here.as_fd()) > 0 {
@@ -351,7 +353,7 @@ mod tests {
         let (mut here, there) = pair_of(Serialization::Advanced);
         let handle = |here: &mut Channel| here.hand(b"\0\0\0\x02ha", there.as_fd());
         handle(&mut here).unwrap();
-        here.tell(&[&(UNREAD as u32).to_be_bytes()[..], &vec![7; UNREAD]].concat());
+        here.tell(&[&u32::try_from(UNREAD).unwrap().to_be_bytes()[..], &vec![7; UNREAD]].concat());
         assert!(!here.is_blocked());
         assert_eq!(handle(&mut here), Err(Unsent::ChannelFull), "too much is unread");
         here.flush();

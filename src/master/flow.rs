@@ -38,10 +38,6 @@ impl Flow {
         Self { serialization, run: 0, unacked: 0, barrier: false, unread: 0 }
     }
 
-    pub(super) fn serialization(&self) -> Serialization {
-        self.serialization
-    }
-
     /// Whether a frame may be begun now. `unread` asks the kernel.
     pub(super) fn may_begin(&mut self, unread: impl FnOnce() -> usize) -> bool {
         match self.serialization {

@@ -23,7 +23,7 @@ use super::{
 pub use super::{
     own::Own,
     sockets::Sockets,
-    source::{NoValue, User},
+    source::User,
 };
 
 /// The commonest frame of all, in both forms; after V8's header.

@@ -40,7 +40,8 @@ fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Identity, WorkerE
     let id = parsed(ID, need(ID)?, "a worker's id, 1 or more")?;
     let channel = parsed(CHANNEL, need(CHANNEL)?, "the number of a descriptor")?;
     let slot = variable(SLOT).map(|value| parsed(SLOT, value, "a slot, 0 or more")).transpose()?;
-    let form = variable(SERIALIZATION).map(|value| parsed(SERIALIZATION, value, "json or advanced")).transpose()?;
+    let form =
+        variable(SERIALIZATION).map(|value| parsed(SERIALIZATION, value, "json or advanced")).transpose()?;
     Ok(Identity { id: WorkerId(id), slot, channel, serialization: form.unwrap_or_default() })
 }
 
@@ -78,7 +79,8 @@ mod tests {
         for word in ["json", "advanced"] {
             check(&[(ID, "1"), (CHANNEL, "17"), (SERIALIZATION, word)], Ok((1, None, 17)));
             let given = [(ID, "1"), (CHANNEL, "3"), (SERIALIZATION, word)];
-            let given = |name: &str| given.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+            let given =
+                |name: &str| given.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
             assert_eq!(read(given).unwrap().serialization.to_string(), word);
         }
     }

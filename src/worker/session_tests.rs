@@ -329,6 +329,7 @@ fn garbage_in_the_advanced_form_is_refused_too() {
         (b"\0\0\0\x02{}", "does not begin with the header"),
         (b"{\"cmd\":1}\n", "longer than 16777216 bytes"),
         (b"\0\0\0\x03\xFF\x0Fo", "ends within a value"),
+        (b"\0\0\0\x05\xFF\x0FA\x020", "ends within a value"),
     ] {
         let mut session = asking_in(Serialization::Advanced);
         let error = session.handle_input(bytes, Attached::Nothing).unwrap_err().to_string();

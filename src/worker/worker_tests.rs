@@ -28,7 +28,8 @@ impl Master {
     fn start() -> (Self, Worker) {
         let (near, far) = channel::pair().unwrap();
         channel::set_nonblocking(&far, true).unwrap();
-        let identity = Identity { id: WorkerId(1), slot: Some(0), channel: 3, serialization: Serialization::Json };
+        let identity =
+            Identity { id: WorkerId(1), slot: Some(0), channel: 3, serialization: Serialization::Json };
         let worker = Worker::new(far.into(), identity).unwrap();
         let master = Self { channel: near.into(), socket: TcpListener::bind("127.0.0.1:0").unwrap() };
         let hello = r#"{"cmd":"NODE_POINTSMAN","hello":1}"#;

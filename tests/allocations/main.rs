@@ -24,7 +24,10 @@ fn check(policy: PolicyName, teller: Teller, form: Serialization) {
     path.run(WARM_UP);
     let count = allocations(|| path.run(CONNECTIONS));
     assert_eq!(path.released(), WARM_UP + CONNECTIONS, "every connection has gone all the way");
-    assert_eq!(count, 0, "{form}, {policy}, ends told by {teller:?}: allocations in {CONNECTIONS} connections");
+    assert_eq!(
+        count, 0,
+        "{form}, {policy}, ends told by {teller:?}: allocations in {CONNECTIONS} connections"
+    );
 }
 
 #[test]

@@ -205,7 +205,8 @@ impl Peer {
         match self.frames.serialization() {
             Serialization::Json => {
                 self.said.extend_from_slice(b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n");
-                let accepted = format_args!(r#"{{"cmd":"NODE_CLUSTER","ack":{ack},"accepted":true,"seq":{seq}}}"#);
+                let accepted =
+                    format_args!(r#"{{"cmd":"NODE_CLUSTER","ack":{ack},"accepted":true,"seq":{seq}}}"#);
                 writeln!(self.said, "{accepted}").unwrap();
             }
             Serialization::Advanced => {

@@ -27,7 +27,9 @@ fn versions() -> impl Iterator<Item = PathBuf> {
     let wanted = [18, 20, 22, 24].into_iter().filter(move |&version| all || version == 20);
     let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/node_modules");
     let path = move |version| PathBuf::from(format!("{tools}/node{version}/bin/node"));
-    wanted.map(path).inspect(|path| assert!(path.exists(), "{} is missing; run scripts/setup", path.display()))
+    wanted
+        .map(path)
+        .inspect(|path| assert!(path.exists(), "{} is missing; run scripts/setup", path.display()))
 }
 
 fn start(node: PathBuf, form: Serialization) -> Outer {
@@ -52,11 +54,11 @@ fn messages(outer: &Outer) -> impl Iterator<Item = &Value> {
 }
 
 fn troubles(outer: &Outer) -> Vec<&Trouble> {
-    let trouble = |event| match event {
-        &Event::Trouble { ref trouble, .. } => Some(trouble),
+    let troubles = outer.seen.iter().filter_map(|event| match event {
+        Event::Trouble { trouble, .. } => Some(trouble),
         _ => None,
-    };
-    outer.seen.iter().filter_map(trouble).collect()
+    });
+    troubles.collect()
 }
 
 fn any_text(random: &mut Random) -> String {

@@ -23,7 +23,13 @@ impl NodePrimary {
         let port = free_port();
         let app = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/apps/primary.js");
         let mut command = Command::new(node.path());
-        command.args([app, node.form.word(), &workers.to_string(), env!("CARGO_BIN_EXE_pointsman"), "demo-worker"]);
+        command.args([
+            app,
+            node.form.word(),
+            &workers.to_string(),
+            env!("CARGO_BIN_EXE_pointsman"),
+            "demo-worker",
+        ]);
         command.env("PORT", port.to_string()).env_remove("NODE_UNIQUE_ID").env_remove("NODE_OPTIONS");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let log = Log::collect(child.stdout.take().unwrap());
@@ -75,6 +81,8 @@ fn a_node_primary_hands_connections_to_demo_workers_and_has_them_leave() {
         primary.wait_told("over", 1);
         assert!(primary.told("message").is_empty(), "{node}: what it reports is no message");
         drop(primary.child.stdin.take());
-        eventually("the primary ends", || primary.child.try_wait().unwrap().is_some_and(|exit| exit.success()));
+        eventually("the primary ends", || {
+            primary.child.try_wait().unwrap().is_some_and(|exit| exit.success())
+        });
     }
 }

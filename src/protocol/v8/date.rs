@@ -6,7 +6,7 @@ const DAY: i64 = 86_400_000;
 
 /// What `toISOString` gives, or `None` for an invalid date.
 pub(super) fn iso(milliseconds: f64) -> Option<String> {
-    if !(milliseconds.abs() <= FARTHEST) {
+    if milliseconds.is_nan() || milliseconds.abs() > FARTHEST {
         return None;
     }
     #[expect(clippy::cast_possible_truncation, reason = "it is within the range just looked at")]

@@ -19,7 +19,8 @@ use serde_json::{Map, Number, Value};
 
 use super::{
     Place, V8Error, date,
-    read::{BigInt, Key, Kind, Leaf, Make, View},
+    bytes::BigInt,
+    read::{Key, Kind, Leaf, Make, View},
 };
 use crate::protocol::frame::MAX_FRAME;
 

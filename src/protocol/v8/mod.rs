@@ -4,13 +4,14 @@
 //! count are varints, seven bits a byte, the lowest first. Objects are numbered in the order in which they begin, and
 //! one that comes again is written as `^` and its number.
 //!
-//! `read` is the one reader of this grammar; a [`read::Make`] says what becomes of each value. `place` finds the fields
+//! `read` is the one reader of this grammar (`bytes` and `text` are what it reads with); a `Make` says what becomes of each value. `place` finds the fields
 //! of a frame without keeping anything, `json` makes a JSON value, `write` writes one. Bytes from a peer enter; what
 //! they cannot do is make this recurse without bound, take memory that they do not stand for, or panic. Here nobody
 //! knows what a message means.
 //!
 //! Source: V8's `value-serializer.cc`, versions 13 to 15, and Node's `internal/child_process/serialization`, 16 to 24.
 
+mod bytes;
 mod date;
 mod json;
 mod place;

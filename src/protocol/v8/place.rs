@@ -2,7 +2,8 @@
 
 use super::{
     Leaf, Text, V8Error,
-    read::{HEADER, Key, Kind, Make, Reader},
+    bytes::HEADER,
+    read::{Key, Kind, Make, Reader},
     tag,
 };
 

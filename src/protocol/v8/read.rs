@@ -1,7 +1,10 @@
 //! The grammar: bytes of a frame -> what a [`Make`] makes of each value.
 
-use super::{DEPTH, Text, V8Error, tag};
-use crate::protocol::frame::MAX_FRAME;
+use super::{
+    DEPTH, Text, V8Error,
+    bytes::{BigInt, Bytes, Result},
+    tag,
+};
 
 /// A value that contains no others.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,13 +20,6 @@ pub(crate) enum Leaf<'a> {
     View(View<'a>),
     /// A RegExp or an ArrayBuffer: an object without fields of its own.
     Opaque,
-}
-
-/// Its absolute value, the lowest byte first.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct BigInt<'a> {
-    pub(super) negative: bool,
-    pub(super) bytes: &'a [u8],
 }
 
 /// A typed array or the like, as Node writes it: which kind in its own list, and the bytes.
@@ -78,58 +74,46 @@ pub(super) trait Make<'a> {
 /// Reads a frame.
 #[derive(Debug, Clone)]
 pub(super) struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    bytes: Bytes<'a>,
     depth: usize,
-    /// Bytes that were read, those that were read again too.
-    walked: usize,
     /// Where each object of the frame begins; found out when the first comes again.
     objects: Option<Vec<usize>>,
     /// The objects that the one being read stands in, if they may come again.
     around: Vec<usize>,
 }
 
-/// Bytes of the header.
-pub(super) const HEADER: usize = 2;
-
-type Result<T, E = V8Error> = std::result::Result<T, E>;
-
 impl<'a> Reader<'a> {
     pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at, depth: 0, walked: 0, objects: None, around: Vec::new() }
+        Self { bytes: Bytes::new(bytes, at), depth: 0, objects: None, around: Vec::new() }
     }
 
     pub(super) fn at(&self) -> usize {
-        self.at
+        self.bytes.at()
     }
 
     pub(super) fn is_at_end(&self) -> bool {
-        self.at == self.bytes.len()
+        self.bytes.left() == 0
     }
 
     /// Checks the header and passes it.
     pub(super) fn header(&mut self) -> Result<()> {
-        match self.bytes.get(..HEADER) {
-            Some([0xFF, super::OLDEST..=super::NEWEST]) => self.take(HEADER).map(|_| ()),
-            Some([0xFF, version]) => Err(V8Error::Version(*version)),
-            _ => Err(V8Error::NoHeader),
-        }
+        self.bytes.header()
     }
 
     /// Reads one value.
     pub(super) fn read<M: Make<'a>>(&mut self, make: &mut M) -> Result<M::Made> {
-        self.pass_padding()?;
-        let at = self.at;
-        let leaf = match self.byte()? {
+        self.bytes.pass_padding()?;
+        let at = self.bytes.at();
+        let leaf = match self.bytes.byte()? {
             tag::UNDEFINED | tag::HOLE => Leaf::Undefined,
             tag::NULL => Leaf::Null,
             tag::TRUE => Leaf::Bool(true),
             tag::FALSE => Leaf::Bool(false),
-            tag::INT => Leaf::Number(f64::from(zigzag(self.varint()?))),
-            tag::UINT => Leaf::Number(f64::from(self.varint()?)),
-            tag::DOUBLE => Leaf::Number(self.double()?),
-            tag::BIGINT => Leaf::BigInt(self.bigint()?),
-            kind @ (tag::ONE_BYTE | tag::TWO_BYTE | tag::UTF8) => Leaf::Text(self.text(kind)?),
+            tag::INT => Leaf::Number(f64::from(self.bytes.int()?)),
+            tag::UINT => Leaf::Number(f64::from(self.bytes.varint()?)),
+            tag::DOUBLE => Leaf::Number(self.bytes.double()?),
+            tag::BIGINT => Leaf::BigInt(self.bytes.bigint()?),
+            kind @ (tag::ONE_BYTE | tag::TWO_BYTE | tag::UTF8) => Leaf::Text(self.bytes.text(kind)?),
             tag::REFERENCE => return self.reference(at, make),
             object => return self.object(at, object, make),
         };
@@ -146,15 +130,15 @@ impl<'a> Reader<'a> {
             tag::SET => return self.container(at, Kind::Set, make),
             tag::ERROR => return self.container(at, Kind::Error, make),
             tag::HOST => return self.host(at, make),
-            tag::DATE => Leaf::Date(self.double()?),
+            tag::DATE => Leaf::Date(self.bytes.double()?),
             tag::TRUE_OBJECT => Leaf::Bool(true),
             tag::FALSE_OBJECT => Leaf::Bool(false),
-            tag::NUMBER_OBJECT => Leaf::Number(self.double()?),
-            tag::BIGINT_OBJECT => Leaf::BigInt(self.bigint()?),
-            tag::STRING_OBJECT => Leaf::Text(self.expect_text()?),
+            tag::NUMBER_OBJECT => Leaf::Number(self.bytes.double()?),
+            tag::BIGINT_OBJECT => Leaf::BigInt(self.bytes.bigint()?),
+            tag::STRING_OBJECT => Leaf::Text(self.bytes.expect_text()?),
             tag::REGEXP => {
-                self.expect_text()?;
-                self.varint()?;
+                self.bytes.expect_text()?;
+                self.bytes.varint()?;
                 Leaf::Opaque
             }
             tag::BUFFER | tag::RESIZABLE_BUFFER => self.buffer(at, kind, make)?,
@@ -164,12 +148,12 @@ impl<'a> Reader<'a> {
     }
 
     fn array<M: Make<'a>>(&mut self, at: usize, kind: u8, make: &mut M) -> Result<M::Made> {
-        let length = self.varint()?;
+        let length = self.bytes.varint()?;
         if kind == tag::SPARSE {
             return self.container(at, Kind::Sparse(length), make);
         }
         // Each element takes a byte at least.
-        if length as usize > self.bytes.len() - self.at {
+        if length as usize > self.bytes.left() {
             return Err(V8Error::Truncated);
         }
         self.container(at, Kind::Array(length), make)
@@ -220,29 +204,29 @@ impl<'a> Reader<'a> {
             make.put(open, key, value)?;
             count += 1;
         }
-        let at = self.at;
-        let agrees = self.varint()? == count && length.is_none_or(|length| self.varint() == Ok(length));
+        let at = self.bytes.at();
+        let agrees = self.bytes.varint()? == count && length.is_none_or(|length| self.bytes.varint() == Ok(length));
         if agrees { Ok(()) } else { Err(V8Error::Malformed { what: "a wrong number of fields", at }) }
     }
 
     /// The name of the next field, or `None` after the last.
     pub(super) fn key(&mut self, end: u8) -> Result<Option<Key<'a>>> {
-        self.pass_padding()?;
-        let at = self.at;
-        Ok(Some(match self.byte()? {
+        self.bytes.pass_padding()?;
+        let at = self.bytes.at();
+        Ok(Some(match self.bytes.byte()? {
             tag if tag == end => return Ok(None),
-            tag::INT => Key::Index(f64::from(zigzag(self.varint()?))),
-            tag::UINT => Key::Index(f64::from(self.varint()?)),
-            tag::DOUBLE => Key::Index(self.double()?),
-            kind @ (tag::ONE_BYTE | tag::TWO_BYTE | tag::UTF8) => Key::Name(self.text(kind)?),
+            tag::INT => Key::Index(f64::from(self.bytes.int()?)),
+            tag::UINT => Key::Index(f64::from(self.bytes.varint()?)),
+            tag::DOUBLE => Key::Index(self.bytes.double()?),
+            kind @ (tag::ONE_BYTE | tag::TWO_BYTE | tag::UTF8) => Key::Name(self.bytes.text(kind)?),
             _ => return Err(V8Error::Malformed { what: "no name of a field", at }),
         }))
     }
 
     /// The end of the fields of an object, which [`Reader::key`] has seen.
     pub(super) fn fields_end(&mut self, count: u32) -> Result<()> {
-        let at = self.at;
-        match self.varint()? {
+        let at = self.bytes.at();
+        match self.bytes.varint()? {
             said if said == count => Ok(()),
             _ => Err(V8Error::Malformed { what: "a wrong number of fields", at }),
         }
@@ -250,49 +234,49 @@ impl<'a> Reader<'a> {
 
     /// Passes the tag of an object, if there is one.
     pub(super) fn object_begins(&mut self) -> Result<bool> {
-        self.pass_padding()?;
-        let begins = self.bytes.get(self.at) == Some(&tag::OBJECT);
+        self.bytes.pass_padding()?;
+        let begins = self.bytes.peek() == Some(&tag::OBJECT);
         if begins {
-            self.byte()?;
+            self.bytes.byte()?;
         }
         Ok(begins)
     }
 
     /// Passes the tag of an array in which every element comes, if there is one, and tells how many do.
     pub(super) fn array_begins(&mut self) -> Result<Option<u32>> {
-        self.pass_padding()?;
-        if self.bytes.get(self.at) != Some(&tag::ARRAY) {
+        self.bytes.pass_padding()?;
+        if self.bytes.peek() != Some(&tag::ARRAY) {
             return Ok(None);
         }
-        self.byte()?;
-        self.varint().map(Some)
+        self.bytes.byte()?;
+        self.bytes.varint().map(Some)
     }
 
     /// What a Map or a Set holds.
     fn entries<M: Make<'a>>(&mut self, end: u8, open: &mut M::Open, make: &mut M) -> Result<()> {
         let mut count = 0;
         loop {
-            self.pass_padding()?;
-            if self.bytes.get(self.at) == Some(&end) {
+            self.bytes.pass_padding()?;
+            if self.bytes.peek() == Some(&end) {
                 break;
             }
             let value = self.read(make)?;
             make.put(open, Key::Next, value)?;
             count += 1;
         }
-        self.byte()?;
+        self.bytes.byte()?;
         self.fields_end(count)
     }
 
     /// What is known of an Error, each part behind a letter of its own.
     fn error<M: Make<'a>>(&mut self, open: &mut M::Open, make: &mut M) -> Result<()> {
         loop {
-            let at = self.at;
-            match self.byte()? {
+            let at = self.bytes.at();
+            match self.bytes.byte()? {
                 // Which kind of Error.
                 b'E' | b'R' | b'F' | b'S' | b'T' | b'U' => {}
                 // The message and the stack.
-                b'm' | b's' => drop(self.expect_text()?),
+                b'm' | b's' => drop(self.bytes.expect_text()?),
                 b'c' => {
                     let cause = self.read(make)?;
                     make.put(open, Key::Next, cause)?;
@@ -305,11 +289,11 @@ impl<'a> Reader<'a> {
 
     /// What V8 leaves to Node: a view of bytes, or the fields of an object that only this process could have.
     fn host<M: Make<'a>>(&mut self, at: usize, make: &mut M) -> Result<M::Made> {
-        match self.varint()? {
+        match self.bytes.varint()? {
             0 => {
-                let kind = self.varint()?;
-                let length = self.varint()?;
-                let bytes = self.take(length as usize)?;
+                let kind = self.bytes.varint()?;
+                let length = self.bytes.varint()?;
+                let bytes = self.bytes.take(length as usize)?;
                 make.leaf(Leaf::View(View { kind, bytes }))
             }
             1 => {
@@ -328,18 +312,18 @@ impl<'a> Reader<'a> {
 
     /// An ArrayBuffer. A view of one stands right behind it and takes its place; it has a number too.
     fn buffer<M: Make<'a>>(&mut self, at: usize, kind: u8, make: &mut M) -> Result<Leaf<'a>> {
-        let length = self.varint()?;
+        let length = self.bytes.varint()?;
         if kind == tag::RESIZABLE_BUFFER {
-            self.varint()?;
+            self.bytes.varint()?;
         }
-        self.take(length as usize)?;
-        if self.bytes.get(self.at) == Some(&tag::VIEW) {
+        self.bytes.take(length as usize)?;
+        if self.bytes.peek() == Some(&tag::VIEW) {
             make.begin(at);
             // Its tag and kind, then where it begins and how long it is. Flags came with version 14.
-            self.take(2)?;
-            let flags = self.bytes[1] >= 14;
+            self.bytes.take(2)?;
+            let flags = self.bytes.version() >= 14;
             for _ in 0..2 + usize::from(flags) {
-                self.varint()?;
+                self.bytes.varint()?;
             }
         }
         Ok(Leaf::Opaque)
@@ -347,12 +331,12 @@ impl<'a> Reader<'a> {
 
     /// An object that has come before.
     fn reference<M: Make<'a>>(&mut self, at: usize, make: &mut M) -> Result<M::Made> {
-        let number = self.varint()? as usize;
+        let number = self.bytes.varint()? as usize;
         if !make.follows() {
             return make.leaf(Leaf::Undefined);
         }
         if self.objects.is_none() {
-            self.objects = Some(objects(self.bytes)?);
+            self.objects = Some(objects(self.bytes.frame())?);
         }
         let place = self.objects.as_ref().and_then(|objects| objects.get(number)).copied();
         let Some(place) = place.filter(|&place| place < at) else {
@@ -361,92 +345,11 @@ impl<'a> Reader<'a> {
         if self.around.contains(&place) {
             return Err(V8Error::Cyclic);
         }
-        let after = std::mem::replace(&mut self.at, place);
+        let after = self.bytes.move_to(place);
         let value = self.read(make)?;
-        self.at = after;
+        self.bytes.move_to(after);
         Ok(value)
     }
-
-    fn expect_text(&mut self) -> Result<Text<'a>> {
-        self.pass_padding()?;
-        let at = self.at;
-        match self.byte()? {
-            kind @ (tag::ONE_BYTE | tag::TWO_BYTE | tag::UTF8) => self.text(kind),
-            tag => Err(V8Error::Unsupported { tag, at }),
-        }
-    }
-
-    fn text(&mut self, kind: u8) -> Result<Text<'a>> {
-        let at = self.at;
-        let length = self.varint()? as usize;
-        let bytes = self.take(length)?;
-        match kind {
-            tag::ONE_BYTE => Ok(Text::OneByte(bytes)),
-            tag::TWO_BYTE if length % 2 == 0 => Ok(Text::TwoByte(bytes)),
-            tag::TWO_BYTE => Err(V8Error::Malformed { what: "half a character", at }),
-            _ => match std::str::from_utf8(bytes) {
-                Ok(text) => Ok(Text::Utf8(text)),
-                Err(_) => Err(V8Error::Malformed { what: "a string that is not UTF-8", at }),
-            },
-        }
-    }
-
-    fn bigint(&mut self) -> Result<BigInt<'a>> {
-        let described = self.varint()?;
-        let bytes = self.take(described as usize >> 1)?;
-        Ok(BigInt { negative: described & 1 == 1, bytes })
-    }
-
-    fn double(&mut self) -> Result<f64> {
-        let bytes = self.take(8)?;
-        Ok(bytes.try_into().map_or(f64::NAN, f64::from_le_bytes))
-    }
-
-    fn varint(&mut self) -> Result<u32> {
-        let at = self.at;
-        let mut value = 0u32;
-        for shift in (0..u32::BITS).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u32::from(byte & 0x7F);
-            // The fifth byte has room for four bits.
-            if bits << shift >> shift != bits {
-                break;
-            }
-            value |= bits << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(V8Error::Malformed { what: "a number of more than 32 bits", at })
-    }
-
-    fn pass_padding(&mut self) -> Result<()> {
-        while self.bytes.get(self.at) == Some(&tag::PADDING) {
-            self.byte()?;
-        }
-        Ok(())
-    }
-
-    fn byte(&mut self) -> Result<u8> {
-        self.take(1).map(|bytes| bytes[0])
-    }
-
-    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let rest = &self.bytes[self.at..];
-        let taken = rest.get(..count).ok_or(V8Error::Truncated)?;
-        self.walked += count;
-        // A frame is never longer, so this is for what comes again.
-        if self.walked > MAX_FRAME {
-            return Err(V8Error::TooLarge);
-        }
-        self.at += count;
-        Ok(taken)
-    }
-}
-
-/// Numbers near zero are short, negative ones too.
-fn zigzag(value: u32) -> i32 {
-    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
 /// Where each object of a frame begins.

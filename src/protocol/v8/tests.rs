@@ -64,6 +64,7 @@ fn what_v8_reads_and_node_does_not_write_to_channels() {
         ("one that grows", "FF0F 7E 01 04 2A", "{}"),
         ("an object of Node's own", "FF0F 5C 01 6F 220161 4902 7B01", "{\"a\":1}"),
         ("and again", "FF0F 41 03 5C 01 6F 220161 4902 7B01 5E01 5E02 24 00 03", "[{\"a\":1},{\"a\":1},{\"a\":1}]"),
+        ("a Map within itself", "FF0F 3B 22016B 5E00 3A02", "{}"),
         ("an odd view", "FF0F 5C 00 63 01 00", "!cannot be passed on"),
         ("another host object", "FF0F 5C 02", "!cannot be passed on"),
         ("shared memory", "FF0F 75 00", "!tag 0x75"),
@@ -124,6 +125,7 @@ fn what_nobody_writes_is_a_fault() {
         ("FF0D 6301AC", "half a character at byte 3"),
         ("FF0D 5301FF", "not UTF-8"),
         ("FF0D 6F 220161 4902 7B02", "a wrong number of fields"),
+        ("FF0D 6F 220161 4902 7B00", "a wrong number of fields"),
         ("FF0D 6F 5F", "no name of a field"),
         ("FF0D 4101 4902 240002", "a wrong number of fields"),
         ("FF0D 41FFFFFFFF0F", "ends within"),
@@ -231,7 +233,7 @@ proptest! {
         let _ = read(&frame);
         let _ = Place::of_frame(&frame).and_then(Place::check);
         if let Ok(Some(fields)) = Place::of_frame(&frame).and_then(Place::fields) {
-            let _ = fields.take(1000).filter(Result::is_err).next();
+            let _ = fields.take(1000).find(Result::is_err);
         }
     }
 
