@@ -23,8 +23,13 @@ const APP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/apps/messa
 
 /// The Node versions to run on: 20, or all of them when `POINTSMAN_TEST_MATRIX=all`.
 fn versions() -> impl Iterator<Item = PathBuf> {
+    versions_and(20)
+}
+
+/// The same, and this one in any case.
+fn versions_and(always: u32) -> impl Iterator<Item = PathBuf> {
     let all = env::var_os("POINTSMAN_TEST_MATRIX").is_some_and(|value| value == "all");
-    let wanted = [18, 20, 22, 24].into_iter().filter(move |&version| all || version == 20);
+    let wanted = [18, 20, 22, 24].into_iter().filter(move |&version| all || [20, always].contains(&version));
     let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/node_modules");
     let path = move |version| PathBuf::from(format!("{tools}/node{version}/bin/node"));
     wanted
@@ -155,10 +160,10 @@ pub(crate) fn messages_that_json_cannot_say_come_as_it_would_say_them_or_not_at_
     }
 }
 
-/// Far more than a channel holds, to a worker that has it all to read at once.
+/// Far more than a channel holds. Node 18 misreads a length that comes in two reads.
 pub(crate) fn many_messages_of_all_sizes_arrive_in_order() {
     const COUNT: usize = 6000;
-    for node in versions() {
+    for node in versions_and(18) {
         for &form in Serialization::ALL {
             let mut outer = start(node.clone(), form);
             let worker = outer.cluster.workers().next().unwrap().id;
