@@ -19,6 +19,7 @@ mod life;
 mod load;
 mod load_report;
 mod messages;
+mod node_primary;
 mod node_programs;
 mod pressure;
 mod reports;
