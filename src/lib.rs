@@ -41,6 +41,7 @@ pub use fleet::{
     WorkerId, WorkerInfo,
 };
 pub use master::{Inherited, Listen, SendError, inherited};
+pub use protocol::serialization::{Serialization, UnknownSerialization};
 pub use sys::names::{group_number, user_number};
 pub use worker::{Connection, ConnectionGuard, ListenError, Listener, Worker, WorkerError, WorkerEvent};
 

@@ -61,8 +61,9 @@ impl Cluster {
             settings;
         let env = variables.into_iter().flatten().chain(settings.env).collect();
         let attributes = Attributes { credentials, ..settings.attributes };
-        let affinity = settings.affinity;
-        let program = Program { program, args, env, launcher, load_report, attributes, affinity };
+        let (affinity, serialization) = (settings.affinity, settings.serialization);
+        let program =
+            Program { program, args, env, launcher, load_report, attributes, affinity, serialization };
         let master = Master::new(program, rules, policy).map_err(Error::system("start the guard process"))?;
         let mut cluster = Self { master };
         for listen in listen {
@@ -119,8 +120,8 @@ impl Cluster {
         self.master.fork()
     }
 
-    /// Sends a worker a message, any JSON value: a Node worker gets it as its `message` event. A worker that does not
-    /// read has up to 4 MiB of them wait for it.
+    /// Sends a worker a message, any JSON value: a Node worker gets it as its `message` event, the same in both
+    /// [serializations](Settings::serialization). A worker that does not read has up to 4 MiB of them wait for it.
     ///
     /// # Errors
     ///

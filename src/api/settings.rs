@@ -11,6 +11,7 @@ use crate::{
     balance::PolicyName,
     fleet::{Mapping, Mode, Overload, Place, Rules},
     master::{Inherited, Listen},
+    protocol::serialization::Serialization,
     sys::{
         account::Account,
         attributes::Attributes,
@@ -42,6 +43,7 @@ pub struct Settings {
     pub(crate) attributes: Attributes,
     pub(crate) affinity: Vec<Cpus>,
     pub(crate) user: Option<Account>,
+    pub(crate) serialization: Serialization,
 }
 
 impl Settings {
@@ -62,6 +64,7 @@ impl Settings {
             attributes: Attributes::default(),
             affinity: Vec::new(),
             user: None,
+            serialization: Serialization::default(),
         }
     }
 
@@ -244,6 +247,16 @@ impl Settings {
     pub fn limit(mut self, resource: Resource, limit: Limit) -> Self {
         self.attributes.limits.retain(|(other, _)| *other != resource);
         self.attributes.limits.push((resource, limit));
+        self
+    }
+
+    /// How workers and their master write messages to each other. Default JSON.
+    ///
+    /// With [`Serialization::Advanced`], Node programs can send what JSON cannot say. Here such a message comes out as
+    /// what `JSON.stringify` would have made of it; of a `BigInt`, which that refuses, as its digits in a string.
+    #[must_use]
+    pub fn serialization(mut self, serialization: Serialization) -> Self {
+        self.serialization = serialization;
         self
     }
 

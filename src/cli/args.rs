@@ -13,7 +13,7 @@ use clap::{
     builder::{OsStringValueParser, PossibleValue, TypedValueParser},
 };
 use clap_complete::Shell;
-use pointsman::{Limit, PolicyName, Resource};
+use pointsman::{Limit, PolicyName, Resource, Serialization};
 
 use super::pages;
 use crate::config::{
@@ -158,6 +158,13 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = config::duration)]
     overload_timeout: Option<Duration>,
 
+    /// How workers and the master write to each other: json or advanced [default: json]
+    ///
+    /// As in Node's cluster.setupPrimary: with advanced, programs may send what JSON cannot say, such as a Map.
+    #[arg(long, value_name = "FORM")]
+    #[arg(value_parser = OneOf(config::serialization, &SERIALIZATIONS), hide_possible_values = true)]
+    serialization: Option<Serialization>,
+
     /// Do not have Node workers report the ends of their connections
     ///
     /// They do so by a script that they load by NODE_OPTIONS, which is put back before the program runs.
@@ -227,6 +234,8 @@ const POLICIES: [&str; 3] = ["round-robin", "rr", "least-connections"];
 
 /// What completes `--overload`.
 const CHOICES: [&str; 2] = ["wait", "reject"];
+/// What completes `--serialization`.
+const SERIALIZATIONS: [&str; 2] = ["json", "advanced"];
 
 /// A function that reads a value, and the words that a shell may complete. What to write instead of a bad word, the
 /// function knows better than clap.
@@ -294,6 +303,7 @@ impl RunArgs {
             handoff_timeout: self.handoff_timeout.and_then(|value| some(value, "--handoff-timeout")),
             overload: self.overload.and_then(|value| some(value, "--overload")),
             overload_timeout: self.overload_timeout.and_then(|value| some(value, "--overload-timeout")),
+            serialization: self.serialization.and_then(|value| some(value, "--serialization")),
             load_report: self.no_load_report.then(|| Given::new(false, Origin::Flag("--no-load-report"))),
         };
         (layer, self.config)
@@ -355,7 +365,7 @@ mod tests {
     #[test]
     fn flags_become_a_layer() {
         let words = "-w auto -l :1 -l 2 -m handoff -p rr -c f -e A=1 -e B=x=y -e C= --stop-timeout 1s --kill-timeout 2s \
-                     --restart-delay 3s --no-load-report -t x";
+                     --restart-delay 3s --no-load-report --serialization advanced -t x";
         let (layer, file) = parse(words).unwrap().into_layer();
         assert_eq!(file, Some("f".into()));
         assert_eq!(layer.listen.unwrap().value, [":1".parse().unwrap(), "2".parse().unwrap()]);
@@ -364,6 +374,7 @@ mod tests {
         assert_eq!(env, [(Some("A"), Some("1")), (Some("B"), Some("x=y")), (Some("C"), Some(""))]);
         assert_eq!(layer.restart_delay.unwrap().value, Duration::from_secs(3));
         assert_eq!(layer.load_report.map(|given| given.value), Some(false));
+        assert_eq!(layer.serialization.map(|given| given.value), Some(Serialization::Advanced));
         let (layer, file) = parse("").unwrap().into_layer();
         assert!(layer.load_report.is_none());
         assert!(file.is_none() && layer.listen.is_none() && layer.program.is_none());
@@ -373,6 +384,7 @@ mod tests {
     fn what_is_completed_is_all_that_this_version_has() {
         let policies: Vec<_> = POLICIES.iter().map(|word| config::policy(word).unwrap()).collect();
         assert!(PolicyName::ALL.iter().all(|policy| policies.contains(policy)));
+        assert!(Serialization::ALL.iter().map(ToString::to_string).eq(SERIALIZATIONS));
         for mode in [Mode::Handoff, Mode::Shared, Mode::Multiport] {
             assert_eq!(MODES.contains(&&*mode.to_string()), mode.refusal().is_none(), "{mode}");
         }
@@ -396,6 +408,7 @@ mod tests {
                 "-p round-robbin",
                 "'round-robbin' for '--policy <POLICY>': no such policy; did you mean round-robin?",
             ),
+            ("--serialization v8", "no such serialization; the serializations are: json, advanced"),
             ("-e A", "write NAME=VALUE"),
             ("-e =A", "write NAME=VALUE"),
             ("--stop-timeout 30", "write 30s, or 30ms"),

@@ -58,6 +58,7 @@ fn table(config: &Config, origin: bool) -> String {
         &config.overload_timeout.origin,
     );
     row("load_report".into(), config.load_report.value.to_string(), &config.load_report.origin);
+    row("serialization".into(), config.serialization.value.to_string(), &config.serialization.origin);
     for (name, Given { value, origin }) in &config.env {
         row(format!("env.{}", name.display()), words([value]), origin);
     }
@@ -125,6 +126,7 @@ handoff_timeout   30s             default
 overload          wait            default
 overload_timeout  1s              default
 load_report       true            default
+serialization     json            default
 env.A             'x y'           --env
 ";
         assert_eq!(table(&config, true), expected);

@@ -44,10 +44,11 @@ const HANDOFF_TIMEOUT: &str = "POINTSMAN_HANDOFF_TIMEOUT";
 const OVERLOAD: &str = "POINTSMAN_OVERLOAD";
 const OVERLOAD_TIMEOUT: &str = "POINTSMAN_OVERLOAD_TIMEOUT";
 const LOAD_REPORT: &str = "POINTSMAN_LOAD_REPORT";
+const SERIALIZATION: &str = "POINTSMAN_SERIALIZATION";
 const NODE_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
 /// What is read here for the keys of a file.
-pub(crate) const NAMES: [&str; 23] = [
+pub(crate) const NAMES: [&str; 24] = [
     WORKERS,
     LISTEN,
     MAP,
@@ -71,6 +72,7 @@ pub(crate) const NAMES: [&str; 23] = [
     OVERLOAD,
     OVERLOAD_TIMEOUT,
     LOAD_REPORT,
+    SERIALIZATION,
 ];
 /// What all of ours begin with.
 const PREFIX: &str = "POINTSMAN_";
@@ -108,6 +110,7 @@ impl Environment {
         layer.overload = self.read(OVERLOAD, str::parse, problems);
         layer.overload_timeout = self.read(OVERLOAD_TIMEOUT, value::duration, problems);
         layer.load_report = self.read(LOAD_REPORT, value::switch, problems);
+        layer.serialization = self.read(SERIALIZATION, super::serialization, problems);
         layer
     }
 

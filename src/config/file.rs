@@ -108,6 +108,9 @@ impl Reader<'_> {
             "overload" => layer.overload = self.one(value, |value| string(value)?.parse()),
             "overload_timeout" => layer.overload_timeout = self.one(value, duration),
             "load_report" => layer.load_report = self.one(value, switch),
+            "serialization" => {
+                layer.serialization = self.one(value, |value| super::serialization(string(value)?));
+            }
             unknown => {
                 let instead = match nearest(unknown, KEYS) {
                     Some(key) => format!("did you mean {key}?"),

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use pointsman::PolicyName;
+use pointsman::{PolicyName, Serialization};
 
 use super::{
     listen::Listen,
@@ -71,7 +71,7 @@ impl<T> Given<T> {
 }
 
 /// The keys of a file and, but for `env`, in capitals after `POINTSMAN_`, of the environment.
-pub(crate) const KEYS: [&str; 24] = [
+pub(crate) const KEYS: [&str; 25] = [
     "workers",
     "listen",
     "map",
@@ -96,6 +96,7 @@ pub(crate) const KEYS: [&str; 24] = [
     "overload",
     "overload_timeout",
     "load_report",
+    "serialization",
 ];
 
 /// What one source says.
@@ -122,6 +123,7 @@ pub(crate) struct Layer {
     pub(crate) overload: Option<Given<Overload>>,
     pub(crate) overload_timeout: Option<Given<Duration>>,
     pub(crate) load_report: Option<Given<bool>>,
+    pub(crate) serialization: Option<Given<Serialization>>,
 }
 
 impl Layer {
@@ -152,6 +154,7 @@ impl Layer {
             overload: self.overload.or(below.overload),
             overload_timeout: self.overload_timeout.or(below.overload_timeout),
             load_report: self.load_report.or(below.load_report),
+            serialization: self.serialization.or(below.serialization),
         }
     }
 }

@@ -20,7 +20,7 @@ mod value;
 
 use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, ptr, time::Duration};
 
-use pointsman::{PolicyName, Settings};
+use pointsman::{PolicyName, Serialization, Settings};
 
 pub(crate) use attribute::{Affinity, account, named_limit, nice, path, show_limit, show_umask, umask};
 pub(crate) use environment::Environment;
@@ -82,6 +82,8 @@ pub(crate) struct Config {
     pub(crate) overload_timeout: Given<Duration>,
     /// Whether Node workers report the ends of connections.
     pub(crate) load_report: Given<bool>,
+    /// How workers and the master write to each other.
+    pub(crate) serialization: Given<Serialization>,
     /// What is suspicious but no mistake.
     pub(crate) warnings: Vec<String>,
 }
@@ -151,6 +153,7 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         overload: layer.overload.unwrap_or_else(|| Given::default(Overload::Wait)),
         overload_timeout: layer.overload_timeout.unwrap_or_else(|| Given::default(OVERLOAD_TIMEOUT)),
         load_report: layer.load_report.unwrap_or_else(|| Given::default(LOAD_REPORT)),
+        serialization: layer.serialization.unwrap_or_else(|| Given::default(Serialization::default())),
         warnings: Vec::new(),
     }
 }
@@ -215,6 +218,15 @@ pub(crate) fn policy(word: &str) -> Result<PolicyName, BadValue> {
     })
 }
 
+/// Reads the name of a serialization.
+pub(crate) fn serialization(word: &str) -> Result<Serialization, BadValue> {
+    word.parse().map_err(|_| {
+        let known: Vec<_> = Serialization::ALL.iter().map(ToString::to_string).collect();
+        let rule = format!("serializations are: {}, as in Node", known.join(", "));
+        value::no_such("serialization", word, known.iter().map(String::as_str), &rule)
+    })
+}
+
 /// Words as they would be typed into a shell.
 pub(crate) fn words<'a>(words: impl IntoIterator<Item = &'a OsString>) -> String {
     let quote = |word: &OsString| {
@@ -253,7 +265,8 @@ impl Config {
                 Overload::Wait => pointsman::Overload::Wait,
                 Overload::Reject => pointsman::Overload::Reject { after: self.overload_timeout.value },
             })
-            .load_report(self.load_report.value);
+            .load_report(self.load_report.value)
+            .serialization(self.serialization.value);
         let settings = self.process.apply(settings);
         let settings = self.env.iter().fold(settings, |all, (name, value)| all.env(name, &value.value));
         let settings = settings.mode(match self.mode.value {

@@ -148,6 +148,25 @@ fn node_s_variable_chooses_policy_and_mode() {
 }
 
 #[test]
+fn the_serialization_can_be_chosen_everywhere() {
+    use pointsman::Serialization::{Advanced, Json};
+    let load = |flags, text, variables: &[_]| {
+        let given = load_text(flags, text, variables).unwrap().serialization;
+        (given.value, given.origin.to_string())
+    };
+    let variable = |value| [("POINTSMAN_SERIALIZATION", value)];
+    let file = "serialization = \"advanced\"";
+    assert_eq!(load(Layer::default(), "", &[]), (Json, "default".into()));
+    assert_eq!(load(Layer::default(), file, &[]), (Advanced, "p.toml:1".into()));
+    let over = load(Layer::default(), file, &variable("json"));
+    assert_eq!(over, (Json, "POINTSMAN_SERIALIZATION".into()));
+    let flags = Layer { serialization: flag(Advanced), ..Layer::default() };
+    assert_eq!(load(flags, "", &variable("json")), (Advanced, "--flag".into()));
+    let error = load_text(Layer::default(), "", &variable("advance")).unwrap_err();
+    assert!(error.contains("did you mean advanced? The serializations are: json, advanced"), "{error}");
+}
+
+#[test]
 fn the_load_report_can_be_turned_off_everywhere() {
     let load = |flags, text, variables: &[_]| {
         let given = load_text(flags, text, variables).unwrap().load_report;
@@ -230,6 +249,8 @@ fn mistakes_are_told_with_their_place_and_all_at_once() {
         ("kill_timeout = \"5 min\"", &["\" min\" is no unit of time", "500ms, 30s"]),
         ("restart_delay = true", &["a duration is expected", "boolean"]),
         ("load_report = \"no\"", &["true or false is expected here, not a value of type string"]),
+        ("serialization = \"v8\"", &["no such serialization", "json, advanced", "p.toml:1:17"]),
+        ("serialization = true", &["a string is expected"]),
         ("listen = [\":80\", \"nowhere\"]", &["the address has no port", "p.toml:1:18"]),
         ("listen = 8000", &["a string is expected"]),
         ("listen = [\"nowhere\"]", &["the address has no port"]),

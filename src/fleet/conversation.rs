@@ -60,9 +60,9 @@ impl<C> Fleet<C> {
                 Ok(())
             }
             Message::Sockets(_) | Message::Pointsman(Own::Unknown) | Message::Internal => Ok(()),
-            Message::User(text) => {
-                // Too deep for a value: valid, and of no use to anybody here.
-                self.event(match serde_json::from_str(text.get()) {
+            Message::User(user) => {
+                // Too deep for a value, or no JSON at all: valid, and of no use to anybody here.
+                self.event(match user.to_value() {
                     Ok(message) => Event::Message { worker, message },
                     Err(error) => {
                         Event::Trouble { worker, trouble: Trouble::DroppedMessage { why: error.to_string() } }
@@ -283,7 +283,7 @@ mod tests {
         fleet.handle_spawned(WORKER, 100);
         let mut told = Vec::new();
         for word in words {
-            fleet.handle_message(NOW, WORKER, Message::decode(word.as_bytes()).unwrap());
+            fleet.handle_message(NOW, WORKER, Message::decode(crate::protocol::serialization::Serialization::Json, word.as_bytes()).unwrap());
             while let Some(output) = fleet.poll_output() {
                 match output {
                     Output::WatchKernel(worker) => {

@@ -135,7 +135,8 @@ pub enum Event {
     Message {
         /// Which worker.
         worker: WorkerId,
-        /// The message.
+        /// The message. What came in V8's format is as `JSON.stringify` would have said it; of a `BigInt` it is the
+        /// digits in a string.
         message: Value,
     },
     /// A worker's channel has closed.

@@ -12,7 +12,10 @@ use std::{
 use super::{flow::Flow, workers::Until};
 use crate::{
     fleet::Unsent,
-    protocol::frame::{FrameError, Lines},
+    protocol::{
+        frame::{Cutter, FrameError, Frames},
+        serialization::Serialization,
+    },
     sys::channel,
 };
 
@@ -23,11 +26,12 @@ const MAX_DESCRIPTORS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Channel {
     socket: OwnedFd,
-    lines: Lines,
+    frames: Frames,
     descriptors: Descriptors,
     /// Bytes that were not taken yet, from `written` on.
     queue: Vec<u8>,
     written: usize,
+    cutter: Cutter,
     /// Something could not be sent for want of room, and nobody was told since that there is room.
     blocked: bool,
     flow: Flow,
@@ -63,20 +67,25 @@ pub(super) enum Read {
 
 impl Channel {
     /// `socket` is non-blocking.
-    pub(super) fn new(socket: OwnedFd) -> Self {
-        let lines = Lines::default();
+    pub(super) fn new(socket: OwnedFd, serialization: Serialization) -> Self {
         let (queue, descriptors) = (Vec::new(), VecDeque::new());
         Self {
             socket,
-            lines,
+            frames: Frames::new(serialization),
             descriptors,
             queue,
             written: 0,
+            cutter: Cutter::new(serialization),
             blocked: false,
-            flow: Flow::default(),
+            flow: Flow::new(serialization),
             broken: None,
             watched: false,
         }
+    }
+
+    /// The form of its frames.
+    pub(super) fn serialization(&self) -> Serialization {
+        self.frames.serialization()
     }
 
     /// Reads once, by way of `buffer`.
@@ -85,7 +94,7 @@ impl Channel {
             match channel::receive(self.socket.as_fd(), buffer) {
                 Ok(received) if received.bytes == 0 => return Read::Ended,
                 Ok(received) => {
-                    self.lines.push(&buffer[..received.bytes]);
+                    self.frames.push(&buffer[..received.bytes]);
                     // A read also ends, short, where a descriptor was sent.
                     let stopped = received.descriptor.is_some() || received.descriptor_lost;
                     if stopped {
@@ -104,7 +113,7 @@ impl Channel {
 
     /// The next frame of what was read, and the descriptors that came: a frame that brings one takes the first.
     pub(super) fn next_frame(&mut self) -> Result<Option<(&[u8], &mut Descriptors)>, FrameError> {
-        let frame = self.lines.next_frame()?;
+        let frame = self.frames.next_frame()?;
         Ok(frame.map(|frame| (frame, &mut self.descriptors)))
     }
 
@@ -115,7 +124,7 @@ impl Channel {
 
     /// Whether the stream may end here.
     pub(super) fn finish(&self) -> Result<(), FrameError> {
-        self.lines.finish()
+        self.frames.finish()
     }
 
     /// Whether a user's frame of this many bytes may be queued.
@@ -139,13 +148,13 @@ impl Channel {
             return;
         }
         self.flow.sent_plain(frame.len());
-        let sent = if self.blocked { 0 } else { self.attempt(frame, None).unwrap_or(0) };
+        let sent = if self.may_begin() { self.attempt(frame, None).unwrap_or(0) } else { 0 };
         self.enqueue(&frame[sent..]);
     }
 
     /// Sends a frame with a descriptor, whole or not at all.
     pub(super) fn hand(&mut self, frame: &[u8], descriptor: BorrowedFd<'_>) -> Result<(), Unsent> {
-        if self.blocked || self.flow.barrier || self.broken.is_some() {
+        if self.flow.barrier || self.broken.is_some() || !self.may_begin() {
             return Err(Unsent::ChannelFull);
         }
         match self.attempt(frame, Some(descriptor)) {
@@ -167,9 +176,14 @@ impl Channel {
 
     /// Sends what is queued, as far as it goes; called when there is room.
     pub(super) fn flush(&mut self) {
+        self.blocked = false;
         while self.written < self.queue.len() && self.broken.is_none() {
+            if self.cutter.is_between() && !self.may_begin() {
+                break;
+            }
             let queue = std::mem::take(&mut self.queue);
-            let sent = self.attempt(&queue[self.written..], None);
+            let write = self.cutter.next_write(&queue[self.written..]);
+            let sent = self.attempt(&queue[self.written..][..write], None);
             self.queue = queue;
             match sent {
                 Ok(sent) => self.written += sent,
@@ -178,9 +192,9 @@ impl Channel {
         }
         self.queue.drain(..self.written);
         self.written = 0;
+        self.blocked = !self.queue.is_empty() || !self.may_begin();
         if self.queue.is_empty() {
             self.queue.shrink_to(KEEP_CAPACITY);
-            self.blocked = false;
         }
     }
 
@@ -192,6 +206,13 @@ impl Channel {
     /// Why nothing more can be sent, if that is so; said once.
     pub(super) fn take_broken(&mut self) -> Option<&'static str> {
         self.broken.as_mut().map(std::mem::take).filter(|why| !why.is_empty())
+    }
+
+    /// Whether a frame can be sent now; if not, whoever watches for room is to come back.
+    fn may_begin(&mut self) -> bool {
+        let socket = self.socket.as_fd();
+        self.blocked |= !self.flow.may_begin(|| channel::unread(socket));
+        !self.blocked
     }
 
     fn enqueue(&mut self, rest: &[u8]) {
@@ -211,7 +232,11 @@ impl Channel {
                     }
                     return Err(error);
                 }
-                sent => return sent,
+                Ok(sent) => {
+                    self.cutter.sent(frame.len(), sent);
+                    self.flow.taken(sent);
+                    return Ok(sent);
+                }
             }
         }
     }
@@ -225,12 +250,19 @@ impl AsFd for Channel {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::flow::BARRIER, *};
+    use super::{
+        super::flow::{BARRIER, UNREAD},
+        *,
+    };
 
     fn pair() -> (Channel, OwnedFd) {
+        pair_of(Serialization::Json)
+    }
+
+    fn pair_of(serialization: Serialization) -> (Channel, OwnedFd) {
         let (ours, theirs) = channel::pair().unwrap();
         channel::set_nonblocking(&ours, true).unwrap();
-        (Channel::new(ours), theirs)
+        (Channel::new(ours, serialization), theirs)
     }
 
     #[test]
@@ -244,7 +276,7 @@ mod tests {
         }
         here.tell(&frame);
         assert_eq!(here.hand(b"handle\n", there.as_fd()), Err(Unsent::ChannelFull));
-        let mut other = Channel::new(there);
+        let mut other = Channel::new(there, Serialization::Json);
         let (mut buffer, mut heard) = (vec![0; 4096], 0);
         while heard < told + 1 {
             other.read(&mut buffer, Until::Drained);
@@ -263,7 +295,12 @@ mod tests {
 
     #[test]
     fn no_descriptor_follows_a_frame_that_ends_far_behind_the_last() {
-        let (mut here, there) = pair();
+        Serialization::ALL.iter().for_each(|&form| check_barrier(form));
+    }
+
+    /// What the bytes say does not matter: they are not looked at when they are sent at once.
+    fn check_barrier(form: Serialization) {
+        let (mut here, there) = pair_of(form);
         let handle = |here: &mut Channel| here.hand(b"handle\n", there.as_fd());
         handle(&mut here).unwrap();
         here.tell(&vec![b'x'; BARRIER - 7]);
@@ -280,6 +317,54 @@ mod tests {
         let large = [vec![b'x'; BARRIER], b"\n".to_vec()].concat();
         here.hand(&large, there.as_fd()).unwrap();
         assert_eq!(handle(&mut here), Err(Unsent::ChannelFull), "a large frame is one by itself");
+    }
+
+    /// Frames of the advanced form, read 64 KiB at a time as Node does.
+    #[test]
+    fn no_length_is_split_between_two_reads() {
+        let (mut here, there) = pair_of(Serialization::Advanced);
+        let mut buffer = vec![0; 64 << 10];
+        let (mut stream, mut ends) = (Vec::new(), Vec::new());
+        for round in 0..40u32 {
+            // A large one that the reader is behind with, and many behind it that are hardly more than lengths.
+            for size in
+                [100_000 + round].into_iter().chain((0..40_000).map(|number| 1 + (number + round) % 3))
+            {
+                here.tell(&[&size.to_be_bytes()[..], &vec![7; size as usize]].concat());
+            }
+            while here.is_blocked() || channel::unread(here.as_fd()) > 0 {
+                let count = channel::receive(there.as_fd(), &mut buffer).unwrap().bytes;
+                stream.extend_from_slice(&buffer[..count]);
+                ends.push(stream.len());
+                here.flush();
+            }
+        }
+        let mut at = 0;
+        while at < stream.len() {
+            let end = ends.partition_point(|&end| end <= at);
+            assert!(ends[end] >= at + 4, "a read ends at {} within the length at {at}", ends[end]);
+            at += 4 + u32::from_be_bytes(*stream[at..].first_chunk().unwrap()) as usize;
+        }
+        assert_eq!(at, stream.len(), "all has come");
+    }
+
+    #[test]
+    fn room_for_a_length_is_told_of_once_it_is_there() {
+        let (mut here, there) = pair_of(Serialization::Advanced);
+        let handle = |here: &mut Channel| here.hand(b"\0\0\0\x02ha", there.as_fd());
+        handle(&mut here).unwrap();
+        here.tell(&[&u32::try_from(UNREAD).unwrap().to_be_bytes()[..], &vec![7; UNREAD]].concat());
+        assert!(!here.is_blocked());
+        assert_eq!(handle(&mut here), Err(Unsent::ChannelFull), "too much is unread");
+        here.flush();
+        assert!(here.is_blocked(), "and still is: nobody is to come back at once");
+        let mut buffer = vec![0; 64 << 10];
+        while channel::unread(here.as_fd()) > 0 {
+            channel::receive(there.as_fd(), &mut buffer).unwrap();
+        }
+        here.flush();
+        assert!(!here.is_blocked());
+        handle(&mut here).unwrap();
     }
 
     #[test]

@@ -43,6 +43,7 @@ use crate::{
     balance::PolicyName,
     endpoint::Endpoint,
     fleet::{Counters, Event, Fleet, ListenerId, Mode, Rules, WorkerId, WorkerInfo},
+    protocol::serialization::Serialization,
     sys::{
         attributes::Attributes, clock, cpus::Cpus, guard::Guard, launch, limits, process::Child,
         signals::Signals,
@@ -63,6 +64,8 @@ pub(crate) struct Program {
     pub(crate) attributes: Attributes,
     /// Cores for the slots, which take these sets in turn; none if they may use all.
     pub(crate) affinity: Vec<Cpus>,
+    /// How it speaks on its channel.
+    pub(crate) serialization: Serialization,
 }
 
 /// One cluster: its fleet and every descriptor of it.

@@ -47,7 +47,7 @@ impl Master {
         let sent = match (channel, self.fleet.connection(id, seq)) {
             (Some(channel), Some(connection)) => {
                 self.frame.clear();
-                encode_newconn(key, seq, &mut self.frame);
+                encode_newconn(channel.serialization(), key, seq, &mut self.frame);
                 channel.hand(&self.frame, connection.as_fd())
             }
             _ => Err(Unsent::ChannelFull),
@@ -67,9 +67,9 @@ impl Master {
     }
 
     fn tell(&mut self, id: WorkerId, told: &Told) {
-        self.frame.clear();
-        message_of(told).encode(&mut self.frame);
         if let Some(channel) = self.workers.get_mut(&id).and_then(|worker| worker.channel.as_mut()) {
+            self.frame.clear();
+            message_of(told).encode(channel.serialization(), &mut self.frame);
             channel.tell(&self.frame);
             self.watch_room(id);
         }
@@ -92,7 +92,7 @@ impl Master {
             |name: &str, value: &dyn ToString| (OsString::from(name), OsString::from(value.to_string()));
         env.extend([
             own("NODE_CHANNEL_FD", &launch::CHANNEL),
-            own("NODE_CHANNEL_SERIALIZATION_MODE", &"json"),
+            own(launch::SERIALIZATION, &self.program.serialization),
             own("NODE_UNIQUE_ID", &id),
             own("NODE_APP_INSTANCE", &slot),
             own("POINTSMAN_SLOT", &slot),
@@ -108,7 +108,7 @@ impl Master {
         };
         let guard = self.guard.pipe().ok_or(io::ErrorKind::BrokenPipe)?;
         let (child, socket) = launch::start(&self.program.launcher, &program, guard)?;
-        let channel = Channel::new(socket);
+        let channel = Channel::new(socket, self.program.serialization);
         let watched =
             self.watch(&child, Source::Child(id)).and_then(|()| self.watch(&channel, Source::Channel(id)));
         match watched {

@@ -173,7 +173,8 @@ impl Master {
         let message =
             Message::Cluster(ClusterMessage { seq, act: Act::Reply { ack: *ack, reply: reply.clone() } });
         self.frame.clear();
-        Message::Handle(HandleMessage { kind, message: Box::new(message) }).encode(&mut self.frame);
+        let message = Message::Handle(HandleMessage { kind, message: Box::new(message) });
+        message.encode(channel.serialization(), &mut self.frame);
         channel.hand(&self.frame, listener.socket.as_fd())
     }
 }

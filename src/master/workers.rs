@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     fleet::WorkerId,
-    protocol::message::{HandleMessage, Message},
+    protocol::message::{HandleMessage, Message, encode_user},
     sys::guard::Guard,
 };
 
@@ -62,9 +62,10 @@ impl Master {
         while let Some(Worker { channel: Some(channel), progress, .. }) = self.workers.get_mut(&id) {
             let read = channel.read(&mut self.buffer, until);
             let mut answers = 0;
+            let serialization = channel.serialization();
             let broken = loop {
                 match channel.next_frame() {
-                    Ok(Some((frame, descriptors))) => match Message::decode(frame) {
+                    Ok(Some((frame, descriptors))) => match Message::decode(serialization, frame) {
                         Ok(Message::Handle(HandleMessage { message, .. })) => {
                             let came = descriptors.pop_front().flatten().is_some();
                             self.fleet.handle_handle(self.now, id, *message, came);
@@ -129,9 +130,7 @@ impl Master {
         let worker = self.workers.get_mut(&id).ok_or(SendError::NoSuchWorker(id))?;
         let channel = worker.channel.as_mut().ok_or(SendError::Disconnected(id))?;
         self.frame.clear();
-        // A value in memory can always be written.
-        serde_json::to_writer(&mut self.frame, message).map_err(|_| SendError::Full(id))?;
-        self.frame.push(b'\n');
+        encode_user(channel.serialization(), message, &mut self.frame);
         if !channel.has_space(self.frame.len()) {
             return Err(SendError::Full(id));
         }

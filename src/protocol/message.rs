@@ -1,25 +1,34 @@
 //! Frames <-> messages, in both directions.
 //!
 //! A frame that is an object whose `cmd` starts with `NODE_` is internal; everything else is a message of the
-//! application and is passed on as the JSON text it came as. One enum serves the master and the worker's half, so
-//! each is tested against the other. Decoding borrows from the frame; encoding appends to a buffer.
+//! application and is passed on as it came. One enum serves the master and the worker's half, so each is tested
+//! against the other. Decoding borrows from the frame; encoding appends to a buffer. Which form the bytes have is the
+//! channel's, and said with each frame.
 //!
 //! The fields are those of Node's `lib/internal/cluster` and `lib/internal/child_process`, the same in 16 to 24.
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 use thiserror::Error;
 
-use super::listen::{ListenReply, Query};
+use super::{
+    listen::{ListenReply, Query},
+    serialization::Serialization,
+    source::{Source, each_field, json, number, text, truth},
+    v8::{Leaf, Place, V8Error},
+    writer::{self, Fields, Writer},
+};
 pub use super::{
     own::Own,
     sockets::Sockets,
+    source::User,
 };
 
+/// The commonest frame of all, in both forms; after V8's header.
 const HANDLE_ACK: &[u8] = br#"{"cmd":"NODE_HANDLE_ACK"}"#;
-const HANDLE_NACK: &[u8] = br#"{"cmd":"NODE_HANDLE_NACK"}"#;
+const HANDLE_ACK_V8: &[u8] = b"o\"\x03cmd\"\x0fNODE_HANDLE_ACK{\x01";
 const PREFIX: &str = "NODE_";
 
 /// One frame, understood.
@@ -39,8 +48,8 @@ pub enum Message<'a> {
     Sockets(Sockets<'a>),
     /// Another `NODE_*` command, to be ignored.
     Internal,
-    /// A message of the application: any JSON value, as text.
-    User(Cow<'a, RawValue>),
+    /// A message of the application, as it came.
+    User(User<'a>),
 }
 
 /// A `NODE_CLUSTER` frame.
@@ -108,23 +117,33 @@ pub struct HandleMessage<'a> {
 }
 
 /// `type` of a `NODE_HANDLE` frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandleKind {
     /// A raw TCP or pipe handle: every connection that the master hands over.
-    #[serde(rename = "net.Native")]
     NetNative,
     /// A `net.Server`.
-    #[serde(rename = "net.Server")]
     NetServer,
     /// A `net.Socket`.
-    #[serde(rename = "net.Socket")]
     NetSocket,
     /// A raw UDP handle.
-    #[serde(rename = "dgram.Native")]
     DgramNative,
     /// A `dgram.Socket`.
-    #[serde(rename = "dgram.Socket")]
     DgramSocket,
+}
+
+impl HandleKind {
+    const ALL: [Self; 5] =
+        [Self::NetNative, Self::NetServer, Self::NetSocket, Self::DgramNative, Self::DgramSocket];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::NetNative => "net.Native",
+            Self::NetServer => "net.Server",
+            Self::NetSocket => "net.Socket",
+            Self::DgramNative => "dgram.Native",
+            Self::DgramSocket => "dgram.Socket",
+        }
+    }
 }
 
 /// Why a frame cannot be understood. It costs its sender the channel.
@@ -138,6 +157,24 @@ pub enum MessageError {
         /// What serde_json says, with the column.
         source: serde_json::Error,
     },
+    /// The frame is not one value in V8's format.
+    #[error("{context}: {source}")]
+    V8 {
+        /// What was being read.
+        context: &'static str,
+        /// What is wrong, and where.
+        source: V8Error,
+    },
+    /// A field has a type that it must not have.
+    #[error("{command}: {field} is not {wanted}")]
+    Field {
+        /// The command of the frame.
+        command: &'static str,
+        /// The field.
+        field: String,
+        /// What it should be.
+        wanted: &'static str,
+    },
     /// A field that must be there is not.
     #[error("{command} without {field}")]
     Missing {
@@ -148,159 +185,136 @@ pub enum MessageError {
     },
 }
 
-#[derive(Deserialize)]
-struct Probe<'a> {
-    // Not an Option: serde borrows a Cow only when it is the field itself, and this is the path of every connection.
-    #[serde(borrow, default)]
-    cmd: Cow<'a, str>,
-}
-
 impl<'a> Message<'a> {
-    /// Reads one frame.
-    pub fn decode(frame: &'a [u8]) -> Result<Self, MessageError> {
-        if frame == HANDLE_ACK {
-            return Ok(Self::HandleAck);
+    /// Reads one frame, without what is around it.
+    pub fn decode(serialization: Serialization, frame: &'a [u8]) -> Result<Self, MessageError> {
+        match serialization {
+            Serialization::Json if frame == HANDLE_ACK => Ok(Self::HandleAck),
+            Serialization::Json => Self::read(Source::Json(frame), false),
+            Serialization::Advanced => match Place::of_frame(frame) {
+                Ok(place) if place.rest() == HANDLE_ACK_V8 => Ok(Self::HandleAck),
+                Ok(place) => Self::read(Source::V8(place), false),
+                Err(source) => Err(MessageError::V8 { context: "a message", source }),
+            },
         }
-        // Only an object can be internal; serde would take an array for a struct as well.
-        let object = frame.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-        let command = match serde_json::from_slice::<Probe<'a>>(frame) {
-            Ok(Probe { cmd }) if object => cmd,
-            // No `cmd`, or one that is no string, or not JSON at all: the next step tells.
-            _ => return Self::user(frame),
-        };
+    }
+
+    /// Reads a frame, or what a `NODE_HANDLE` carries.
+    fn read(source: Source<'a>, carried: bool) -> Result<Self, MessageError> {
+        let command = source.command()?.unwrap_or_default();
         match &*command {
-            "NODE_CLUSTER" => decode_cluster(frame).map(Self::Cluster),
-            "NODE_HANDLE" => decode_handle(frame).map(Self::Handle),
+            "NODE_CLUSTER" => read_cluster(source).map(Self::Cluster),
+            // A descriptor within a descriptor: Node delivers it as any internal message that it does not know.
+            "NODE_HANDLE" if carried => Ok(Self::Internal),
+            "NODE_HANDLE" => read_handle(source).map(Self::Handle),
             "NODE_HANDLE_ACK" => Ok(Self::HandleAck),
             "NODE_HANDLE_NACK" => Ok(Self::HandleNack),
             "NODE_SOCKET_NOTIFY_CLOSE" | "NODE_SOCKET_ALL_CLOSED" | "NODE_SOCKET_GET_COUNT" | "NODE_SOCKET_COUNT" => {
-                Sockets::decode(&command, frame).map(Self::Sockets)
+                Sockets::read(&command, source).map(Self::Sockets)
             }
-            "NODE_POINTSMAN" => Own::decode(frame).map(Self::Pointsman),
+            "NODE_POINTSMAN" => Own::read(source).map(Self::Pointsman),
             // Node asks for more than the bare prefix.
             other if other.starts_with(PREFIX) && other.len() > PREFIX.len() => Ok(Self::Internal),
-            _ => Self::user(frame),
+            _ => source.user().map(Self::User),
         }
     }
 
-    fn user(frame: &'a [u8]) -> Result<Self, MessageError> {
-        json::<&RawValue>("a message", frame).map(|text| Self::User(Cow::Borrowed(text)))
+    /// Appends the whole frame to `out`: with its `\n`, or its length before it.
+    pub fn encode(&self, serialization: Serialization, out: &mut Vec<u8>) {
+        writer::frame(serialization, out, |writer| self.write(writer));
     }
 
-    /// Appends the frame to `out`, its `\n` included.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        self.encode_text(out);
-        out.push(b'\n');
-    }
-
-    fn encode_text(&self, out: &mut Vec<u8>) {
+    fn write(&self, writer: &mut Writer<'_>) {
+        let bare = |writer: &mut Writer<'_>, command| writer.object(|fields| fields.text("cmd", command));
         match self {
-            Self::Cluster(message) => message.encode(out),
+            Self::Cluster(message) => message.write(writer),
             Self::Handle(HandleMessage { kind, message }) => {
-                encode_handle(out, *kind, |out| message.encode_text(out));
+                write_handle(writer, *kind, |writer| message.write(writer));
             }
-            Self::HandleAck => out.extend_from_slice(HANDLE_ACK),
-            Self::HandleNack => out.extend_from_slice(HANDLE_NACK),
-            Self::Sockets(sockets) => sockets.encode(out),
-            Self::Pointsman(own) => own.encode(out),
-            Self::Internal => out.extend_from_slice(br#"{"cmd":"NODE_INTERNAL"}"#),
-            Self::User(text) => out.extend_from_slice(text.get().as_bytes()),
+            Self::HandleAck => bare(writer, "NODE_HANDLE_ACK"),
+            Self::HandleNack => bare(writer, "NODE_HANDLE_NACK"),
+            Self::Sockets(sockets) => sockets.write(writer),
+            Self::Pointsman(own) => own.write(writer),
+            Self::Internal => bare(writer, "NODE_INTERNAL"),
+            // What no value can be made of was refused to whoever wanted to send it.
+            Self::User(user) => writer.value(&user.to_value().unwrap_or_default()),
         }
     }
 }
 
+/// Appends the frame of a message of the application.
+pub fn encode_user(serialization: Serialization, message: &Value, out: &mut Vec<u8>) {
+    writer::frame(serialization, out, |writer| writer.value(message));
+}
+
 impl ClusterMessage<'_> {
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(br#"{"cmd":"NODE_CLUSTER""#);
-        match &self.act {
-            Act::Online => act(out, "online"),
-            Act::QueryServer(query) => {
-                act(out, "queryServer");
-                fields(out, query.as_ref());
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.object(|fields| {
+            fields.text("cmd", "NODE_CLUSTER");
+            self.act.write(fields);
+            fields.number("seq", self.seq);
+        });
+    }
+}
+
+impl Act<'_> {
+    fn write(&self, fields: &mut Fields<'_, '_>) {
+        match self {
+            Self::Online => fields.text("act", "online"),
+            Self::QueryServer(query) => {
+                fields.text("act", "queryServer");
+                fields.all(query.as_ref());
             }
-            Act::Listening(query) => {
-                act(out, "listening");
-                fields(out, query.as_ref());
+            Self::Listening(query) => {
+                fields.text("act", "listening");
+                fields.all(query.as_ref());
             }
-            Act::Close { key } => {
-                act(out, "close");
-                field(out, "key", key);
+            Self::Close { key } => {
+                fields.text("act", "close");
+                fields.text("key", key);
             }
-            Act::ExitedAfterDisconnect => act(out, "exitedAfterDisconnect"),
-            Act::Disconnect => act(out, "disconnect"),
-            Act::NewConn { key } => {
-                act(out, "newconn");
-                field(out, "key", key);
+            Self::ExitedAfterDisconnect => fields.text("act", "exitedAfterDisconnect"),
+            Self::Disconnect => fields.text("act", "disconnect"),
+            Self::NewConn { key } => {
+                fields.text("act", "newconn");
+                fields.text("key", key);
             }
-            Act::Accepted { ack, accepted } => {
-                field(out, "ack", ack);
-                field(out, "accepted", accepted);
+            Self::Accepted { ack, accepted } => {
+                fields.number("ack", *ack);
+                fields.truth("accepted", *accepted);
             }
-            Act::Reply { ack, reply } => {
-                field(out, "ack", ack);
-                fields(out, reply.as_ref());
+            Self::Reply { ack, reply } => {
+                fields.number("ack", *ack);
+                fields.all(reply.as_ref());
             }
-            Act::Ack { ack } => field(out, "ack", ack),
-            Act::Unknown => {}
+            Self::Ack { ack } => fields.number("ack", *ack),
+            Self::Unknown => {}
         }
-        field(out, "seq", &self.seq);
-        out.push(b'}');
     }
 }
 
 /// Appends the frame that hands a connection over, without making a [`Message`] first: this is the path of every
 /// connection, and a boxed message would be an allocation.
-pub fn encode_newconn(key: &str, seq: u64, out: &mut Vec<u8>) {
+pub fn encode_newconn(serialization: Serialization, key: &str, seq: u64, out: &mut Vec<u8>) {
     let message = ClusterMessage { seq, act: Act::NewConn { key: Cow::Borrowed(key) } };
-    encode_handle(out, HandleKind::NetNative, |out| message.encode(out));
-    out.push(b'\n');
+    writer::frame(serialization, out, |writer| {
+        write_handle(writer, HandleKind::NetNative, |writer| message.write(writer));
+    });
 }
 
-fn encode_handle(out: &mut Vec<u8>, kind: HandleKind, message: impl FnOnce(&mut Vec<u8>)) {
-    out.extend_from_slice(br#"{"cmd":"NODE_HANDLE","type":"#);
-    value(out, &kind);
-    out.extend_from_slice(br#","msg":"#);
-    message(out);
-    out.push(b'}');
-}
-
-/// Appends a JSON value. Writing our own types to memory cannot fail.
-pub(super) fn value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    let before = out.len();
-    if serde_json::to_writer(&mut *out, value).is_err() {
-        out.truncate(before);
-        out.extend_from_slice(b"null");
-    }
-}
-
-pub(super) fn field<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, content: &T) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-    value(out, content);
-}
-
-fn act(out: &mut Vec<u8>, name: &str) {
-    field(out, "act", name);
-}
-
-/// Appends the fields of a struct (at least one) to the object being written.
-fn fields<T: Serialize>(out: &mut Vec<u8>, content: &T) {
-    let brace = out.len();
-    value(out, content);
-    out[brace] = b',';
-    out.pop();
-}
-
-pub(super) fn json<'a, T: Deserialize<'a>>(context: &'static str, frame: &'a [u8]) -> Result<T, MessageError> {
-    serde_json::from_slice(frame).map_err(|source| MessageError::Json { context, source })
+fn write_handle(writer: &mut Writer<'_>, kind: HandleKind, message: impl FnOnce(&mut Writer<'_>)) {
+    writer.object(|fields| {
+        fields.text("cmd", "NODE_HANDLE");
+        fields.text("type", kind.word());
+        message(fields.name("msg"));
+    });
 }
 
 pub(super) fn need<T>(command: &'static str, field: &'static str, content: Option<T>) -> Result<T, MessageError> {
     content.ok_or(MessageError::Missing { command, field })
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct RawCluster<'a> {
     #[serde(borrow, default)]
     act: Cow<'a, str>,
@@ -314,23 +328,49 @@ struct RawCluster<'a> {
     accepted: Option<bool>,
 }
 
-fn decode_cluster(frame: &[u8]) -> Result<ClusterMessage<'_>, MessageError> {
-    const COMMAND: &str = "NODE_CLUSTER";
-    let raw: RawCluster<'_> = json(COMMAND, frame)?;
+impl<'a> RawCluster<'a> {
+    const COMMAND: &'static str = "NODE_CLUSTER";
+
+    fn read(source: Source<'a>) -> Result<Self, MessageError> {
+        let place = match source {
+            Source::Json(frame) => return json(Self::COMMAND, frame),
+            Source::V8(place) => place,
+        };
+        let mut raw = Self::default();
+        each_field(Self::COMMAND, place, |field| {
+            if field.name.is("act") {
+                raw.act = text(Self::COMMAND, field)?;
+            } else if field.name.is("key") {
+                raw.key = text(Self::COMMAND, field)?;
+            } else if field.name.is("seq") {
+                raw.seq = number(Self::COMMAND, field)?;
+            } else if field.name.is("ack") {
+                raw.ack = number(Self::COMMAND, field)?;
+            } else if field.name.is("accepted") {
+                raw.accepted = truth(Self::COMMAND, field)?;
+            }
+            Ok(())
+        })?;
+        Ok(raw)
+    }
+}
+
+fn read_cluster(source: Source<'_>) -> Result<ClusterMessage<'_>, MessageError> {
+    let raw = RawCluster::read(source)?;
     let seq = raw.seq.unwrap_or(0);
     let key = Some(raw.key).filter(|key| !key.is_empty());
     let act = match (raw.ack, &*raw.act) {
         (Some(ack), _) => match (raw.accepted, &key) {
             (Some(accepted), _) => Act::Accepted { ack, accepted },
-            (None, Some(_)) => Act::Reply { ack, reply: json("a listen reply", frame)? },
+            (None, Some(_)) => Act::Reply { ack, reply: source.read("a listen reply")? },
             (None, None) => Act::Ack { ack },
         },
         (None, "online") => Act::Online,
         (None, "queryServer") => {
-            need(COMMAND, "seq", raw.seq)?;
-            Act::QueryServer(json("queryServer", frame)?)
+            need(RawCluster::COMMAND, "seq", raw.seq)?;
+            Act::QueryServer(source.read("queryServer")?)
         }
-        (None, "listening") => Act::Listening(json("listening", frame)?),
+        (None, "listening") => Act::Listening(source.read("listening")?),
         (None, "close") => Act::Close { key: need("close", "key", key)? },
         (None, "exitedAfterDisconnect") => {
             need("exitedAfterDisconnect", "seq", raw.seq)?;
@@ -345,21 +385,37 @@ fn decode_cluster(frame: &[u8]) -> Result<ClusterMessage<'_>, MessageError> {
 
 #[derive(Deserialize)]
 struct RawHandle<'a> {
-    #[serde(rename = "type")]
-    kind: HandleKind,
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
     #[serde(borrow, default)]
     msg: Option<&'a RawValue>,
 }
 
-fn decode_handle(frame: &[u8]) -> Result<HandleMessage<'_>, MessageError> {
-    let raw: RawHandle<'_> = json("NODE_HANDLE", frame)?;
-    let text = raw.msg.map_or("null", RawValue::get);
-    let message = Box::new(match Message::decode(text.as_bytes())? {
-        // A descriptor within a descriptor: Node delivers it as any internal message that it does not know.
-        Message::Handle(_) => Message::Internal,
-        message => message,
-    });
-    Ok(HandleMessage { kind: raw.kind, message })
+fn read_handle(source: Source<'_>) -> Result<HandleMessage<'_>, MessageError> {
+    const COMMAND: &str = "NODE_HANDLE";
+    let (mut kind, mut carried) = (None, None);
+    match source {
+        Source::Json(frame) => {
+            let raw: RawHandle<'_> = json(COMMAND, frame)?;
+            kind = Some(raw.kind);
+            carried = raw.msg.map(|text| Source::Json(text.get().as_bytes()));
+        }
+        Source::V8(place) => each_field(COMMAND, place, |field| {
+            if field.name.is("type") {
+                kind = Some(text(COMMAND, field)?);
+            } else if field.name.is("msg") && field.leaf != Some(Leaf::Null) {
+                carried = Some(Source::V8(field.place));
+            }
+            Ok(())
+        })?,
+    }
+    let kind = HandleKind::ALL.into_iter().find(|known| kind.as_deref() == Some(known.word()));
+    let kind = need(COMMAND, "a type that is known", kind)?;
+    let message = match carried {
+        Some(source) => Message::read(source, true)?,
+        None => Message::User(User::Json(Cow::Borrowed(RawValue::NULL))),
+    };
+    Ok(HandleMessage { kind, message: Box::new(message) })
 }
 
 #[cfg(test)]

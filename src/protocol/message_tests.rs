@@ -3,34 +3,100 @@
 use proptest::prelude::*;
 use serde_json::value::to_raw_value;
 
-use super::super::listen::{AddressType, SockName};
+use Serialization::{Advanced, Json};
+
+use super::super::{
+    frame::Frames,
+    listen::{AddressType, SockName},
+    v8::{self, to_json},
+};
 use super::*;
 
-fn text(message: &Message<'_>) -> String {
+/// A frame without what is around it.
+fn bytes(form: Serialization, message: &Message<'_>) -> Vec<u8> {
     let mut out = Vec::new();
-    message.encode(&mut out);
-    assert_eq!(out.pop(), Some(b'\n'));
-    String::from_utf8(out).unwrap()
+    message.encode(form, &mut out);
+    unframed(form, &out)
 }
 
-/// The frame decodes to what encodes to `expected`.
+fn unframed(form: Serialization, stream: &[u8]) -> Vec<u8> {
+    let mut frames = Frames::new(form);
+    frames.push(stream);
+    let frame = frames.next_frame().unwrap().unwrap().to_vec();
+    assert_eq!(frames.finish(), Ok(()), "one frame and no more");
+    frame
+}
+
+fn text(message: &Message<'_>) -> String {
+    String::from_utf8(bytes(Json, message)).unwrap()
+}
+
+/// What JSON says, as V8 says it.
+fn advanced(json: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_user(Advanced, &serde_json::from_str(json).unwrap(), &mut out);
+    unframed(Advanced, &out)
+}
+
+/// What a frame in V8's format says, in JSON, with the fields sorted.
+fn said(frame: &[u8]) -> Value {
+    to_json(Place::of_frame(frame).unwrap()).unwrap()
+}
+
+/// In both forms: the frame decodes to what encodes to `expected`.
 fn check(frame: &str, expected: &str) {
-    let message = Message::decode(frame.as_bytes()).unwrap_or_else(|error| panic!("{frame}: {error}"));
+    let message = decode(Json, frame.as_bytes());
     assert_eq!(text(&message), expected, "{frame}");
-    let again = Message::decode(expected.as_bytes()).unwrap();
+    let again = decode(Json, expected.as_bytes());
     assert_eq!(text(&again), expected, "the encoding of {frame} is stable");
+    check_advanced(&advanced(frame), expected);
+}
+
+/// A frame in V8's format, and what encodes to it.
+fn check_advanced(frame: &[u8], expected: &str) {
+    let frame = bytes(Advanced, &decode(Advanced, frame));
+    let said = said(&frame);
+    assert_eq!(said, serde_json::from_str::<Value>(expected).unwrap());
+    assert_eq!(bytes(Advanced, &decode(Advanced, &frame)), frame, "the encoding of {expected} is stable");
+}
+
+fn decode(form: Serialization, frame: &[u8]) -> Message<'_> {
+    let shown = || String::from_utf8_lossy(frame).into_owned();
+    Message::decode(form, frame).unwrap_or_else(|error| panic!("{}: {error}", shown()))
 }
 
 fn refused(frame: &str, why: &str) {
-    let error = Message::decode(frame.as_bytes()).expect_err(frame).to_string();
+    let error = Message::decode(Json, frame.as_bytes()).expect_err(frame).to_string();
     assert!(error.contains(why), "{frame}: {error}");
 }
 
+/// In both forms.
+fn refused_always(frame: &str, why: &str) {
+    refused(frame, why);
+    let error = Message::decode(Advanced, &advanced(frame)).expect_err(frame).to_string();
+    assert!(error.contains(why), "{frame}: {error}");
+}
+
+/// What it is in both forms.
 fn cluster(frame: &str) -> ClusterMessage<'_> {
-    match Message::decode(frame.as_bytes()).unwrap() {
-        Message::Cluster(message) => message,
-        other => panic!("{frame}: {other:?}"),
+    let Message::Cluster(message) = decode(Json, frame.as_bytes()) else { panic!("{frame}") };
+    let same = advanced(frame);
+    let Message::Cluster(same) = decode(Advanced, &same) else { panic!("{frame}") };
+    assert_eq!(same, message, "{frame}");
+    message
+}
+
+/// Recorded from workers and primaries.
+#[test]
+fn advanced_frames_of_node() {
+    for line in include_str!("v8/frames.txt").lines().filter(|line| !line.starts_with('#')) {
+        let (hex, expected) = line.split_once('\t').unwrap();
+        check_advanced(&v8::bytes_of(hex), expected);
     }
+    // {cmd: 'NODE_CLUSTER', act: 'online', key: undefined, ack: undefined, accepted: undefined, seq: 0}
+    let undefined = "ff0f 6f 2203636d64 220c4e4f44455f434c5553544552 2203616374 22066f6e6c696e65 22036b6579 5f \
+                     220361636b 5f 22086163636570746564 5f 2203736571 4900 7b06";
+    check_advanced(&v8::bytes_of(undefined), r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#);
 }
 
 #[test]
@@ -54,7 +120,7 @@ fn frames_of_node_20() {
     same(r#"{"cmd":"NODE_SOCKET_COUNT","key":"6::::8140","count":3}"#);
     same(r#"{"cmd":"NODE_POINTSMAN","hello":1}"#);
     same(r#"{"cmd":"NODE_POINTSMAN","hello":1,"script":true}"#);
-    same(r#"{"cmd":"NODE_POINTSMAN","gone":[1,2,18446744073709551615]}"#);
+    same(r#"{"cmd":"NODE_POINTSMAN","gone":[1,2,9007199254740991]}"#);
     check(r#"{"cmd":"NODE_POINTSMAN","hello":2}"#, r#"{"cmd":"NODE_POINTSMAN"}"#);
     same(r#"{"cmd":"NODE_CLUSTER","ack":1,"errno":-98,"key":"k1","data":null,"seq":0}"#);
     check(r#" { "cmd" : "NODE_HANDLE_ACK" } "#, r#"{"cmd":"NODE_HANDLE_ACK"}"#);
@@ -113,13 +179,20 @@ fn everything_else_is_a_message_of_the_application() {
         r#"{"cmd":"XNODE_CLUSTER","seq":"a"}"#,
         r#"{"a":1e400}"#,
     ] {
-        match Message::decode(frame.as_bytes()) {
-            Ok(Message::User(text)) => assert_eq!(text.get(), frame),
+        match Message::decode(Json, frame.as_bytes()) {
+            Ok(Message::User(User::Json(text))) => assert_eq!(text.get(), frame),
             other => panic!("{frame}: {other:?}"),
+        }
+        if let Ok(value) = serde_json::from_str::<Value>(frame) {
+            match Message::decode(Advanced, &advanced(frame)) {
+                Ok(Message::User(user)) => assert_eq!(user.to_value().unwrap(), value),
+                other => panic!("{frame}: {other:?}"),
+            }
         }
     }
     for frame in [r#"{"cmd":"NODE_X"}"#, r#"{"cmd":"NODE_DEBUG_ENABLED","seq":{}}"#] {
-        assert!(matches!(Message::decode(frame.as_bytes()), Ok(Message::Internal)), "{frame}");
+        assert!(matches!(Message::decode(Json, frame.as_bytes()), Ok(Message::Internal)), "{frame}");
+        assert!(matches!(Message::decode(Advanced, &advanced(frame)), Ok(Message::Internal)), "{frame}");
     }
     assert_eq!(cluster(r#"{"cmd":"NODE_CLUSTER","act":"later","seq":1}"#).act, Act::Unknown);
     assert_eq!(cluster(r#"{"cmd":"NODE_CLUSTER"}"#).act, Act::Unknown);
@@ -131,44 +204,61 @@ fn what_cannot_be_understood_is_refused_with_a_reason() {
     refused("{", "a message");
     refused("{}{}", "trailing");
     refused("GET / HTTP/1.1\r", "a message");
-    refused(r#"{"cmd":"NODE_CLUSTER","seq":-1}"#, "NODE_CLUSTER");
-    refused(r#"{"cmd":"NODE_CLUSTER","seq":1.5}"#, "NODE_CLUSTER");
-    refused(r#"{"cmd":"NODE_CLUSTER","act":"close","seq":1}"#, "close without key");
-    refused(r#"{"cmd":"NODE_CLUSTER","act":"queryServer","port":"x","seq":1}"#, "queryServer");
-    refused(r#"{"cmd":"NODE_CLUSTER","act":"queryServer","addressType":7,"seq":1}"#, "addressType 7");
-    refused(r#"{"cmd":"NODE_CLUSTER","act":"queryServer"}"#, "without seq");
-    refused(r#"{"cmd":"NODE_HANDLE","type":"net.Other","msg":1}"#, "NODE_HANDLE");
-    refused(r#"{"cmd":"NODE_POINTSMAN","launch":1}"#, "NODE_POINTSMAN");
+    refused_always(r#"{"cmd":"NODE_CLUSTER","seq":-1}"#, "NODE_CLUSTER");
+    refused_always(r#"{"cmd":"NODE_CLUSTER","seq":1.5}"#, "NODE_CLUSTER");
+    refused_always(r#"{"cmd":"NODE_CLUSTER","act":"close","seq":1}"#, "close without key");
+    refused_always(r#"{"cmd":"NODE_CLUSTER","act":"queryServer","port":"x","seq":1}"#, "queryServer");
+    refused_always(r#"{"cmd":"NODE_CLUSTER","act":"queryServer","addressType":7,"seq":1}"#, "addressType 7");
+    refused_always(r#"{"cmd":"NODE_CLUSTER","act":"queryServer"}"#, "without seq");
+    refused_always(r#"{"cmd":"NODE_HANDLE","type":"net.Other","msg":1}"#, "NODE_HANDLE");
+    refused_always(r#"{"cmd":"NODE_POINTSMAN","launch":1}"#, "NODE_POINTSMAN");
     for wrong in ["[-1]", "[1.5]", "[1,null]", "[[1]]", "1", "{}", "[\"1\"]"] {
-        refused(&format!(r#"{{"cmd":"NODE_POINTSMAN","gone":{wrong}}}"#), "numbers in gone");
+        refused_always(&format!(r#"{{"cmd":"NODE_POINTSMAN","gone":{wrong}}}"#), "numbers in gone");
     }
 }
 
 #[test]
 fn reports_of_ends_list_their_numbers() {
-    let seqs = |frame: &str| match Message::decode(frame.as_bytes()) {
+    let listed = |form, frame: &[u8]| match Message::decode(form, frame) {
         Ok(Message::Pointsman(Own::Gone { seqs })) => seqs.iter().collect::<Vec<_>>(),
-        other => panic!("{frame}: {other:?}"),
+        other => panic!("{other:?}"),
+    };
+    let seqs = |frame: &str| {
+        let seqs = listed(Json, frame.as_bytes());
+        assert_eq!(listed(Advanced, &advanced(frame)), seqs, "{frame}");
+        seqs
     };
     assert_eq!(seqs(r#"{"cmd":"NODE_POINTSMAN","gone":[ 1 , 2,3 ]}"#), [1, 2, 3]);
+    assert_eq!(seqs(r#"{"cmd":"NODE_POINTSMAN","gone":[4294967296]}"#), [1 << 32]);
+    let largest = br#"{"cmd":"NODE_POINTSMAN","gone":[18446744073709551615]}"#;
+    assert_eq!(listed(Json, largest), [u64::MAX], "which JavaScript cannot say");
     assert!(seqs(r#"{"cmd":"NODE_POINTSMAN","gone":[ ]}"#).is_empty());
     assert_eq!(seqs(&text(&Message::Pointsman(Own::Gone { seqs: [7, 0].into_iter().collect() }))), [7, 0]);
 }
 
 #[test]
 fn a_handle_carries_any_message_but_another_handle() {
-    let decode = |frame| match Message::decode(frame).unwrap() {
-        Message::Handle(handle) => handle,
-        other => panic!("{other:?}"),
+    let check = |text: &str, kind, carried: Option<Value>| {
+        for (form, frame) in [(Json, text.as_bytes()), (Advanced, &advanced(text))] {
+            let Message::Handle(handle) = decode(form, frame) else { panic!("{text}") };
+            assert_eq!(handle.kind, kind, "{text}");
+            match (*handle.message, &carried) {
+                (Message::User(user), Some(carried)) => assert_eq!(user.to_value().unwrap(), *carried),
+                (Message::Internal, None) => {}
+                (other, _) => panic!("{text}: {other:?}"),
+            }
+        }
     };
-    let user = decode(br#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":{"a":1},"key":"6::::8140"}"#);
-    assert_eq!((user.kind, matches!(*user.message, Message::User(_))), (HandleKind::NetSocket, true));
-    let none = decode(br#"{"cmd":"NODE_HANDLE","type":"dgram.Socket"}"#);
-    assert!(matches!(*none.message, Message::User(text) if text.get() == "null"));
-    let deep = decode(
-        br#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_HANDLE","type":"net.Native"}}"#,
-    );
-    assert!(matches!(*deep.message, Message::Internal));
+    let user = r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":{"a":1},"key":"6::::8140"}"#;
+    check(user, HandleKind::NetSocket, Some(serde_json::json!({"a": 1})));
+    check(r#"{"cmd":"NODE_HANDLE","type":"dgram.Socket"}"#, HandleKind::DgramSocket, Some(Value::Null));
+    check(r#"{"cmd":"NODE_HANDLE","type":"dgram.Native","msg":null}"#, HandleKind::DgramNative, Some(Value::Null));
+    let deep = r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_HANDLE","type":"net.Native"}}"#;
+    check(deep, HandleKind::NetNative, None);
+    let levels = 10_000;
+    let abyss = [r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":"#.repeat(levels), "}".repeat(levels)].join("1");
+    let Message::Handle(handle) = decode(Json, abyss.as_bytes()) else { panic!() };
+    assert!(matches!(*handle.message, Message::Internal), "however deep");
 }
 
 fn any_key() -> impl Strategy<Value = Cow<'static, str>> {
@@ -235,36 +325,63 @@ fn any_act() -> impl Strategy<Value = Act<'static>> {
     ]
 }
 
+fn check_round_trip(form: Serialization, message: &ClusterMessage<'_>, carried: bool) {
+    let plain = Message::Cluster(message.clone());
+    let sent = match carried {
+        true => Message::Handle(HandleMessage { kind: HandleKind::NetNative, message: Box::new(plain) }),
+        false => plain,
+    };
+    let frame = bytes(form, &sent);
+    let back = match decode(form, &frame) {
+        Message::Handle(handle) if carried => *handle.message,
+        other => other,
+    };
+    match back {
+        Message::Cluster(back) => assert_eq!(back, *message),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// JavaScript tells no greater numbers apart.
+const GREATEST: u64 = (1 << 53) - 1;
+
+/// The same, with numbers that JavaScript can say.
+fn in_javascript(act: Act<'static>) -> Act<'static> {
+    let whole = |number: i64| number.clamp(-(1 << 53), 1 << 53);
+    let query = |query: Box<Query>| {
+        Box::new(Query { port: query.port.map(whole), fd: query.fd.map(whole), ..*query })
+    };
+    match act {
+        Act::QueryServer(asked) => Act::QueryServer(query(asked)),
+        Act::Listening(asked) => Act::Listening(query(asked)),
+        Act::Accepted { ack, accepted } => Act::Accepted { ack: ack & GREATEST, accepted },
+        Act::Reply { ack, reply } => Act::Reply { ack: ack & GREATEST, reply },
+        Act::Ack { ack } => Act::Ack { ack: ack & GREATEST },
+        other => other,
+    }
+}
+
 proptest! {
     #[test]
     fn every_cluster_message_round_trips(seq in any::<u64>(), act in any_act(), carried in any::<bool>()) {
-        let message = ClusterMessage { seq, act };
-        let plain = Message::Cluster(message.clone());
-        let sent = match carried {
-            true => Message::Handle(HandleMessage { kind: HandleKind::NetNative, message: Box::new(plain) }),
-            false => plain,
-        };
-        let frame = text(&sent);
-        let back = match Message::decode(frame.as_bytes()).unwrap() {
-            Message::Handle(handle) if carried => *handle.message,
-            other => other,
-        };
-        match back {
-            Message::Cluster(back) => prop_assert_eq!(back, message),
-            other => prop_assert!(false, "{:?}", other),
-        }
+        check_round_trip(Json, &ClusterMessage { seq, act: act.clone() }, carried);
+        check_round_trip(Advanced, &ClusterMessage { seq: seq & GREATEST, act: in_javascript(act) }, carried);
     }
 
     #[test]
     fn no_bytes_panic(frame in proptest::collection::vec(any::<u8>(), 0..120)) {
-        let _ = Message::decode(&frame);
+        let _ = Message::decode(Json, &frame);
+        let _ = Message::decode(Advanced, &frame);
+        let _ = Message::decode(Advanced, &[&[0xFF, 15][..], &frame].concat());
     }
 
     #[test]
     fn no_damaged_frame_panics(at in 0usize..200, byte in any::<u8>(), act in any_act()) {
-        let mut frame = text(&Message::Cluster(ClusterMessage { seq: 1, act })).into_bytes();
-        let at = at % frame.len();
-        frame[at] = byte;
-        let _ = Message::decode(&frame);
+        for &form in Serialization::ALL {
+            let mut frame = bytes(form, &Message::Cluster(ClusterMessage { seq: 1, act: act.clone() }));
+            let at = at % frame.len();
+            frame[at] = byte;
+            let _ = Message::decode(form, &frame);
+        }
     }
 }

@@ -5,7 +5,12 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::message::{MessageError, json, need, value};
+use super::{
+    message::{MessageError, need},
+    source::{Source, each_field, json, number, truth, whole},
+    v8::Place,
+    writer::Writer,
+};
 
 const COMMAND: &str = "NODE_POINTSMAN";
 
@@ -34,81 +39,110 @@ pub enum Own<'a> {
 }
 
 impl<'a> Own<'a> {
-    pub(super) fn decode(frame: &'a [u8]) -> Result<Self, MessageError> {
-        let raw: RawOwn<'_> = json(COMMAND, frame)?;
+    pub(super) fn read(source: Source<'a>) -> Result<Self, MessageError> {
+        let raw = match source {
+            Source::Json(frame) => RawOwn::from_json(json(COMMAND, frame)?)?,
+            Source::V8(place) => RawOwn::from_v8(place)?,
+        };
         Ok(match raw {
-            RawOwn { launch: Some(RawLaunch { step, errno }), .. } => Self::LaunchFailed { step, errno },
-            RawOwn { gone: Some(seqs), .. } => {
-                let seqs = Seqs::read(seqs.get());
-                Self::Gone { seqs: need(COMMAND, "numbers in gone", seqs)? }
+            RawOwn { launch: true, .. } => {
+                let RawLaunch { launch: Launch { step, errno } } = source.read(COMMAND)?;
+                Self::LaunchFailed { step: step.into(), errno }
             }
+            RawOwn { gone: Some(seqs), .. } => Self::Gone { seqs },
             RawOwn { hello: Some(1), script, .. } => Self::Hello { script },
             RawOwn { .. } => Self::Unknown,
         })
     }
 
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::LaunchFailed { step, errno } => {
-                out.extend_from_slice(br#"{"cmd":"NODE_POINTSMAN","launch":{"step":"#);
-                value(out, step);
-                out.extend_from_slice(br#","errno":"#);
-                value(out, errno);
-                out.extend_from_slice(b"}}");
+    pub(super) fn write(&self, writer: &mut Writer<'_>) {
+        writer.object(|fields| {
+            fields.text("cmd", COMMAND);
+            match self {
+                Self::LaunchFailed { step, errno } => fields.name("launch").object(|launch| {
+                    launch.text("step", step);
+                    launch.number("errno", *errno);
+                }),
+                Self::Hello { script } => {
+                    fields.number("hello", 1);
+                    if *script {
+                        fields.truth("script", true);
+                    }
+                }
+                Self::Gone { seqs } => fields.name("gone").numbers(seqs.iter()),
+                Self::Unknown => {}
             }
-            Self::Hello { script: false } => {
-                out.extend_from_slice(br#"{"cmd":"NODE_POINTSMAN","hello":1}"#);
-            }
-            Self::Hello { script: true } => {
-                out.extend_from_slice(br#"{"cmd":"NODE_POINTSMAN","hello":1,"script":true}"#);
-            }
-            Self::Gone { seqs } => {
-                out.extend_from_slice(br#"{"cmd":"NODE_POINTSMAN","gone":"#);
-                out.extend_from_slice(seqs.0.as_bytes());
-                out.push(b'}');
-            }
-            Self::Unknown => out.extend_from_slice(br#"{"cmd":"NODE_POINTSMAN"}"#),
-        }
+        });
     }
 }
 
-/// A list of sequence numbers, kept as its JSON text: it is read once, and a vector would be an allocation for every
+/// A list of sequence numbers, kept as it came: it is read once, and a vector would be an allocation for every
 /// connection that ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seqs<'a>(Cow<'a, str>);
+pub struct Seqs<'a>(List<'a>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum List<'a> {
+    /// JSON text.
+    Text(&'a str),
+    /// An array in V8's format.
+    Array(Place<'a>),
+    Numbers(Vec<u64>),
+}
 
 impl<'a> Seqs<'a> {
-    fn read(text: &'a str) -> Option<Self> {
-        let whole = Self(Cow::Borrowed(text));
-        let numbers = || whole.items().map(str::parse::<u64>);
-        (text.starts_with('[') && text.ends_with(']') && numbers().all(|number| number.is_ok())).then_some(whole)
+    fn of_text(text: &'a str) -> Option<Self> {
+        let numbers = || items(text).map(str::parse::<u64>);
+        let whole = text.starts_with('[') && text.ends_with(']') && numbers().all(|number| number.is_ok());
+        whole.then_some(Self(List::Text(text)))
     }
 
-    fn items(&self) -> impl Iterator<Item = &str> {
-        let inside = self.0.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or_default().trim_ascii();
-        inside.split(',').map(str::trim_ascii).filter(move |_| !inside.is_empty())
+    fn of_array(place: Place<'a>) -> Option<Self> {
+        let length = place.length().ok()??;
+        let numbers = place.leaves().ok()??.map_while(whole).count();
+        (numbers == length as usize).then_some(Self(List::Array(place)))
     }
 
     /// The numbers.
-    pub fn iter(&self) -> impl Iterator<Item = u64> {
-        self.items().filter_map(|text| text.parse().ok())
+    pub fn iter(&self) -> impl Iterator<Item = u64> + Clone {
+        let (text, array, numbers) = match &self.0 {
+            List::Text(text) => (Some(*text), None, &[][..]),
+            List::Array(place) => (None, Some(*place), &[][..]),
+            List::Numbers(numbers) => (None, None, numbers.as_slice()),
+        };
+        let text = text.into_iter().flat_map(items).filter_map(|text| text.parse().ok());
+        let array = array.and_then(|place| place.leaves().ok().flatten()).into_iter().flatten();
+        text.chain(array.filter_map(whole)).chain(numbers.iter().copied())
     }
+}
+
+fn items(text: &str) -> impl Iterator<Item = &str> + Clone {
+    let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or_default().trim_ascii();
+    inside.split(',').map(str::trim_ascii).filter(move |_| !inside.is_empty())
 }
 
 impl FromIterator<u64> for Seqs<'static> {
     fn from_iter<T: IntoIterator<Item = u64>>(numbers: T) -> Self {
-        let texts: Vec<_> = numbers.into_iter().map(|number| number.to_string()).collect();
-        Self(Cow::Owned(format!("[{}]", texts.join(","))))
+        Self(List::Numbers(numbers.into_iter().collect()))
     }
 }
 
-#[derive(Deserialize)]
+/// What there is, of which one thing at most is meant.
+#[derive(Default)]
 struct RawOwn<'a> {
-    #[serde(borrow, default)]
-    launch: Option<RawLaunch<'a>>,
+    launch: bool,
     /// The version of the reports; this is the first.
+    hello: Option<u64>,
+    script: bool,
+    gone: Option<Seqs<'a>>,
+}
+
+#[derive(Deserialize)]
+struct JsonOwn<'a> {
+    #[serde(borrow, default)]
+    launch: Option<&'a RawValue>,
     #[serde(default)]
-    hello: Option<u32>,
+    hello: Option<u64>,
     #[serde(default)]
     script: bool,
     #[serde(borrow, default)]
@@ -116,9 +150,40 @@ struct RawOwn<'a> {
 }
 
 #[derive(Deserialize)]
-struct RawLaunch<'a> {
-    #[serde(borrow)]
-    step: Cow<'a, str>,
+struct RawLaunch {
+    launch: Launch,
+}
+
+#[derive(Deserialize)]
+struct Launch {
+    step: String,
     errno: i32,
 }
 
+impl<'a> RawOwn<'a> {
+    fn from_json(JsonOwn { launch, hello, script, gone }: JsonOwn<'a>) -> Result<Self, MessageError> {
+        let gone = gone.map(|text| numbers_in(Seqs::of_text(text.get()))).transpose()?;
+        Ok(Self { launch: launch.is_some(), hello, script, gone })
+    }
+
+    fn from_v8(place: Place<'a>) -> Result<Self, MessageError> {
+        let mut raw = Self::default();
+        each_field(COMMAND, place, |field| {
+            if field.name.is("launch") {
+                raw.launch = true;
+            } else if field.name.is("hello") {
+                raw.hello = number(COMMAND, field)?;
+            } else if field.name.is("script") {
+                raw.script = truth(COMMAND, field)?.unwrap_or_default();
+            } else if field.name.is("gone") {
+                raw.gone = Some(numbers_in(Seqs::of_array(field.place))?);
+            }
+            Ok(())
+        })?;
+        Ok(raw)
+    }
+}
+
+fn numbers_in(seqs: Option<Seqs<'_>>) -> Result<Seqs<'_>, MessageError> {
+    need(COMMAND, "numbers in gone", seqs)
+}

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::message::{MessageError, field, json};
+use super::{message::MessageError, source::Source, writer::Writer};
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,16 +36,17 @@ pub enum Sockets<'a> {
 }
 
 #[derive(Deserialize)]
-struct Raw<'a> {
-    #[serde(borrow, default)]
-    key: Cow<'a, str>,
+struct Raw {
+    #[serde(default)]
+    key: String,
     #[serde(default)]
     count: u64,
 }
 
-impl<'a> Sockets<'a> {
-    pub(super) fn decode(command: &str, frame: &'a [u8]) -> Result<Self, MessageError> {
-        let Raw { key, count } = json("NODE_SOCKET", frame)?;
+impl Sockets<'_> {
+    pub(super) fn read(command: &str, source: Source<'_>) -> Result<Self, MessageError> {
+        let Raw { key, count } = source.read("NODE_SOCKET")?;
+        let key = Cow::Owned(key);
         Ok(match command {
             "NODE_SOCKET_NOTIFY_CLOSE" => Self::NotifyClose { key },
             "NODE_SOCKET_ALL_CLOSED" => Self::AllClosed { key },
@@ -54,20 +55,19 @@ impl<'a> Sockets<'a> {
         })
     }
 
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, writer: &mut Writer<'_>) {
         let (command, key) = match self {
-            Self::NotifyClose { key } => ("NOTIFY_CLOSE", key),
-            Self::AllClosed { key } => ("ALL_CLOSED", key),
-            Self::GetCount { key } => ("GET_COUNT", key),
-            Self::Count { key, .. } => ("COUNT", key),
+            Self::NotifyClose { key } => ("NODE_SOCKET_NOTIFY_CLOSE", key),
+            Self::AllClosed { key } => ("NODE_SOCKET_ALL_CLOSED", key),
+            Self::GetCount { key } => ("NODE_SOCKET_GET_COUNT", key),
+            Self::Count { key, .. } => ("NODE_SOCKET_COUNT", key),
         };
-        out.extend_from_slice(br#"{"cmd":"NODE_SOCKET_"#);
-        out.extend_from_slice(command.as_bytes());
-        out.push(b'"');
-        field(out, "key", key);
-        if let Self::Count { count, .. } = self {
-            field(out, "count", count);
-        }
-        out.push(b'}');
+        writer.object(|fields| {
+            fields.text("cmd", command);
+            fields.text("key", key);
+            if let Self::Count { count, .. } = self {
+                fields.number("count", *count);
+            }
+        });
     }
 }

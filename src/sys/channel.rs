@@ -40,6 +40,15 @@ pub(crate) fn set_nonblocking(file: impl AsFd, on: bool) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// How much of what was sent the other end has not read: its bytes, and what the kernel needs to keep them. 0 if that
+/// cannot be known.
+pub(crate) fn unread(channel: BorrowedFd<'_>) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ, which has the number of TIOCOUTQ, writes one int to a pointer that is valid for the call.
+    let result = unsafe { libc::ioctl(channel.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
+}
+
 /// Bytes of one descriptor.
 const ONE_DESCRIPTOR: u32 = 4;
 

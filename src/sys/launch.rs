@@ -55,10 +55,16 @@ use super::{
     channel, limits,
     process::{Child, close_on_exec_from},
 };
-use crate::protocol::message::{Message, Own};
+use crate::protocol::{
+    message::{Message, Own},
+    serialization::Serialization,
+};
 
 /// Which descriptor the channel has in the program.
 pub(crate) const CHANNEL: i32 = 3;
+
+/// The variable that tells the program the form of what is said on the channel.
+pub(crate) const SERIALIZATION: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
 
 /// `argv[0]` of a trampoline.
 pub(super) const NAME: &str = "pointsman-launch";
@@ -125,12 +131,19 @@ pub(crate) fn run_if_asked() {
     let mut frame = Vec::new();
     let Failure { channel, step, error } = failure;
     let code = if step == EXEC && error == Errno::ENOENT { 127 } else { 126 };
-    Message::Pointsman(Own::LaunchFailed { step, errno: error as i32 }).encode(&mut frame);
+    let message = Message::Pointsman(Own::LaunchFailed { step, errno: error as i32 });
+    message.encode(serialization(), &mut frame);
     // SAFETY: the channel was given to this process at this number, and nothing has closed it.
     let channel = unsafe { BorrowedFd::borrow_raw(channel) };
     // Nobody is there to tell if this fails too.
     let _ = channel::send(channel, &frame, None);
     exit(code);
+}
+
+/// How the program would have spoken on the channel, as its environment says.
+fn serialization() -> Serialization {
+    let word = env::var(SERIALIZATION).unwrap_or_default();
+    word.parse().unwrap_or_default()
 }
 
 /// What the parent tells the trampoline in its arguments, before the program.

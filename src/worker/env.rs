@@ -6,7 +6,7 @@
 use std::{env, ffi::OsString};
 
 use super::error::WorkerError;
-use crate::fleet::WorkerId;
+use crate::{fleet::WorkerId, protocol::serialization::Serialization};
 
 pub(super) const ID: &str = "NODE_UNIQUE_ID";
 pub(super) const CHANNEL: &str = "NODE_CHANNEL_FD";
@@ -21,6 +21,8 @@ pub(super) struct Identity {
     pub(super) slot: Option<u32>,
     /// The number of the channel's descriptor.
     pub(super) channel: i32,
+    /// The form of what is said there.
+    pub(super) serialization: Serialization,
 }
 
 /// Whether this process was started as a worker.
@@ -35,18 +37,15 @@ pub(super) fn identity() -> Result<Identity, WorkerError> {
 
 fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Identity, WorkerError> {
     let need = |name| variable(name).ok_or(WorkerError::NotAWorker { missing: name });
-    let id = number(ID, need(ID)?, "a worker's id, 1 or more")?;
-    let channel = number(CHANNEL, need(CHANNEL)?, "the number of a descriptor")?;
-    let slot = variable(SLOT).map(|value| number(SLOT, value, "a slot, 0 or more")).transpose()?;
-    if let Some(mode) = variable(SERIALIZATION)
-        && mode != "json"
-    {
-        return Err(bad(SERIALIZATION, mode, "json, the only form that this version of the crate speaks"));
-    }
-    Ok(Identity { id: WorkerId(id), slot, channel })
+    let id = parsed(ID, need(ID)?, "a worker's id, 1 or more")?;
+    let channel = parsed(CHANNEL, need(CHANNEL)?, "the number of a descriptor")?;
+    let slot = variable(SLOT).map(|value| parsed(SLOT, value, "a slot, 0 or more")).transpose()?;
+    let form =
+        variable(SERIALIZATION).map(|value| parsed(SERIALIZATION, value, "json or advanced")).transpose()?;
+    Ok(Identity { id: WorkerId(id), slot, channel, serialization: form.unwrap_or_default() })
 }
 
-fn number<T: std::str::FromStr>(
+fn parsed<T: std::str::FromStr>(
     name: &'static str,
     value: OsString,
     wanted: &'static str,
@@ -77,7 +76,13 @@ mod tests {
     #[test]
     fn the_environment_of_a_worker() {
         check(&[(ID, "3"), (CHANNEL, "3"), (SLOT, "0")], Ok((3, Some(0), 3)));
-        check(&[(ID, "1"), (CHANNEL, "17"), (SERIALIZATION, "json")], Ok((1, None, 17)));
+        for word in ["json", "advanced"] {
+            check(&[(ID, "1"), (CHANNEL, "17"), (SERIALIZATION, word)], Ok((1, None, 17)));
+            let given = [(ID, "1"), (CHANNEL, "3"), (SERIALIZATION, word)];
+            let given =
+                |name: &str| given.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+            assert_eq!(read(given).unwrap().serialization.to_string(), word);
+        }
     }
 
     #[test]
@@ -87,6 +92,6 @@ mod tests {
         check(&[(ID, "x"), (CHANNEL, "3")], Err("NODE_UNIQUE_ID=x is not a worker's id"));
         check(&[(ID, "1"), (CHANNEL, "3 ")], Err("NODE_CHANNEL_FD=3  is not the number"));
         check(&[(ID, "1"), (CHANNEL, "3"), (SLOT, "-1")], Err("POINTSMAN_SLOT=-1 is not a slot"));
-        check(&[(ID, "1"), (CHANNEL, "3"), (SERIALIZATION, "advanced")], Err("=advanced is not json"));
+        check(&[(ID, "1"), (CHANNEL, "3"), (SERIALIZATION, "v8")], Err("=v8 is not json or advanced"));
     }
 }

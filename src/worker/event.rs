@@ -88,7 +88,8 @@ impl AsFd for Connection {
 pub enum WorkerEvent {
     /// A connection for one of the listeners. The master already knows that it was taken.
     Connection(Connection),
-    /// A message of the application.
+    /// A message of the application. What came in V8's format is as `JSON.stringify` would have said it; of a `BigInt`
+    /// it is the digits in a string. What has no such form is dropped, with a warning in the log.
     Message(Value),
     /// The worker is to leave: its listeners are closed. Finish what is open, then drop the `Worker`.
     Disconnect,

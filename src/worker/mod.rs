@@ -129,7 +129,8 @@ impl Worker {
     fn new(channel: UnixStream, identity: Identity) -> Result<Self, WorkerError> {
         let buffer = vec![0; READ_BYTES].into_boxed_slice();
         let reports = Reports::new().map_err(WorkerError::system("make an eventfd"))?;
-        let mut worker = Self { channel, identity, session: Session::new(), reports, buffer, watch: None };
+        let session = Session::new(identity.serialization);
+        let mut worker = Self { channel, identity, session, reports, buffer, watch: None };
         worker.flush()?;
         Ok(worker)
     }

@@ -12,9 +12,10 @@ use super::{
     listeners::{Listeners, bound_address, query},
 };
 use crate::protocol::{
-    frame::Lines,
+    frame::{Cutter, Frames},
     listen::{ListenReply, Query},
     message::{Act, ClusterMessage, HandleMessage, Message, Own},
+    serialization::Serialization,
 };
 
 /// What came with a read, beside the bytes.
@@ -57,7 +58,7 @@ enum Stage {
 /// A worker's conversation with its master.
 #[derive(Debug)]
 pub(super) struct Session<D> {
-    lines: Lines,
+    frames: Frames,
     /// In order of arrival; a `NODE_HANDLE` takes the first. `None` for one that was lost.
     descriptors: VecDeque<Option<D>>,
     talk: Talk<D>,
@@ -72,25 +73,29 @@ struct Talk<D> {
     asked: Option<(u64, Query)>,
     answer: Option<Answer>,
     events: VecDeque<Event<D>>,
+    serialization: Serialization,
     output: Vec<u8>,
+    cutter: Cutter,
     seq: u64,
 }
 
 impl<D> Session<D> {
     /// A worker that says `online`, and that it will report the ends of connections.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(serialization: Serialization) -> Self {
         let mut talk = Talk {
             stage: Stage::Serving,
             listeners: Listeners::default(),
             asked: None,
             answer: None,
             events: VecDeque::new(),
+            serialization,
             output: Vec::new(),
+            cutter: Cutter::new(serialization),
             seq: 0,
         };
         talk.say(Act::Online);
-        Message::Pointsman(Own::Hello { script: false }).encode(&mut talk.output);
-        Self { lines: Lines::default(), descriptors: VecDeque::new(), talk }
+        talk.write(&Message::Pointsman(Own::Hello { script: false }));
+        Self { frames: Frames::new(serialization), descriptors: VecDeque::new(), talk }
     }
 
     /// Takes one read, as `sys::channel` gives it: at most one descriptor, which came with the last write in it.
@@ -100,9 +105,9 @@ impl<D> Session<D> {
             Attached::Descriptor(descriptor) => self.descriptors.push_back(Some(descriptor)),
             Attached::Lost => self.descriptors.push_back(None),
         }
-        self.lines.push(bytes);
-        while let Some(frame) = self.lines.next_frame()? {
-            match Message::decode(frame)? {
+        self.frames.push(bytes);
+        while let Some(frame) = self.frames.next_frame()? {
+            match Message::decode(self.talk.serialization, frame)? {
                 Message::Handle(handle) => {
                     // None at all is a master's fault; it is answered as if the descriptor had been lost.
                     let descriptor = self.descriptors.pop_front().flatten();
@@ -112,7 +117,7 @@ impl<D> Session<D> {
             }
         }
         // What is left over belongs to the one frame that is not whole yet, if there is one.
-        let unfinished = self.lines.finish().is_err();
+        let unfinished = self.frames.finish().is_err();
         if self.descriptors.len() > usize::from(unfinished) {
             return Err(WorkerError::protocol("a descriptor came with something else than a NODE_HANDLE"));
         }
@@ -155,7 +160,7 @@ impl<D> Session<D> {
     pub(super) fn report(&mut self, seqs: Vec<u64>) {
         if !seqs.is_empty() && !self.is_closed() {
             let seqs = seqs.into_iter().collect();
-            Message::Pointsman(Own::Gone { seqs }).encode(&mut self.talk.output);
+            self.talk.write(&Message::Pointsman(Own::Gone { seqs }));
         }
     }
 
@@ -169,13 +174,16 @@ impl<D> Session<D> {
         self.talk.answer.take()
     }
 
-    /// Bytes for the master.
+    /// Bytes for the master: what to send by one write.
     pub(super) fn output(&self) -> &[u8] {
-        &self.talk.output
+        let output = &self.talk.output;
+        &output[..self.talk.cutter.next_write(output)]
     }
 
     /// The first `count` bytes of the output are sent.
     pub(super) fn handle_sent(&mut self, count: usize) {
+        let write = self.output().len();
+        self.talk.cutter.sent(write, count);
         self.talk.output.drain(..count);
     }
 
@@ -199,10 +207,10 @@ impl<D> Talk<D> {
     /// Answers the transport at once, as every `NODE_HANDLE` must be, then looks at what came with it.
     fn handle_handle(&mut self, handle: HandleMessage<'_>, descriptor: Option<D>) -> Result<(), WorkerError> {
         let Some(descriptor) = descriptor else {
-            Message::HandleNack.encode(&mut self.output);
+            self.write(&Message::HandleNack);
             return Ok(());
         };
-        Message::HandleAck.encode(&mut self.output);
+        self.write(&Message::HandleAck);
         match *handle.message {
             Message::Cluster(ClusterMessage { seq, act: Act::NewConn { key } }) => {
                 let listener = self.listeners.by_key(&key);
@@ -221,9 +229,9 @@ impl<D> Talk<D> {
     fn handle_message(&mut self, message: Message<'_>) -> Result<(), WorkerError> {
         match message {
             Message::Cluster(message) => self.handle_cluster(message.act),
-            Message::User(text) => {
-                // A number beyond f64, or a nesting too deep: JSON, but not a Value.
-                match serde_json::from_str(text.get()) {
+            Message::User(user) => {
+                // A number beyond f64, or a nesting too deep: a message, but not a Value.
+                match user.to_value() {
                     Ok(value) => self.events.push_back(Event::Message(value)),
                     Err(error) => log::warn!("a message of the application is dropped: {error}"),
                 }
@@ -347,8 +355,12 @@ impl<D> Talk<D> {
     fn say(&mut self, act: Act<'_>) -> u64 {
         let seq = self.seq;
         self.seq += 1;
-        Message::Cluster(ClusterMessage { seq, act }).encode(&mut self.output);
+        self.write(&Message::Cluster(ClusterMessage { seq, act }));
         seq
+    }
+
+    fn write(&mut self, message: &Message<'_>) {
+        message.encode(self.serialization, &mut self.output);
     }
 }
 

@@ -5,20 +5,33 @@ use std::mem;
 use serde_json::json;
 
 use super::*;
+use crate::protocol::message::encode_user;
 
 const ADDRESS: &str = "127.0.0.1:80";
 const REPLY: &str = r#"{"cmd":"NODE_CLUSTER","errno":null,"key":"k","ack":1,"data":null,"sockname":{"family":"IPv4","address":"127.0.0.1","port":8080},"seq":0}"#;
 const DISCONNECT: &str = r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":9}"#;
 
-/// One write of the master; at most one descriptor goes with it.
+/// One write of the master, a frame in JSON; at most one descriptor goes with it.
 type Write = (String, Option<Attached<u32>>);
 
 fn plain(frame: &str) -> Write {
-    (format!("{frame}\n"), None)
+    (frame.to_owned(), None)
 }
 
 fn with(descriptor: u32, frame: &str) -> Write {
-    (format!("{frame}\n"), Some(Attached::Descriptor(descriptor)))
+    (frame.to_owned(), Some(Attached::Descriptor(descriptor)))
+}
+
+/// A frame as a master writes it.
+fn wire(form: Serialization, frame: &str) -> Vec<u8> {
+    match form {
+        Serialization::Json => format!("{frame}\n").into_bytes(),
+        Serialization::Advanced => {
+            let mut out = Vec::new();
+            encode_user(form, &serde_json::from_str(frame).unwrap(), &mut out);
+            out
+        }
+    }
 }
 
 fn newconn(key: &str, seq: u64) -> String {
@@ -29,17 +42,20 @@ fn newconn(key: &str, seq: u64) -> String {
 
 /// What the kernel makes of writes: a read ends where the reader's buffer does (`cut` says after which bytes), and
 /// after a write whose descriptor it has brought; otherwise writes run together.
-fn reads(writes: Vec<Write>, cut: impl Fn(usize) -> bool) -> Vec<(Vec<u8>, Attached<u32>)> {
+fn reads(
+    writes: Vec<(Vec<u8>, Option<Attached<u32>>)>,
+    cut: impl Fn(usize) -> bool,
+) -> Vec<(Vec<u8>, Attached<u32>)> {
     let mut reads = Vec::new();
     let (mut read, mut brought, mut at) = (Vec::new(), Attached::Nothing, 0);
-    for (text, mut attached) in writes {
-        for (index, byte) in text.bytes().enumerate() {
+    for (frame, mut attached) in writes {
+        for (index, &byte) in frame.iter().enumerate() {
             if let Some(attached) = attached.take() {
                 brought = attached;
             }
             read.push(byte);
             at += 1;
-            let whole = index + 1 == text.len() && !matches!(brought, Attached::Nothing);
+            let whole = index + 1 == frame.len() && !matches!(brought, Attached::Nothing);
             if whole || cut(at) {
                 reads.push((mem::take(&mut read), mem::replace(&mut brought, Attached::Nothing)));
             }
@@ -51,7 +67,11 @@ fn reads(writes: Vec<Write>, cut: impl Fn(usize) -> bool) -> Vec<(Vec<u8>, Attac
 
 /// A session that has asked to listen and has said so.
 fn asking() -> Session<u32> {
-    let mut session = Session::new();
+    asking_in(Serialization::Json)
+}
+
+fn asking_in(form: Serialization) -> Session<u32> {
+    let mut session = Session::new(form);
     session.listen(ADDRESS.parse().unwrap());
     assert_eq!(
         said(&mut session),
@@ -77,30 +97,52 @@ fn feed(session: &mut Session<u32>, frame: &str) -> Result<(), WorkerError> {
     session.handle_input(format!("{frame}\n").as_bytes(), Attached::Nothing)
 }
 
+/// What it has said, in JSON.
 fn said(session: &mut Session<u32>) -> Vec<String> {
-    let text = String::from_utf8(session.output().to_vec()).unwrap();
-    session.handle_sent(text.len());
-    text.lines().map(str::to_owned).collect()
+    let form = session.talk.serialization;
+    let (mut frames, mut text) = (Frames::new(form), Vec::new());
+    while !session.output().is_empty() {
+        frames.push(session.output());
+        session.handle_sent(session.output().len());
+    }
+    while let Some(frame) = frames.next_frame().unwrap() {
+        Message::decode(form, frame).unwrap().encode(Serialization::Json, &mut text);
+    }
+    assert_eq!(frames.finish(), Ok(()));
+    String::from_utf8(text).unwrap().lines().map(str::to_owned).collect()
 }
 
 fn events(session: &mut Session<u32>) -> Vec<Event<u32>> {
     std::iter::from_fn(|| session.poll_event()).collect()
 }
 
-/// Whole, cut in two at every byte, and byte by byte: always the same events and the same words.
+/// In both forms, whole, cut in two at every byte, and byte by byte: always the same events and the same words.
 fn check(writes: impl Fn() -> Vec<Write>, expected: &[Event<u32>], words: &[&str]) {
-    let length: usize = writes().iter().map(|(text, _)| text.len()).sum();
+    for &form in Serialization::ALL {
+        let wired = || writes().into_iter().map(|(frame, attached)| (wire(form, &frame), attached)).collect();
+        check_cuts(form, wired, expected, words);
+    }
+}
+
+fn check_cuts(
+    form: Serialization,
+    writes: impl Fn() -> Vec<(Vec<u8>, Option<Attached<u32>>)>,
+    expected: &[Event<u32>],
+    words: &[&str],
+) {
+    let length: usize = writes().iter().map(|(frame, _)| frame.len()).sum();
     let cuts: Vec<Box<dyn Fn(usize) -> bool>> = (0..=length)
         .map(|cut| Box::new(move |at| at == cut) as Box<dyn Fn(usize) -> bool>)
         .chain([Box::new(|_| true) as Box<dyn Fn(usize) -> bool>])
         .collect();
     for (number, cut) in cuts.iter().enumerate() {
-        let mut session = asking();
+        let mut session = asking_in(form);
         for (bytes, attached) in reads(writes(), cut) {
-            session.handle_input(&bytes, attached).unwrap_or_else(|error| panic!("cut {number}: {error}"));
+            let read = session.handle_input(&bytes, attached);
+            read.unwrap_or_else(|error| panic!("{form}, cut {number}: {error}"));
         }
-        assert_eq!(events(&mut session), expected, "cut {number}");
-        assert_eq!(said(&mut session), words, "cut {number}");
+        assert_eq!(events(&mut session), expected, "{form}, cut {number}");
+        assert_eq!(said(&mut session), words, "{form}, cut {number}");
     }
 }
 
@@ -120,7 +162,7 @@ fn a_life_in_every_cut() {
                 with(10, &newconn("k", 1)),
                 plain(r#"{"hello":["é",1]}"#),
                 with(11, &newconn("elsewhere", 2)),
-                (newconn("k", 3) + "\n", Some(Attached::Lost)),
+                (newconn("k", 3), Some(Attached::Lost)),
                 with(12, &newconn("k", 4)),
                 with(13, &newconn("k", 5)),
                 with(14, r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":"a socket"}"#),
@@ -278,6 +320,27 @@ fn garbage_is_refused_with_a_reason() {
     session.handle_input(b"{\"cmd\":", Attached::Descriptor(1)).unwrap();
     let stray = session.handle_input(b"\"NODE_", Attached::Descriptor(2)).unwrap_err();
     assert!(stray.to_string().contains("something else than a NODE_HANDLE"), "two for one frame");
+}
+
+#[test]
+fn garbage_in_the_advanced_form_is_refused_too() {
+    for (bytes, why) in [
+        (&b"\0\0\0\0"[..], "does not begin with the header"),
+        (b"\0\0\0\x02{}", "does not begin with the header"),
+        (b"{\"cmd\":1}\n", "longer than 16777216 bytes"),
+        (b"\0\0\0\x03\xFF\x0Fo", "ends within a value"),
+        (b"\0\0\0\x05\xFF\x0FA\x020", "ends within a value"),
+    ] {
+        let mut session = asking_in(Serialization::Advanced);
+        let error = session.handle_input(bytes, Attached::Nothing).unwrap_err().to_string();
+        assert!(error.contains(why), "{bytes:?}: {error}");
+    }
+    // An object within itself: for Node a message, for JSON none.
+    let mut session = asking_in(Serialization::Advanced);
+    let cyclic = b"\0\0\0\x0a\xFF\x0Fo\"\x01a^\0{\x01";
+    session.handle_input(cyclic, Attached::Nothing).unwrap();
+    assert_eq!((events(&mut session), said(&mut session)), (vec![], vec![]));
+    assert!(session.is_serving());
 }
 
 #[test]

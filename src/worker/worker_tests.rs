@@ -12,6 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use serde_json::json;
 
 use super::*;
+use crate::protocol::serialization::Serialization;
 
 const REPLY: &str = r#"{"cmd":"NODE_CLUSTER","errno":null,"key":"k","ack":1,"data":null,"sockname":{"family":"IPv4","address":"127.0.0.1","port":8080},"seq":0}"#;
 const DISCONNECT: &str = r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":9}"#;
@@ -27,7 +28,8 @@ impl Master {
     fn start() -> (Self, Worker) {
         let (near, far) = channel::pair().unwrap();
         channel::set_nonblocking(&far, true).unwrap();
-        let identity = Identity { id: WorkerId(1), slot: Some(0), channel: 3 };
+        let identity =
+            Identity { id: WorkerId(1), slot: Some(0), channel: 3, serialization: Serialization::Json };
         let worker = Worker::new(far.into(), identity).unwrap();
         let master = Self { channel: near.into(), socket: TcpListener::bind("127.0.0.1:0").unwrap() };
         let hello = r#"{"cmd":"NODE_POINTSMAN","hello":1}"#;

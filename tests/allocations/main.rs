@@ -10,7 +10,7 @@ mod path;
 
 use counting::{Counting, allocations};
 use path::{Path, Teller};
-use pointsman::PolicyName;
+use pointsman::{PolicyName, Serialization};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -19,24 +19,27 @@ static ALLOCATOR: Counting = Counting;
 const WARM_UP: u64 = 500;
 const CONNECTIONS: u64 = 10_000;
 
-fn check(policy: PolicyName, teller: Teller) {
-    let mut path = Path::new(policy, teller);
+fn check(policy: PolicyName, teller: Teller, form: Serialization) {
+    let mut path = Path::new(policy, teller, form);
     path.run(WARM_UP);
     let count = allocations(|| path.run(CONNECTIONS));
     assert_eq!(path.released(), WARM_UP + CONNECTIONS, "every connection has gone all the way");
-    assert_eq!(count, 0, "{policy}, ends told by {teller:?}: allocations in {CONNECTIONS} connections");
+    assert_eq!(
+        count, 0,
+        "{form}, {policy}, ends told by {teller:?}: allocations in {CONNECTIONS} connections"
+    );
 }
 
 #[test]
 fn round_robin_does_not_allocate() {
     for teller in Teller::ALL {
-        check(PolicyName::RoundRobin, teller);
+        Serialization::ALL.iter().for_each(|&form| check(PolicyName::RoundRobin, teller, form));
     }
 }
 
 #[test]
 fn least_connections_does_not_allocate() {
     for teller in Teller::ALL {
-        check(PolicyName::LeastConnections, teller);
+        Serialization::ALL.iter().for_each(|&form| check(PolicyName::LeastConnections, teller, form));
     }
 }

@@ -6,11 +6,11 @@
 use std::{collections::VecDeque, io::Write, net::SocketAddr, time::Duration};
 
 use pointsman::{
-    PolicyName, WorkerId,
+    PolicyName, Serialization, WorkerId,
     fleet::{Fleet, ListenerId, Output, Rules},
     protocol::{
-        frame::Lines,
-        message::{Message, encode_newconn},
+        frame::Frames,
+        message::{Message, encode_newconn, encode_user},
     },
     time::Time,
 };
@@ -43,7 +43,7 @@ struct Peer {
     open: VecDeque<(u64, u64)>,
     seq: u64,
     said: Vec<u8>,
-    lines: Lines,
+    frames: Frames,
 }
 
 /// See the module. A connection is a number, which is also the kernel's name of it.
@@ -52,6 +52,7 @@ pub(crate) struct Path {
     fleet: Fleet<u64>,
     listener: ListenerId,
     teller: Teller,
+    serialization: Serialization,
     now: Time,
     peers: Vec<Peer>,
     frame: Vec<u8>,
@@ -61,12 +62,13 @@ pub(crate) struct Path {
 
 impl Path {
     /// Two workers that listen.
-    pub(crate) fn new(policy: PolicyName, teller: Teller) -> Self {
+    pub(crate) fn new(policy: PolicyName, teller: Teller, serialization: Serialization) -> Self {
         let mut fleet = Fleet::new(Rules { workers: WORKERS, ..Rules::default() }, policy);
         let listener = fleet.listen(SocketAddr::from(([127, 0, 0, 1], 8000)).into(), false);
         let (now, peers, frame) = (Time(1), Vec::new(), Vec::new());
         fleet.start(now);
-        let mut path = Self { fleet, listener, teller, now, peers, frame, accepted: 0, released: 0 };
+        let mut path =
+            Self { fleet, listener, teller, serialization, now, peers, frame, accepted: 0, released: 0 };
         path.perform();
         for place in 0..path.peers.len() {
             path.peers[place].begins(teller);
@@ -111,8 +113,12 @@ impl Path {
                 Output::Hand { worker, key, seq } => {
                     let connection = *self.fleet.connection(worker, seq).unwrap();
                     self.frame.clear();
-                    encode_newconn(&key, seq, &mut self.frame);
-                    assert!(self.frame.ends_with(b"}\n"));
+                    encode_newconn(self.serialization, &key, seq, &mut self.frame);
+                    let end = match self.serialization {
+                        Serialization::Json => b"}\n",
+                        Serialization::Advanced => b"{\x03",
+                    };
+                    assert!(self.frame.ends_with(end));
                     self.peers.iter_mut().find(|peer| peer.id == worker).unwrap().receives(seq, connection);
                 }
                 Output::Release(_) => self.released += 1,
@@ -124,7 +130,7 @@ impl Path {
                     if self.teller == Teller::Kernel {
                         self.fleet.handle_kernel_tells(worker, true);
                     }
-                    self.peers.push(Peer::new(worker));
+                    self.peers.push(Peer::new(worker, self.serialization));
                     self.fleet.handle_spawned(worker, 1000 + worker.0);
                 }
                 // The beginnings: Fork, Online, the answer to the question, Listening.
@@ -137,10 +143,11 @@ impl Path {
     /// Tells the fleet what a worker has said, as the master reads a channel.
     fn read(&mut self, place: usize) {
         let peer = &mut self.peers[place];
-        peer.lines.push(&peer.said);
+        peer.frames.push(&peer.said);
         peer.said.clear();
-        while let Some(frame) = peer.lines.next_frame().unwrap() {
-            self.fleet.handle_message(self.now, peer.id, Message::decode(frame).unwrap());
+        while let Some(frame) = peer.frames.next_frame().unwrap() {
+            let message = Message::decode(self.serialization, frame).unwrap();
+            self.fleet.handle_message(self.now, peer.id, message);
         }
         self.perform();
     }
@@ -163,20 +170,20 @@ impl Path {
 }
 
 impl Peer {
-    fn new(id: WorkerId) -> Self {
+    fn new(id: WorkerId, serialization: Serialization) -> Self {
         let room = || VecDeque::with_capacity(256);
         let said = Vec::with_capacity(16 << 10);
-        Self { id, handed: room(), open: room(), seq: 0, said, lines: Lines::default() }
+        Self { id, handed: room(), open: room(), seq: 0, said, frames: Frames::new(serialization) }
     }
 
     fn begins(&mut self, teller: Teller) {
         let server = r#""index":0,"data":null,"address":null,"port":8000,"addressType":4,"backlog":false"#;
-        self.says(format_args!(r#"{{"cmd":"NODE_CLUSTER","act":"online","seq":0}}"#));
+        self.says(r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#);
         if teller == Teller::Worker {
-            self.says(format_args!(r#"{{"cmd":"NODE_POINTSMAN","hello":1}}"#));
+            self.says(r#"{"cmd":"NODE_POINTSMAN","hello":1}"#);
         }
-        self.says(format_args!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer",{server},"seq":1}}"#));
-        self.says(format_args!(r#"{{"cmd":"NODE_CLUSTER","act":"listening",{server},"seq":2}}"#));
+        self.says(&format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer",{server},"seq":1}}"#));
+        self.says(&format!(r#"{{"cmd":"NODE_CLUSTER","act":"listening",{server},"seq":2}}"#));
         self.seq = 3;
     }
 
@@ -189,24 +196,88 @@ impl Peer {
         while let Some((ack, connection)) = self.handed.pop_front() {
             let seq = self.seq;
             self.seq += 1;
-            self.says(format_args!(r#"{{"cmd":"NODE_HANDLE_ACK"}}"#));
-            self.says(format_args!(r#"{{"cmd":"NODE_CLUSTER","ack":{ack},"accepted":true,"seq":{seq}}}"#));
+            self.accepts(ack, seq);
             self.open.push_back((ack, connection));
+        }
+    }
+
+    fn accepts(&mut self, ack: u64, seq: u64) {
+        match self.frames.serialization() {
+            Serialization::Json => {
+                self.said.extend_from_slice(b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n");
+                let accepted =
+                    format_args!(r#"{{"cmd":"NODE_CLUSTER","ack":{ack},"accepted":true,"seq":{seq}}}"#);
+                writeln!(self.said, "{accepted}").unwrap();
+            }
+            Serialization::Advanced => {
+                self.counted(|said| said.extend_from_slice(b"o\"\x03cmd\"\x0fNODE_HANDLE_ACK{\x01"));
+                self.counted(|said| {
+                    said.extend_from_slice(b"o\"\x03cmd\"\x0cNODE_CLUSTER\"\x03ack");
+                    number(said, ack);
+                    said.extend_from_slice(b"\"\x08acceptedT\"\x03seq");
+                    number(said, seq);
+                    said.extend_from_slice(b"{\x04");
+                });
+            }
         }
     }
 
     /// Reports the end of its `count` oldest connections, in one frame.
     fn reports(&mut self, count: usize) {
-        for (place, (seq, _)) in self.open.drain(..count).enumerate() {
-            let before = if place == 0 { r#"{"cmd":"NODE_POINTSMAN","gone":["# } else { "," };
-            write!(self.said, "{before}{seq}").unwrap();
+        if count == 0 {
+            return;
         }
-        if count > 0 {
-            self.said.extend_from_slice(b"]}\n");
+        let ended = self.open.iter().take(count).map(|(seq, _)| *seq);
+        match self.frames.serialization() {
+            Serialization::Json => {
+                for (place, seq) in ended.enumerate() {
+                    let before = if place == 0 { r#"{"cmd":"NODE_POINTSMAN","gone":["# } else { "," };
+                    write!(self.said, "{before}{seq}").unwrap();
+                }
+                self.said.extend_from_slice(b"]}\n");
+            }
+            Serialization::Advanced => counted(&mut self.said, |said| {
+                said.extend_from_slice(b"o\"\x03cmd\"\x0eNODE_POINTSMAN\"\x04goneA");
+                varint(said, count as u64);
+                ended.for_each(|seq| number(said, seq));
+                said.extend_from_slice(b"$\0");
+                varint(said, count as u64);
+                said.extend_from_slice(b"{\x02");
+            }),
         }
+        self.open.drain(..count);
     }
 
-    fn says(&mut self, frame: std::fmt::Arguments<'_>) {
-        writeln!(self.said, "{frame}").unwrap();
+    fn counted(&mut self, content: impl FnOnce(&mut Vec<u8>)) {
+        counted(&mut self.said, content);
     }
+
+    /// In the beginning it may allocate.
+    fn says(&mut self, frame: &str) {
+        let value = serde_json::from_str(frame).unwrap();
+        encode_user(self.frames.serialization(), &value, &mut self.said);
+    }
+}
+
+/// A value in V8's format as Node frames it.
+fn counted(said: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
+    let start = said.len() + 4;
+    said.extend_from_slice(b"\0\0\0\0\xFF\x0F");
+    content(said);
+    let length = u32::try_from(said.len() - start).unwrap();
+    said[start - 4..start].copy_from_slice(&length.to_be_bytes());
+}
+
+/// An integer that is not negative.
+fn number(said: &mut Vec<u8>, number: u64) {
+    said.push(b'I');
+    varint(said, number * 2);
+}
+
+fn varint(said: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        said.push(u8::try_from(number & 0x7F).unwrap() | 0x80);
+        number >>= 7;
+    }
+    said.push(u8::try_from(number).unwrap());
 }

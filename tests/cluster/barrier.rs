@@ -42,9 +42,10 @@ struct Fire {
 }
 
 pub(crate) fn connections_between_large_messages_reach_node_workers_unmixed() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let app = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/echo.js");
         let settings = Settings::new(node.path())
+            .serialization(node.form.word().parse().unwrap())
             .arg(app)
             .listen(ANYWHERE.into())
             .window(WINDOW)

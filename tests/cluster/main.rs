@@ -7,6 +7,8 @@
 
 mod barrier;
 mod call;
+mod messages;
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "../e2e/harness/node.rs"]
 mod node;
 mod outer;
@@ -66,6 +68,10 @@ fn main() -> ExitCode {
         overload::connections_that_nobody_has_room_for_are_turned_away_and_counted,
         overload::connections_that_nobody_has_room_for_wait_and_all_are_served,
         overload::a_stuck_worker_is_replaced_and_one_that_owes_nothing_is_left_alone,
+        messages::any_message_arrives_as_it_is_and_comes_back,
+        messages::messages_that_json_cannot_say_come_as_it_would_say_them_or_not_at_all,
+        messages::many_messages_of_all_sizes_arrive_in_order,
+        messages::a_program_that_cannot_be_executed_is_told_of_in_both_forms,
         running::a_signal_ends_it_and_requests_before_it_are_answered,
     ];
     let mut wanted = env::args().skip(1).filter(|arg| !arg.starts_with('-'));

@@ -31,7 +31,7 @@ fn numbers(master: &Master) -> Vec<i32> {
 
 #[test]
 fn workers_listen_on_descriptors_that_the_master_was_started_with() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         for mode in MODES {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join("a.sock");
@@ -79,7 +79,7 @@ fn sockets_of_systemd_take_the_place_of_the_default() {
             let mut workers = both(&mut master);
             let all = pids(&mut workers);
             let line = master.wait_log("2 workers of");
-            assert!(line.contains(&format!("http://{first} and http://{second}")), "{line}");
+            assert!(line.contains(&format!("behind http://{first} and http://{second} (")), "{line}");
             // Of both workers, by the number of the port alone.
             let server = Server::listen(&mut workers, &json!({ "port": second.port() }));
             answered_by(&second.into(), &all);

@@ -286,7 +286,7 @@ fn a_tls_session_of_one_worker_is_resumed_by_the_other() {
     let made = Command::new("openssl").args(words.split_whitespace()).current_dir(home.path()).output();
     let made = made.unwrap_or_else(|error| panic!("openssl: {error}; run scripts/setup"));
     assert!(made.status.success() && fs::exists(home.path().join("cert.pem")).unwrap(), "{made:?}");
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let mut master = two("handoff", node).directory(home.path()).start();
         let mut workers = both(&mut master);
         let server = Server::listen(&mut workers, &json!({"port": 0, "tls": {}}));
@@ -305,7 +305,7 @@ fn a_tls_session_of_one_worker_is_resumed_by_the_other() {
 
 #[test]
 fn tcp_and_udp_and_unix_sockets_work_on_every_node_in_both_modes() {
-    for node in Node::ALL {
+    for node in Node::all_and_advanced() {
         for mode in MODES {
             let home = tempfile::tempdir().unwrap();
             let mut master = two(mode, node).directory(home.path()).start();

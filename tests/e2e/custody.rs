@@ -1,24 +1,23 @@
 //! A connection is in exactly one place, and a worker that hangs keeps no more than its window.
 
-use std::iter;
-
 use nix::sys::signal::Signal;
 
-use crate::harness::{Client, Master, Node, Pointsman, Process, eventually};
+use crate::harness::{Client, Form, Master, Node, Pointsman, Process, eventually};
 
 /// Connections that may be on their way to one worker.
 const WINDOW: usize = 8;
-
-/// Masters of each kind of worker.
-pub(crate) fn demo_and_node() -> impl Iterator<Item = Pointsman> {
-    iter::once(Pointsman::run()).chain(Node::matrix().map(|node| Pointsman::run().node(node, "plain.js")))
-}
 
 /// Many connections, each with a request, while one of three workers is frozen.
 pub(crate) struct Frozen {
     pub(crate) master: Master,
     pub(crate) worker: Process,
     pub(crate) clients: Vec<Client>,
+}
+
+/// Masters of each kind of worker, in both forms.
+pub(crate) fn demo_and_node() -> impl Iterator<Item = Pointsman> {
+    let demo = Form::ALL.into_iter().map(|form| Pointsman::run().form(form));
+    demo.chain(Node::in_both_forms().map(|node| Pointsman::run().node(node, "plain.js")))
 }
 
 pub(crate) fn freeze(run: Pointsman) -> Frozen {

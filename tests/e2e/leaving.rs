@@ -6,7 +6,7 @@ use crate::harness::{Node, Pointsman, Process, eventually};
 
 /// Asks one of two workers to leave, and sees that a successor comes and that the other never notices.
 fn check(way: &str, log: &[&str]) {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let run = Pointsman::run().workers(2).node(node, "worker.js");
         let mut master = log.iter().fold(run, |run, text| run.expect_log(text)).start();
         let before = master.wait_ready(2);
@@ -58,7 +58,7 @@ fn by_an_exception_that_nobody_catches() {
 
 #[test]
 fn a_worker_that_disconnects_serves_what_it_has_open() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let mut master = Pointsman::run().workers(1).node(node, "worker.js").start();
         master.wait_ready(1);
         let mut slow = master.connect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Client, Master, Node, Pointsman, eventually};
+use crate::harness::{Client, Form, Master, Node, Pointsman, eventually};
 
 /// Opens connections that stay, each answered once, and groups them by the worker that has them.
 fn stay(master: &Master, count: usize) -> BTreeMap<u32, Vec<Client>> {
@@ -49,14 +49,14 @@ fn sources(master: &Master) -> Vec<&'static str> {
 
 #[test]
 fn node_workers_report_what_they_have_open() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         check(Pointsman::run().node(node, "plain.js"), "script").finish();
     }
 }
 
 #[test]
 fn workers_on_the_crate_report_what_they_have_open() {
-    check(Pointsman::run(), "itself").finish();
+    Form::ALL.into_iter().for_each(|form| check(Pointsman::run().form(form), "itself").finish());
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod listen_options;
 mod load;
 mod load_report;
 mod messages;
+mod node_primary;
 mod node_programs;
 mod pressure;
 mod reports;

@@ -120,19 +120,23 @@ fn a_program_that_never_speaks_is_told_from_a_worker() {
 
 #[test]
 fn a_program_that_listens_elsewhere_is_served_there_and_told_how_to_map() {
-    let port = free_port();
-    let run = Pointsman::run().workers(2).node(Node::DEFAULT, "plain.js").arg(port.to_string());
-    let master = check_hint(run, &["--map", &port.to_string()]);
-    let elsewhere = ([127, 0, 0, 1], port).into();
-    assert_eq!(Client::connect(elsewhere).unwrap().get("/").unwrap().status, 200);
-    master.finish();
+    for node in [Node::DEFAULT, Node::DEFAULT.advanced()] {
+        let port = free_port();
+        let run = Pointsman::run().workers(2).node(node, "plain.js").arg(port.to_string());
+        let master = check_hint(run, &["--map", &port.to_string()]);
+        let elsewhere = ([127, 0, 0, 1], port).into();
+        assert_eq!(Client::connect(elsewhere).unwrap().get("/").unwrap().status, 200);
+        master.finish();
+    }
 }
 
 #[test]
 fn a_worker_that_cannot_have_its_port_is_reported() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port().to_string();
-    let run = Pointsman::run().workers(1).node(Node::DEFAULT, "plain.js").arg(&port).arg("127.0.0.1");
-    let run = run.allow_log("code 1");
-    check_hint(run, &[&port]).finish();
+    for node in [Node::DEFAULT, Node::DEFAULT.advanced()] {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
+        let run = Pointsman::run().workers(1).node(node, "plain.js").arg(&port).arg("127.0.0.1");
+        let run = run.allow_log("code 1");
+        check_hint(run, &[&port]).finish();
+    }
 }

@@ -23,7 +23,7 @@ fn get_from_another(master: &Master, path: &str, pids: &mut BTreeSet<u32>) -> se
 
 #[test]
 fn four_workers_of_a_plain_program_share_the_port_on_every_node() {
-    for node in Node::ALL {
+    for node in Node::all_and_advanced() {
         let mut master = Pointsman::run().workers(4).node(node, "plain.js").start();
         let answers = master.wait_ready(4);
         let slots: BTreeSet<_> = answers.values().map(|answer| answer.number("slot")).collect();
@@ -36,7 +36,7 @@ fn four_workers_of_a_plain_program_share_the_port_on_every_node() {
 
 #[test]
 fn a_program_that_would_fork_its_own_workers_runs_its_worker_half_on_every_node() {
-    for node in Node::ALL {
+    for node in Node::all_and_advanced() {
         let mut master = Pointsman::run().workers(2).node(node, "cluster.js").start();
         let answers = master.wait_ready(2);
         let ids: BTreeSet<_> = answers.values().map(|answer| answer.number("worker")).collect();
@@ -48,7 +48,7 @@ fn a_program_that_would_fork_its_own_workers_runs_its_worker_half_on_every_node(
 
 #[test]
 fn a_kept_alive_connection_stays_with_its_worker() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let mut master = Pointsman::run().workers(3).node(node, "plain.js").start();
         master.wait_ready(3);
         let mut clients: Vec<_> = (0..6).map(|_| master.connect()).collect();
@@ -95,7 +95,7 @@ fn listening_on_a_port_that_is_already_open_attaches_to_it() {
 
 #[test]
 fn workers_share_a_port_that_the_system_chose_until_the_last_has_closed_it() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let mut master = Pointsman::run().workers(2).allow_log("--map").node(node, "worker.js").start();
         master.wait_ready(2);
         let mut pids = BTreeSet::new();
@@ -123,7 +123,7 @@ fn workers_share_a_port_that_the_system_chose_until_the_last_has_closed_it() {
 
 #[test]
 fn a_second_server_on_the_same_port_of_the_same_worker_hears_that_it_is_in_use() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let run = Pointsman::run().workers(2).allow_log("EADDRINUSE").allow_log("in use");
         let mut master = run.node(node, "worker.js").start();
         let answers = master.wait_ready(2);
@@ -143,7 +143,7 @@ fn a_second_server_on_the_same_port_of_the_same_worker_hears_that_it_is_in_use()
 
 #[test]
 fn a_worker_can_close_its_server_and_listen_again() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let mut master = Pointsman::run().workers(2).node(node, "worker.js").start();
         let before = master.wait_ready(2);
         let pid = master.get("/relisten").pid();
@@ -159,7 +159,7 @@ fn a_worker_can_close_its_server_and_listen_again() {
 
 #[test]
 fn a_message_of_the_application_disturbs_nobody() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let mut master = Pointsman::run().workers(2).node(node, "worker.js").start();
         master.wait_ready(2);
         let mut client = master.connect();

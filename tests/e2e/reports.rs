@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::harness::{Client, Node, Primary, eventually};
+use crate::harness::{Client, Form, Node, Primary, eventually};
 
 /// A worker of `kinds.js` that listens.
 #[track_caller]
@@ -38,7 +38,7 @@ fn echo(client: &mut Client) {
 
 #[test]
 fn http_connections_are_reported_when_they_end() {
-    for node in Node::ALL {
+    for node in Node::all_and_advanced() {
         let mut primary = start(node, "http");
         let get = |client: &mut Client| assert_eq!(client.get("/").unwrap().text(), "answered");
         let mut kept = open(&mut primary, 5, get);
@@ -61,7 +61,7 @@ fn http_connections_are_reported_when_they_end() {
 
 /// Connections of a Node client, which are kept open first and then closed.
 fn check_with_node_client(kind: &str) {
-    for node in Node::ALL {
+    for node in Node::all_and_advanced() {
         let mut primary = start(node, kind);
         let app = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/apps/client.js");
         let port = primary.address().port().to_string();
@@ -93,7 +93,7 @@ fn http2_connections_over_tls_are_reported() {
 
 #[test]
 fn upgraded_connections_are_reported_when_they_end() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let mut primary = start(node, "upgrade");
         let clients = open(&mut primary, 4, |client| {
             let ask = b"GET / HTTP/1.1\r\nHost: test\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n";
@@ -109,7 +109,7 @@ fn upgraded_connections_are_reported_when_they_end() {
 
 #[test]
 fn two_hundred_raw_connections_are_reported_in_few_frames() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let mut primary = start(node, "echo");
         let address = primary.address();
         let mut streams = Vec::new();
@@ -127,7 +127,7 @@ fn two_hundred_raw_connections_are_reported_in_few_frames() {
 
 #[test]
 fn connections_that_a_client_resets_are_reported() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let mut primary = start(node, "echo");
         let clients = open(&mut primary, 8, echo);
         clients.into_iter().for_each(Client::reset);
@@ -137,7 +137,7 @@ fn connections_that_a_client_resets_are_reported() {
 
 #[test]
 fn connections_that_the_server_resets_are_reported_once() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let mut primary = start(node, "reset");
         let mut clients = open(&mut primary, 8, |client| client.send_raw(b"x").unwrap());
         primary.wait_all_gone(8);
@@ -147,7 +147,7 @@ fn connections_that_the_server_resets_are_reported_once() {
 
 #[test]
 fn connections_that_are_given_away_are_reported() {
-    for node in Node::ALL {
+    for node in Node::all_and_advanced() {
         let mut primary = start(node, "give");
         let _clients = open(&mut primary, 3, |_| {});
         primary.wait_all_gone(3);
@@ -159,7 +159,7 @@ fn connections_that_are_given_away_are_reported() {
 
 #[test]
 fn a_refused_connection_is_reported_after_the_refusal() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let mut primary = start(node, "one");
         let taken = open(&mut primary, 1, echo);
         let _refused = primary.connect();
@@ -172,7 +172,7 @@ fn a_refused_connection_is_reported_after_the_refusal() {
 
 #[test]
 fn a_program_that_replaces_process_send_sees_no_report() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let mut primary = start(node, "patched");
         drop(open(&mut primary, 3, echo));
         primary.wait_all_gone(3);
@@ -181,7 +181,12 @@ fn a_program_that_replaces_process_send_sees_no_report() {
 
 #[test]
 fn the_demo_reports_by_itself() {
-    let mut primary = Primary::start_demo();
+    Form::ALL.into_iter().for_each(check_demo);
+}
+
+#[track_caller]
+fn check_demo(form: Form) {
+    let mut primary = Primary::start_demo(form);
     primary.wait_said("listening");
     let hello = json!({"cmd": "NODE_POINTSMAN", "hello": 1}).to_string();
     assert_eq!(primary.said, ["online", &hello, "queryServer", "listening"]);
@@ -197,7 +202,7 @@ fn the_demo_reports_by_itself() {
 
 #[test]
 fn a_worker_that_leaves_reports_to_the_end_and_ends() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let mut primary = start(node, "echo");
         let clients = open(&mut primary, 2, echo);
         primary.disconnect();
@@ -210,7 +215,7 @@ fn a_worker_that_leaves_reports_to_the_end_and_ends() {
 
 #[test]
 fn the_script_keeps_no_program_alive() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let mut primary = Primary::start_child(node, "kinds.js", &["closes"]);
         assert_eq!(primary.wait_exit().code(), Some(0), "{node}");
         assert_eq!(primary.said.len(), 1, "{node}: hello, and no cluster: {:?}", primary.said);

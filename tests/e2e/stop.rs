@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Client, Master, Node, Pointsman, Process, eventually, now};
+use crate::harness::{Client, Form, Master, Node, Pointsman, Process, eventually, now};
 
 /// Longer than a stop that needs no deadline takes on a busy machine, and shorter than any default deadline.
 const SOON: Duration = Duration::from_secs(15);
@@ -40,15 +40,15 @@ fn check_in_flight(run: Pointsman, signal: Signal) {
 
 #[test]
 fn a_request_in_flight_to_a_node_worker_is_answered() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         check_in_flight(Pointsman::run().node(node, "plain.js"), Signal::SIGTERM);
     }
 }
 
 #[test]
 fn a_request_in_flight_to_a_demo_worker_is_answered() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        check_in_flight(Pointsman::run(), signal);
+    for (signal, form) in [(Signal::SIGTERM, Form::Advanced), (Signal::SIGINT, Form::Json)] {
+        check_in_flight(Pointsman::run().form(form), signal);
     }
 }
 
@@ -115,7 +115,8 @@ fn a_hang_up_that_was_ignored_at_the_start_does_nothing() {
 #[test]
 fn idle_connections_do_not_hold_up_the_end() {
     let node = Pointsman::run().node(Node::DEFAULT, "plain.js");
-    for run in [Pointsman::run(), node] {
+    let advanced = Pointsman::run().node(Node::DEFAULT.advanced(), "plain.js");
+    for run in [Pointsman::run(), node, advanced] {
         let mut master = run.workers(2).start();
         master.wait_ready(2);
         let mut idle: Vec<_> = (0..4).map(|_| master.connect()).collect();
@@ -172,7 +173,7 @@ fn a_hang_up_that_somebody_sends_does_not_stop_it() {
 #[test]
 fn a_worker_that_does_not_leave_is_forced_to_after_the_deadlines() {
     let run = || Pointsman::run().option("--stop-timeout", "300ms").option("--kill-timeout", "300ms");
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let run = run().expect_log("SIGTERM").expect_log("SIGKILL").node(node, "stubborn.js");
         let mut master = run.workers(2).start();
         master.wait_ready(2);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::harness::{Client, Master, Node, Pointsman};
+use crate::harness::{Client, Form, Master, Node, Pointsman};
 
 /// The pids that answer `count` connections in a row; with `keep`, all stay open.
 fn deal(master: &Master, count: usize, keep: bool) -> Vec<u32> {
@@ -32,7 +32,7 @@ fn assert_turns(pids: &[u32], workers: usize) {
 
 #[test]
 fn sixty_connections_to_three_idle_node_workers_are_dealt_twenty_each() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let mut master = Pointsman::run().workers(3).node(node, "plain.js").start();
         master.wait_ready(3);
         assert_turns(&deal(&master, 60, false), 3);
@@ -43,11 +43,13 @@ fn sixty_connections_to_three_idle_node_workers_are_dealt_twenty_each() {
 
 #[test]
 fn sixty_connections_to_three_idle_demo_workers_are_dealt_twenty_each() {
-    let mut master = Pointsman::run().workers(3).start();
-    master.wait_ready(3);
-    assert_turns(&deal(&master, 60, false), 3);
-    assert_turns(&deal(&master, 60, true), 3);
-    master.finish();
+    for form in Form::ALL {
+        let mut master = Pointsman::run().form(form).workers(3).start();
+        master.wait_ready(3);
+        assert_turns(&deal(&master, 60, false), 3);
+        assert_turns(&deal(&master, 60, true), 3);
+        master.finish();
+    }
 }
 
 #[test]

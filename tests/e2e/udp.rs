@@ -43,7 +43,7 @@ pub(crate) fn one_answer_each(place: Place, count: usize) -> BTreeSet<u32> {
 
 #[test]
 fn two_workers_share_a_udp_socket_and_each_datagram_has_one_answer() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         for mode in MODES {
             let mut master = two(mode, node).start();
             let mut workers = both(&mut master);

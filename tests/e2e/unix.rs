@@ -194,7 +194,7 @@ fn connections_by_a_unix_socket_count_too() {
 
 #[test]
 fn what_a_frozen_worker_was_given_by_a_unix_socket_is_served_by_others_when_it_dies() {
-    for node in Node::matrix() {
+    for node in Node::in_both_forms() {
         let home = tempfile::tempdir().unwrap();
         let run = told(&home.path().join("a.sock"), "", node).expect_log("was killed by SIGKILL");
         let Frozen { mut master, worker, mut clients } = custody::freeze(run);

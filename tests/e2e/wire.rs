@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::harness::{Client, Master, NOBODY, Pointsman, Process, eventually, is_root, python};
+use crate::harness::{Client, Form, Master, NOBODY, Pointsman, Process, eventually, is_root, python};
 
 /// Workers that are told plainly to leave when they do not by themselves.
 fn workers_on_the_wire() -> Pointsman {
@@ -51,6 +51,17 @@ fn check(misbehaviour: &str, stays: bool, why: &str) {
         assert_eq!(after.remove(&pid).unwrap().number("slot"), *slot, "{misbehaviour}");
     }
     drop(clients);
+    master.finish();
+}
+
+#[test]
+fn json_where_the_advanced_form_was_agreed_costs_a_worker_its_channel() {
+    let run = Pointsman::run().form(Form::Advanced).workers(1).python("wire.py");
+    let run = run.expect_log("longer than 16777216 bytes").allow_log("worker ");
+    let master = run.option("--restart-delay", "10ms").start();
+    let complaints =
+        || master.log().lines().iter().filter(|line| line.contains("cannot be understood")).count();
+    eventually("one is started, and another", || complaints() >= 2);
     master.finish();
 }
 

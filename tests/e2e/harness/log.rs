@@ -13,7 +13,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(super) fn collect(pipe: impl Read + Send + 'static) -> Self {
+    pub(crate) fn collect(pipe: impl Read + Send + 'static) -> Self {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&lines);
         let reader = thread::spawn(move || {

@@ -11,11 +11,13 @@ mod primary;
 mod process;
 mod public;
 mod strace;
+mod v8;
 mod wait;
 
 pub(crate) use client::{Client, Response};
+pub(crate) use log::Log;
 pub(crate) use master::Master;
-pub(crate) use node::Node;
+pub(crate) use node::{Form, Node};
 pub(crate) use place::Place;
 pub(crate) use pointsman::{Pointsman, free_port, python};
 pub(crate) use primary::Primary;

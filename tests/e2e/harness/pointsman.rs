@@ -14,15 +14,16 @@ use std::{
 use nix::pty::openpty;
 use tempfile::TempDir;
 
-use super::{Master, Node, Place};
+use super::{Form, Master, Node, Place};
 
 /// Variables of whoever runs the tests that would change what a master or a worker does.
-const NOT_INHERITED: [&str; 14] = [
+const NOT_INHERITED: [&str; 15] = [
     "PORT",
     "WEB_CONCURRENCY",
     "NODE_CLUSTER_SCHED_POLICY",
     "NODE_OPTIONS",
     "NODE_CHANNEL_FD",
+    "NODE_CHANNEL_SERIALIZATION_MODE",
     "NODE_UNIQUE_ID",
     "RUST_LOG",
     "NO_COLOR",
@@ -124,7 +125,16 @@ impl Pointsman {
 
     /// Runs a program of `apps/` on this Node.
     pub(crate) fn node(self, node: Node, app: &str) -> Self {
-        self.program(node.path()).arg(app_path(app))
+        self.form(node.form).program(node.path()).arg(app_path(app))
+    }
+
+    /// Has its workers speak in this form.
+    pub(crate) fn form(self, form: Form) -> Self {
+        match form {
+            // The default.
+            Form::Json => self,
+            Form::Advanced => self.option("--serialization", form.word()),
+        }
     }
 
     /// Runs a script of `apps/`.

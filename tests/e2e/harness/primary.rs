@@ -23,7 +23,7 @@ use nix::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Client, Node, eventually};
+use super::{Client, Form, Node, eventually, v8};
 
 const SCRIPT: &str = include_str!("../../../src/node/load_report.cjs");
 /// Has standard input, the channel, as descriptor 3, like any worker.
@@ -32,6 +32,7 @@ const PLACE_CHANNEL: &str = r#"exec "$@" 3<&0 0</dev/null"#;
 #[derive(Debug)]
 pub(crate) struct Primary {
     child: Child,
+    form: Form,
     channel: UnixStream,
     listener: TcpListener,
 
@@ -51,22 +52,22 @@ pub(crate) struct Primary {
 impl Primary {
     /// A worker that is loaded with the script and runs a program of `apps/`.
     pub(crate) fn start(node: Node, app: &str, args: &[&str]) -> Self {
-        Self::spawn(node_command(node, app, args).env("NODE_UNIQUE_ID", "1"))
+        Self::spawn(node.form, node_command(node, app, args).env("NODE_UNIQUE_ID", "1"))
     }
 
     /// A plain child process with a channel, as `child_process.fork` makes them, and the script.
     pub(crate) fn start_child(node: Node, app: &str, args: &[&str]) -> Self {
-        Self::spawn(&mut node_command(node, app, args))
+        Self::spawn(node.form, &mut node_command(node, app, args))
     }
 
     /// The demo worker.
-    pub(crate) fn start_demo() -> Self {
+    pub(crate) fn start_demo(form: Form) -> Self {
         let mut command = in_shell();
         command.arg(env!("CARGO_BIN_EXE_pointsman")).arg("demo-worker").env("NODE_UNIQUE_ID", "1");
-        Self::spawn(&mut command)
+        Self::spawn(form, &mut command)
     }
 
-    fn spawn(command: &mut Command) -> Self {
+    fn spawn(form: Form, command: &mut Command) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let script = directory.path().join("load_report.cjs");
         fs::write(&script, SCRIPT).unwrap();
@@ -74,13 +75,14 @@ impl Primary {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let (channel, theirs) = UnixStream::pair().unwrap();
-        command.env("NODE_CHANNEL_FD", "3").env("NODE_CHANNEL_SERIALIZATION_MODE", "json");
+        command.env("NODE_CHANNEL_FD", "3").env("NODE_CHANNEL_SERIALIZATION_MODE", form.word());
         command.env("NODE_OPTIONS", &option).env("POINTSMAN_PRELOAD", &option);
         // Node compares what it asked for with the address that it is told.
         command.env("PORT", listener.local_addr().unwrap().port().to_string());
         let child = command.stdin(OwnedFd::from(theirs)).spawn().unwrap();
         Self {
             child,
+            form,
             channel,
             listener,
             unread: Vec::new(),
@@ -140,7 +142,8 @@ impl Primary {
 
     /// Tells the worker something.
     pub(crate) fn say(&mut self, message: &Value) {
-        self.channel.write_all(format!("{message}\n").as_bytes()).unwrap();
+        let frame = self.frame(message);
+        self.channel.write_all(&frame).unwrap();
     }
 
     /// Has the worker leave as a master would.
@@ -169,14 +172,21 @@ impl Primary {
             let newconn = json!({"cmd": "NODE_CLUSTER", "act": "newconn", "key": "k", "seq": self.seq});
             let frame = json!({"cmd": "NODE_HANDLE", "type": "net.Native", "msg": newconn});
             connection.set_nonblocking(true).unwrap();
-            self.send(&format!("{frame}\n"), connection.as_raw_fd());
+            self.send(&self.frame(&frame), connection.as_raw_fd());
         }
     }
 
-    fn send(&self, frame: &str, descriptor: RawFd) {
+    fn frame(&self, message: &Value) -> Vec<u8> {
+        match self.form {
+            Form::Json => format!("{message}\n").into_bytes(),
+            Form::Advanced => v8::frame(message),
+        }
+    }
+
+    fn send(&self, frame: &[u8], descriptor: RawFd) {
         let descriptors = [descriptor];
         let control = [ControlMessage::ScmRights(&descriptors)];
-        let bytes = [IoSlice::new(frame.as_bytes())];
+        let bytes = [IoSlice::new(frame)];
         let sent = sendmsg::<()>(self.channel.as_raw_fd(), &bytes, &control, MsgFlags::MSG_NOSIGNAL, None);
         assert_eq!(sent, Ok(frame.len()));
     }
@@ -196,11 +206,26 @@ impl Primary {
             Err(error) => panic!("{error}"),
         };
         self.unread.extend_from_slice(&buffer[..length]);
-        while let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = self.unread.drain(..=end).collect();
-            self.handle(&serde_json::from_slice(&line).unwrap());
+        while let Some(message) = self.next_message() {
+            self.handle(&message);
         }
         length > 0
+    }
+
+    fn next_message(&mut self) -> Option<Value> {
+        match self.form {
+            Form::Json => {
+                let end = self.unread.iter().position(|&byte| byte == b'\n')?;
+                let line: Vec<u8> = self.unread.drain(..=end).collect();
+                Some(serde_json::from_slice(&line).unwrap())
+            }
+            Form::Advanced => {
+                let length = u32::from_be_bytes(*self.unread.first_chunk()?) as usize;
+                let frame = self.unread.get(4..4 + length).map(v8::read)?;
+                self.unread.drain(..4 + length);
+                Some(frame)
+            }
+        }
     }
 
     fn handle(&mut self, message: &Value) {
