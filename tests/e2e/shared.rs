@@ -26,8 +26,8 @@ fn workers_accept_by_themselves_also_while_the_master_is_frozen() {
             for worker in master.workers() {
                 let has_socket = worker.descriptors().iter().any(|kind| kind == "listening socket");
                 assert!(has_socket, "{node}: {:?}", worker.descriptors());
-                let environ = worker.environ();
-                assert!(!environ.iter().any(|entry| entry.starts_with("NODE_OPTIONS=")), "{environ:?}");
+                let loaded = worker.environ().into_iter().find(|entry| entry.starts_with("NODE_OPTIONS="));
+                assert_eq!(loaded, None, "{node}");
             }
             assert!(master.runtime_files().is_empty(), "there is no use for the script");
             drop(workers);
@@ -46,7 +46,6 @@ fn a_worker_that_dies_is_replaced_and_the_others_serve_meanwhile() {
         let victim = master.workers()[0];
         victim.signal(Signal::SIGKILL);
         eventually("it is gone", || !victim.is_alive());
-        assert!(before.contains_key(&master.get("/").pid()) || master.wait_ready(2).len() == 2);
         let after = master.wait_ready(2);
         assert!(!after.contains_key(&victim.pid()), "{after:?}");
         assert_eq!(after.keys().filter(|pid| before.contains_key(pid)).count(), 1);
