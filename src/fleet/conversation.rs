@@ -235,7 +235,7 @@ impl<C> Fleet<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{balance::PolicyName, fleet::Rules};
+    use crate::{balance::PolicyName, fleet::Rules, protocol::serialization::Serialization};
 
     const WORKER: WorkerId = WorkerId(1);
     const NOW: Time = Time(0);
@@ -243,7 +243,7 @@ mod tests {
     const QUERY: &str = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","seq":1,"index":0,"address":null,"port":8000,"addressType":4,"fd":null,"flags":0,"data":null,"backlog":511}"#;
 
     fn say(fleet: &mut Fleet<u32>, text: &str) {
-        fleet.handle_message(NOW, WORKER, Message::decode(text.as_bytes()).unwrap());
+        fleet.handle_message(NOW, WORKER, Message::decode(Serialization::Json, text.as_bytes()).unwrap());
     }
 
     fn outputs(fleet: &mut Fleet<u32>) -> Vec<Output<u32>> {
@@ -283,7 +283,7 @@ mod tests {
         fleet.handle_spawned(WORKER, 100);
         let mut told = Vec::new();
         for word in words {
-            fleet.handle_message(NOW, WORKER, Message::decode(crate::protocol::serialization::Serialization::Json, word.as_bytes()).unwrap());
+            fleet.handle_message(NOW, WORKER, Message::decode(Serialization::Json, word.as_bytes()).unwrap());
             while let Some(output) = fleet.poll_output() {
                 match output {
                     Output::WatchKernel(worker) => {

@@ -48,7 +48,7 @@ fn workers_listen_on_descriptors_that_the_master_was_started_with() {
             answered_by(&path.as_path().into(), &all);
             let datagrams = Server::open(&mut workers, "/bind", &json!({"type": "udp4", "fd": 5}));
             assert_eq!(datagrams.port(), udp.port(), "{node} {mode}");
-            one_answer_each(udp.into(), 4);
+            one_answer_each(udp, 4);
             // What it opened itself is nobody's to take, and what it did not is not there.
             for number in
                 numbers(&master).into_iter().filter(|number| !(3..=5).contains(number)).chain([4711])

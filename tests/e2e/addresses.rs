@@ -69,8 +69,12 @@ impl Server {
         self.address["port"].as_u64().unwrap().try_into().unwrap()
     }
 
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port()).into()
+    }
+
     pub(crate) fn local(&self) -> Place {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port())).into()
+        self.local_address().into()
     }
 
     #[track_caller]
@@ -317,7 +321,7 @@ fn tcp_and_udp_and_unix_sockets_work_on_every_node_in_both_modes() {
             let path = home.path().join("a.sock");
             answered_by(&Place::from(&*path), &all);
             let udp = Server::open(&mut workers, "/bind", &json!({"type": "udp4", "port": 0}));
-            crate::udp::one_answer_each(udp.local(), 4);
+            crate::udp::one_answer_each(udp.local_address(), 4);
             close([tcp, unix, udp], &mut workers);
             eventually("the file is removed", || !path.exists());
             drop(workers);

@@ -15,13 +15,12 @@ use serde_json::json;
 
 use crate::{
     addresses::{MODES, Server, answered_by, both, close, nobody_listens, pids, tell, two},
-    harness::{Master, Node, Place, Process, eventually, free_port, has_ipv6},
+    harness::{Master, Node, Process, eventually, free_port, has_ipv6},
 };
 
 /// Sends so many datagrams one after the other, waits for the answer of each, and returns who answered.
 #[track_caller]
-pub(crate) fn one_answer_each(place: Place, count: usize) -> BTreeSet<u32> {
-    let Place::Tcp(address) = place else { panic!("{place:?} has no port") };
+pub(crate) fn one_answer_each(address: SocketAddr, count: usize) -> BTreeSet<u32> {
     let local: SocketAddr = match address {
         SocketAddr::V4(_) => (Ipv4Addr::LOCALHOST, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::LOCALHOST, 0).into(),
@@ -58,10 +57,10 @@ fn two_workers_share_a_udp_socket_and_each_datagram_has_one_answer() {
                 for (&awake, &frozen) in [(&all[0], &all[1]), (&all[1], &all[0])] {
                     let frozen = Process::find(frozen).unwrap();
                     frozen.freeze();
-                    assert_eq!(one_answer_each(address.into(), 5), BTreeSet::from([awake]), "{node} {mode}");
+                    assert_eq!(one_answer_each(address, 5), BTreeSet::from([awake]), "{node} {mode}");
                     frozen.signal(Signal::SIGCONT);
                 }
-                one_answer_each(address.into(), 10);
+                one_answer_each(address, 10);
                 let heard = server.tell(&mut workers, "/heard");
                 let heard: Vec<_> = heard.iter().map(|one| one["heard"].as_u64().unwrap()).collect();
                 assert_eq!(heard.iter().sum::<u64>(), 20, "{node} {mode}: {heard:?}");
@@ -146,7 +145,7 @@ fn ports_that_workers_share_by_the_kernel_are_left_to_them() {
         answered_by(&tcp.local(), &all);
         let how = json!({"type": "udp4", "port": free_port(), "address": "127.0.0.1", "reusePort": true});
         let udp = Server::open(&mut workers, "/bind", &how);
-        one_answer_each(udp.local(), 4);
+        one_answer_each(udp.local_address(), 4);
         eventually("the master has nothing of them", || kept(&master) == before);
         let place = tcp.local();
         close([tcp, udp], &mut workers);
