@@ -31,11 +31,17 @@ impl<C> Fleet<C> {
     /// A worker's channel has ended, and all that it sent has been handled.
     pub fn handle_channel_closed(&mut self, now: Time, worker: WorkerId) {
         let Some(state) = self.workers.get_mut(&worker).filter(|state| state.channel_open) else { return };
-        if state.life.is_unheard() && self.rules.mode == Mode::Handoff {
+        if !state.life.is_unheard() {
+            self.disconnected(now, worker, Happening::ChannelClosed);
+        } else if self.rules.mode == Mode::Shared {
+            // It has no use for it, and serves without: many programs close what they do not know.
+            state.channel_open = false;
+            self.event(Event::Disconnect { worker });
+        } else {
             // Most that do this are dying, and their exit says it better.
             state.suspicion = Some((now + GRACE, Trouble::ClosedUnheard));
+            self.disconnected(now, worker, Happening::ChannelClosed);
         }
-        self.disconnected(now, worker, Happening::ChannelClosed);
         self.settle(now);
     }
 
@@ -165,29 +171,52 @@ impl<C> Fleet<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{balance::PolicyName, fleet::Rules};
+    use crate::{
+        balance::PolicyName,
+        fleet::{Rules, Stop},
+    };
 
     const WORKER: WorkerId = WorkerId(1);
     const NOW: Time = Time(0);
+
+    fn fleet(mode: Mode) -> Fleet<u32> {
+        let mut fleet = Fleet::new(Rules { mode, ..Rules::default() }, PolicyName::RoundRobin);
+        fleet.start(NOW);
+        fleet.handle_spawned(WORKER, 100);
+        fleet
+    }
+
+    fn outputs(fleet: &mut Fleet<u32>) -> Vec<Output<u32>> {
+        std::iter::from_fn(|| fleet.poll_output()).collect()
+    }
 
     #[test]
     fn a_worker_that_does_not_speak_is_in_trouble_unless_it_accepts_by_itself() {
         for (mode, expected) in [(Mode::Handoff, 1), (Mode::Shared, 0)] {
             for closes in [false, true] {
-                let mut fleet =
-                    Fleet::<u32>::new(Rules { mode, ..Rules::default() }, PolicyName::RoundRobin);
-                fleet.start(NOW);
-                fleet.handle_spawned(WORKER, 100);
+                let mut fleet = fleet(mode);
                 if closes {
                     fleet.handle_channel_closed(NOW, WORKER);
                 }
                 fleet.handle_timeout(NOW + Rules::default().patience);
-                let is_trouble =
-                    |output: &&Output<u32>| matches!(output, Output::Event(Event::Trouble { .. }));
-                let outputs: Vec<_> = std::iter::from_fn(|| fleet.poll_output()).collect();
-                let troubles = outputs.iter().filter(is_trouble).count();
+                let is_trouble = |output: &&Output<u32>| matches!(output, Output::Event(Event::Trouble { .. }));
+                let troubles = outputs(&mut fleet).iter().filter(is_trouble).count();
                 assert_eq!(troubles, expected, "{mode:?} {closes}");
             }
+        }
+    }
+
+    #[test]
+    fn a_worker_that_closes_its_channel_unheard_stays_if_it_accepts_by_itself() {
+        let is_told = |output: &Output<u32>| matches!(output, Output::Signal(WORKER, signal::TERM));
+        for (mode, leaves) in [(Mode::Handoff, true), (Mode::Shared, false)] {
+            let mut fleet = fleet(mode);
+            fleet.handle_channel_closed(NOW, WORKER);
+            let later = NOW + Rules::default().stop_timeout;
+            fleet.handle_timeout(later);
+            assert_eq!(outputs(&mut fleet).iter().any(is_told), leaves, "{mode:?}");
+            fleet.stop(later, Stop::Graceful);
+            assert_eq!(outputs(&mut fleet).iter().any(is_told), !leaves, "{mode:?}: at once, if it was not before");
         }
     }
 }

@@ -78,6 +78,22 @@ fn a_stop_waits_for_what_is_in_flight_and_accepts_nothing_more() {
 }
 
 #[test]
+fn programs_that_never_speak_are_started_and_stopped_without_a_word() {
+    // The channel is at one of the first free numbers.
+    for closes in ["", "exec 3>&- 4>&-; "] {
+        let [run, _] = shared();
+        let mut master = run.program("sh").arg("-c").arg(format!("{closes}exec sleep 1000")).start();
+        eventually("both sleep", || {
+            master.workers().iter().filter(|worker| worker.name() == "sleep").count() == 2
+        });
+        master.signal(Signal::SIGTERM);
+        assert_eq!(master.wait_exit().code(), Some(0));
+        assert!(!master.log().has("has not left"));
+        master.finish();
+    }
+}
+
+#[test]
 fn what_needs_a_master_that_accepts_is_refused() {
     for (name, value, expected) in [
         ("-p", "least-connections", "least-connections needs a master that accepts"),
