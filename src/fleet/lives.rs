@@ -28,6 +28,14 @@ impl<C> Fleet<C> {
         self.settle(now);
     }
 
+    /// A worker has said, by other means than listening, that it is ready.
+    pub fn handle_ready(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if !std::mem::replace(&mut worker.serving, true) {
+            self.event(Event::Ready { worker: id });
+        }
+    }
+
     /// A worker's channel has ended, and all that it sent has been handled.
     pub fn handle_channel_closed(&mut self, now: Time, worker: WorkerId) {
         let Some(state) = self.workers.get_mut(&worker).filter(|state| state.channel_open) else { return };

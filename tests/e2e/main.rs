@@ -13,6 +13,7 @@ mod custody;
 mod demo;
 mod environment;
 mod harness;
+mod inherited;
 mod killed;
 mod leaving;
 mod life;
