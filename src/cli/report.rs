@@ -95,6 +95,8 @@ pub(super) struct Report {
     /// Where the cluster listens.
     told: Vec<Endpoint>,
     workers: BTreeMap<WorkerId, Known>,
+    /// Workers accept by themselves, and need not speak.
+    shared: bool,
     /// All workers have listened at once.
     ready: bool,
     stopping: bool,
@@ -111,12 +113,18 @@ impl Report {
             program,
             wanted,
             told,
+            shared: false,
             workers: BTreeMap::new(),
             ready: false,
             stopping: false,
             said: HashSet::new(),
             refused: 0,
         }
+    }
+
+    /// Of one in the shared mode, or not.
+    pub(super) fn shared(self, shared: bool) -> Self {
+        Self { shared, ..self }
     }
 
     /// The line that an event is worth.
@@ -234,6 +242,7 @@ impl Report {
         let name = self.name(worker);
         let stage = self.workers.remove(&worker).map_or(Stage::Listens, |known| known.stage);
         let listened = stage == Stage::Listens;
+        let independent = self.shared && stage == Stage::Started;
         let mut text = format!("{name} {} after {}", ended(status), about(lived));
         if self.stopping {
             // A program that is no worker by the protocol leaves by our SIGTERM.
@@ -242,7 +251,7 @@ impl Report {
         }
         if exited_after_disconnect {
             text += ", having left by itself";
-        } else if !listened {
+        } else if !listened && !independent {
             text += ", before it listened";
         }
         if let Some(restart) = restart {
@@ -251,6 +260,7 @@ impl Report {
         let unable = !listened && !exited_after_disconnect && lived < AT_ONCE;
         if unable && stage != Stage::NotLaunched {
             let advice = match status {
+                _ if independent => trouble::given_sockets(&self.program, &self.told),
                 _ if stage < Stage::Online => trouble::never_spoke(&self.program, &self.told),
                 ExitStatus::Code(0) => {
                     format!("a worker is to listen and to stay: does {} do that?", self.program)
@@ -433,6 +443,15 @@ mod tests {
         let lines = lines(&mut report, &[fork(1), failed, exit(1, ExitStatus::Code(1), false, true)]);
         assert!(lines.len() == 2 && lines[0].starts_with("ERROR: "), "{lines:?}");
         assert!(lines[1].ends_with("starts in 1 s"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_program_that_accepts_by_itself_is_told_where_its_sockets_are() {
+        let told = vec!["127.0.0.1:8000".parse().unwrap()];
+        let mut report = Report::new("python3 x.py".into(), 1, told).shared(true);
+        let lines = lines(&mut report, &[fork(1), exit(1, ExitStatus::Code(1), false, true)]);
+        assert!(lines[0].contains("code 1 after 40 ms; its successor"), "{lines:?}");
+        assert!(lines[0].contains("127.0.0.1:8000 is descriptor 3"), "{lines:?}");
     }
 
     #[test]

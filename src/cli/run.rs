@@ -12,7 +12,7 @@ use super::{
     report::Report,
     wrapper,
 };
-use crate::config::Config;
+use crate::config::{Config, Mode};
 
 /// Serves until it is told to stop.
 pub(super) fn run(config: &Config) -> ExitCode {
@@ -58,7 +58,8 @@ fn serve(config: &Config, activation: &Activation, style: Style) -> Result<(), E
             info!("{}, pid {pid}, version {version}", banner::summary(config, &endpoints));
         }
     }
-    let mut report = Report::new(config.quoted(), config.workers.value, endpoints);
+    let report = Report::new(config.quoted(), config.workers.value, endpoints);
+    let mut report = report.shared(config.mode.value == Mode::Shared);
     cluster.run(|_, event| {
         let line = report.line(&event);
         log!(line.level, "{}", line.text);

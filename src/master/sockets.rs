@@ -97,7 +97,11 @@ impl Master {
                 }
             }
             Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                let errno = match error.raw_os_error().unwrap_or(libc::EIO) {
+                    // As a worker would have it from the kernel.
+                    libc::EEXIST => libc::EADDRINUSE,
+                    errno => errno,
+                };
                 self.fleet.handle_not_bound(id, ack, wish, errno);
             }
         }
