@@ -85,7 +85,8 @@ impl Master {
         let mut variables: Vec<_> =
             variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         if inherits {
-            let names = self.listeners.values().map(|listener| name_of(&listener.endpoint));
+            let names =
+                self.listeners.values().map(|listener| name_of(listener.name.as_deref(), &listener.endpoint));
             variables.extend(socket_variables(&names.collect::<Vec<_>>()));
             let path = self.readiness_path();
             variables.extend(path.map(|path| ("EINHORN_SOCK_PATH".into(), path.into())));
@@ -110,11 +111,12 @@ fn socket_variables(names: &[String]) -> Vec<(OsString, OsString)> {
 }
 
 /// What a socket is called in `LISTEN_FDNAMES`, where colons separate names: its port, or the name of its file.
-fn name_of(endpoint: &Endpoint) -> String {
-    let name = match endpoint {
-        Endpoint::Tcp(address) => format!("tcp-{}", address.port()),
-        Endpoint::Udp(address) => format!("udp-{}", address.port()),
-        Endpoint::Unix(path) => format!("unix-{}", path.file_name().unwrap_or_default().display()),
+fn name_of(given: Option<&str>, endpoint: &Endpoint) -> String {
+    let name = match (given, endpoint) {
+        (Some(given), _) => given.to_owned(),
+        (None, Endpoint::Tcp(address)) => format!("tcp-{}", address.port()),
+        (None, Endpoint::Udp(address)) => format!("udp-{}", address.port()),
+        (None, Endpoint::Unix(path)) => format!("unix-{}", path.file_name().unwrap_or_default().display()),
     };
     let plain = |letter: char| letter.is_ascii_graphic() && letter != ':';
     name.chars().map(|letter| if plain(letter) { letter } else { '_' }).take(255).collect()
@@ -127,8 +129,9 @@ mod tests {
     #[test]
     fn sockets_are_told_in_both_ways() {
         let names = ["127.0.0.1:80", "unix:/run/a:b c.sock", "udp:[::]:53"];
-        let names = names.map(|text| name_of(&text.parse().unwrap()));
+        let names = names.map(|text| name_of(None, &text.parse().unwrap()));
         assert_eq!(names, ["tcp-80", "unix-a_b_c.sock", "udp-53"]);
+        assert_eq!(name_of(Some("app.socket:x"), &"127.0.0.1:80".parse().unwrap()), "app.socket_x");
         let variables = socket_variables(&names);
         let text = |(name, value): &(OsString, OsString)| format!("{}={}", name.display(), value.display());
         let expected = [
