@@ -94,9 +94,9 @@ pub(super) struct Report {
     wanted: usize,
     /// Where the cluster listens.
     told: Vec<Endpoint>,
-    workers: BTreeMap<WorkerId, Known>,
-    /// Workers accept by themselves, and need not speak.
+    /// Workers accept by themselves, and may do so without a word.
     shared: bool,
+    workers: BTreeMap<WorkerId, Known>,
     /// All workers have listened at once.
     ready: bool,
     stopping: bool,
@@ -241,8 +241,8 @@ impl Report {
     ) -> (Level, String) {
         let name = self.name(worker);
         let stage = self.workers.remove(&worker).map_or(Stage::Listens, |known| known.stage);
-        let listened = stage == Stage::Listens;
-        let independent = self.shared && stage == Stage::Started;
+        let unheard = self.shared && stage == Stage::Started;
+        let listened = stage == Stage::Listens || unheard && lived >= AT_ONCE;
         let mut text = format!("{name} {} after {}", ended(status), about(lived));
         if self.stopping {
             // A program that is no worker by the protocol leaves by our SIGTERM.
@@ -251,7 +251,7 @@ impl Report {
         }
         if exited_after_disconnect {
             text += ", having left by itself";
-        } else if !listened && !independent {
+        } else if !listened && !unheard {
             text += ", before it listened";
         }
         if let Some(restart) = restart {
@@ -260,8 +260,8 @@ impl Report {
         let unable = !listened && !exited_after_disconnect && lived < AT_ONCE;
         if unable && stage != Stage::NotLaunched {
             let advice = match status {
-                _ if independent => trouble::given_sockets(&self.program, &self.told),
-                _ if stage < Stage::Online => trouble::never_spoke(&self.program, &self.told),
+                ExitStatus::Code(1..) if unheard => trouble::given_sockets(&self.program, &self.told),
+                _ if stage < Stage::Online && !unheard => trouble::never_spoke(&self.program, &self.told),
                 ExitStatus::Code(0) => {
                     format!("a worker is to listen and to stay: does {} do that?", self.program)
                 }
@@ -500,6 +500,31 @@ mod tests {
         let nobody = || event(LoadSource::None);
         let [line] = &lines(&mut report, &[nobody(), nobody()])[..] else { panic!("once") };
         assert!(line.starts_with("WARN: worker 1 does not tell the ends of its connections"), "{line}");
+    }
+
+    #[test]
+    fn in_the_shared_mode_nobody_needs_to_speak() {
+        let end = |code, seconds| Event::Exit {
+            worker: WorkerId(1),
+            status: ExitStatus::Code(code),
+            exited_after_disconnect: false,
+            lived: Duration::from_secs(seconds),
+            restart: None,
+        };
+        for (code, seconds, level, advice) in [
+            (0, 60, Info, ""),
+            (1, 60, Warn, ""),
+            (0, 1, Warn, "\na worker is to listen and to stay"),
+            (1, 1, Warn, "\nits own output may say why"),
+        ] {
+            let mut report = Report::new("puma".into(), 1, Vec::new()).shared(true);
+            report.line(&fork(1));
+            let event = end(code, seconds);
+            let line = report.line(&event);
+            let text = line.text.to_string();
+            assert_eq!((line.level, text.contains('\n')), (level, !advice.is_empty()), "{text}");
+            assert!(text.contains(advice) && !text.contains("before it listened"), "{text}");
+        }
     }
 
     #[test]

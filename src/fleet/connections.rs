@@ -152,9 +152,10 @@ impl<C> Fleet<C> {
             let has_room = |listener| listeners.members(listener).any(|worker| handoff.has_room(now, worker));
             let placeable: Vec<_> = listeners.all().filter(|&listener| has_room(listener)).collect();
             let stopping = self.phase != Phase::Running;
-            match self.handoff.take_returned(|listener| stopping || placeable.contains(&listener)) {
+            let is_over = |listener| stopping || listeners.endpoint(listener).is_none();
+            match self.handoff.take_returned(|listener| is_over(listener) || placeable.contains(&listener)) {
                 // Nobody will have room for it any more.
-                Some(held) if stopping => self.outputs.push_back(Output::Release(held.connection)),
+                Some(held) if is_over(held.listener) => self.outputs.push_back(Output::Release(held.connection)),
                 Some(held) => {
                     if !self.place(now, held) {
                         break;

@@ -242,6 +242,40 @@ mod tests {
     const HELLO: &str = r#"{"cmd":"NODE_POINTSMAN","hello":1,"script":true}"#;
     const QUERY: &str = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","seq":1,"index":0,"address":null,"port":8000,"addressType":4,"fd":null,"flags":0,"data":null,"backlog":511}"#;
 
+    fn say(fleet: &mut Fleet<u32>, text: &str) {
+        fleet.handle_message(NOW, WORKER, Message::decode(crate::protocol::serialization::Serialization::Json, text.as_bytes()).unwrap());
+    }
+
+    fn outputs(fleet: &mut Fleet<u32>) -> Vec<Output<u32>> {
+        std::iter::from_fn(|| fleet.poll_output()).collect()
+    }
+
+    #[test]
+    fn a_connection_that_comes_back_from_a_socket_which_is_closed_is_let_go() {
+        let mut fleet = Fleet::<u32>::new(Rules::default(), PolicyName::RoundRobin);
+        fleet.start(NOW);
+        fleet.handle_spawned(WORKER, 100);
+        say(&mut fleet, QUERY);
+        let bind = outputs(&mut fleet).into_iter().find_map(|output| match output {
+            Output::Bind { ack, wish, .. } => Some((ack, wish)),
+            _ => None,
+        });
+        let (ack, wish) = bind.unwrap();
+        let endpoint = "[::]:8000".parse().unwrap();
+        let listener = fleet.handle_bound(NOW, WORKER, ack, &wish, endpoint).unwrap();
+        fleet.handle_connection(NOW, listener, 7);
+        let seq = outputs(&mut fleet).into_iter().find_map(|output| match output {
+            Output::Hand { seq, .. } => Some(seq),
+            _ => None,
+        });
+        say(&mut fleet, r#"{"cmd":"NODE_CLUSTER","act":"close","seq":2,"key":"null:8000:4:undefined:0"}"#);
+        say(&mut fleet, r#"{"cmd":"NODE_HANDLE_ACK"}"#);
+        say(&mut fleet, &format!(r#"{{"cmd":"NODE_CLUSTER","seq":3,"ack":{},"accepted":false}}"#, seq.unwrap()));
+        let [closed, released] = &outputs(&mut fleet)[..] else { panic!("two outputs") };
+        assert!(matches!(closed, Output::CloseListener(id) if *id == listener), "{closed:?}");
+        assert!(matches!(released, Output::Release(7)), "{released:?}");
+    }
+
     /// What a fleet does and tells about who counts the connections of a worker that says this.
     fn told(policy: PolicyName, words: &[&str], kernel_tells: bool) -> Vec<String> {
         let mut fleet = Fleet::<u32>::new(Rules::default(), policy);

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::{
     ListenerId, WorkerId, errno,
-    wish::{Mapping, Want, Wish, asked, key_text},
+    wish::{Asked, Mapping, Want, Wish, key_text},
 };
 use crate::{
     balance::{Balance, Key as BalanceKey, PolicyName, Target},
@@ -155,22 +155,24 @@ impl Listeners {
         let text = key_text(query);
         let fail = |errno: i32| Answer::Reply(failure(&text, errno));
         let want = match Want::of(query) {
-            Ok(want) => self.mapped(want),
+            Ok(want) => want,
             Err(errno) => return fail(errno),
         };
+        let asked = Asked::of(&want);
+        let want = self.mapped(want);
         if self.keys.values().filter(|key| key.workers.contains(&worker)).count() >= MAX_SERVERS {
             return fail(errno::EMFILE);
         }
         let key = match self.keys.get_key_value(text.as_str()) {
             Some((key, _)) => key.clone(),
             None => {
-                let found = match self.find(&want, query.index) {
+                let found = match self.find(worker, &want, query.index) {
                     Ok(found) => found,
                     Err(errno) => return fail(errno),
                 };
                 let key: Arc<str> = text.as_str().into();
                 if found.is_empty() {
-                    return Answer::Bind(Wish { want, key, data: query.data.clone(), asked: asked(query) });
+                    return Answer::Bind(Wish { want, key, data: query.data.clone(), asked });
                 }
                 if found.iter().any(|&id| self.serves(worker, id)) {
                     return fail(errno::EADDRINUSE);
@@ -179,7 +181,7 @@ impl Listeners {
                 key
             }
         };
-        match self.join(worker, &key, query.data.as_deref(), asked(query).as_ref()) {
+        match self.join(worker, &key, query.data.as_deref(), &asked) {
             Some(reply) => Answer::Reply(reply),
             None => fail(errno::EADDRINUSE),
         }
@@ -192,17 +194,18 @@ impl Listeners {
     }
 
     /// The open sockets that serve a wish for a key that is new: none if one is to be bound.
-    fn find(&self, want: &Want, index: u32) -> Result<Vec<ListenerId>, i32> {
+    fn find(&self, worker: WorkerId, want: &Want, index: u32) -> Result<Vec<ListenerId>, i32> {
         if let Want::Inherited { descriptor } = want {
             let open = self.inherited.get(descriptor).ok_or(errno::EBADF)?;
             return Ok(open.iter().copied().collect());
         }
-        if index != 0 {
-            return Ok(Vec::new());
-        }
         let covers =
             |listener: &&Listener| want.is_covered(&listener.endpoint, listener.ipv6_only, listener.kept);
         let found = self.open.iter().filter(|(_, listener)| covers(listener)).map(|(&id, _)| id);
+        // One more of the same in a worker is a socket of its own, if it can be. But Node counts those that failed, too.
+        if index != 0 && found.clone().any(|id| self.serves(worker, id)) {
+            return Ok(Vec::new());
+        }
         // A server in a worker is one socket there, if it is a socket at all.
         Ok(found.take(if self.shared || want.is_udp() { 1 } else { usize::MAX }).collect())
     }
@@ -223,7 +226,7 @@ impl Listeners {
             self.inherited.insert(descriptor, Some(listener));
         }
         self.keys.insert(wish.key.clone(), Key { listeners: vec![listener], ..Key::default() });
-        let reply = self.join(worker, &wish.key, wish.data.as_deref(), wish.asked.as_ref());
+        let reply = self.join(worker, &wish.key, wish.data.as_deref(), &wish.asked);
         (Some(listener), reply.unwrap_or_else(|| Self::not_bound(wish, errno::EADDRINUSE)))
     }
 
@@ -238,7 +241,7 @@ impl Listeners {
         worker: WorkerId,
         key: &Arc<str>,
         data: Option<&RawValue>,
-        asked: Option<&SockName>,
+        asked: &Asked,
     ) -> Option<Reply> {
         if self.keys.get(key)?.listeners.iter().any(|&id| self.serves(worker, id)) {
             return None;
@@ -445,12 +448,14 @@ impl Listener {
 
 /// What a worker is told that its server is bound to. Node takes a port that it did not ask for as a sign that the
 /// address was in use, so a server that is mapped is told what it asked for.
-fn sockname_of(endpoint: &Endpoint, asked: Option<&SockName>) -> Option<SockName> {
+fn sockname_of(endpoint: &Endpoint, asked: &Asked) -> Option<SockName> {
     let bound = endpoint.tcp().map(SockName::from);
-    match (bound, asked) {
-        (Some(bound), Some(asked)) if asked.port == 0 || asked.port == bound.port => Some(bound),
-        (Some(bound), None) => Some(bound),
-        (_, asked) => asked.cloned(),
+    match asked {
+        Asked::Tcp(asked) => {
+            bound.filter(|bound| asked.port == 0 || asked.port == bound.port).or_else(|| Some(asked.clone()))
+        }
+        Asked::Path => None,
+        Asked::Descriptor => bound,
     }
 }
 

@@ -251,3 +251,14 @@ fn what_the_master_was_started_with_is_known_by_number() {
     assert_eq!(listeners.close(B, "null:null:null:4:0"), [listener.unwrap()]);
     assert_eq!(ask(&mut listeners, B, &given(4)), Ok(None), "and again");
 }
+
+#[test]
+fn one_that_failed_before_counts_and_finds_what_others_have_bound_since() {
+    let mut listeners = with(&["127.0.0.1:80"]);
+    let own = |index| query(Some("127.0.0.1"), 80, index);
+    let there = || Ok(Some("127.0.0.1 80".to_owned()));
+    assert_eq!(ask(&mut listeners, A, &own(1)), there(), "its first one could not be bound");
+    assert_eq!(ask(&mut listeners, A, &own(2)), Ok(None), "a second one at the same time is one of its own");
+    assert_eq!(ask(&mut listeners, B, &own(0)), there());
+    assert_eq!(ask(&mut listeners, B, &own(1)), Err(-98), "the key is A's, and stands for what B serves");
+}

@@ -167,3 +167,36 @@ impl<C> Fleet<C> {
         overdue.map(|after| Trouble::Overdue { signal, after })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        balance::PolicyName,
+        fleet::{Mode, Rules},
+    };
+
+    const WORKER: WorkerId = WorkerId(1);
+    const NOW: Time = Time(0);
+
+    #[test]
+    fn a_worker_that_does_not_speak_is_in_trouble_unless_it_accepts_by_itself() {
+        for (mode, expected) in [(Mode::Handoff, 1), (Mode::Shared, 0)] {
+            for closes in [false, true] {
+                let mut fleet =
+                    Fleet::<u32>::new(Rules { mode, ..Rules::default() }, PolicyName::RoundRobin);
+                fleet.start(NOW);
+                fleet.handle_spawned(WORKER, 100);
+                if closes {
+                    fleet.handle_channel_closed(NOW, WORKER);
+                }
+                fleet.handle_timeout(NOW + Rules::default().patience);
+                let is_trouble =
+                    |output: &&Output<u32>| matches!(output, Output::Event(Event::Trouble { .. }));
+                let outputs: Vec<_> = std::iter::from_fn(|| fleet.poll_output()).collect();
+                let troubles = outputs.iter().filter(is_trouble).count();
+                assert_eq!(troubles, expected, "{mode:?} {closes}");
+            }
+        }
+    }
+}

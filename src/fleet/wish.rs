@@ -21,7 +21,7 @@ pub struct Wish {
     pub want: Want,
     pub(super) key: Arc<str>,
     pub(super) data: Option<Box<RawValue>>,
-    pub(super) asked: Option<SockName>,
+    pub(super) asked: Asked,
 }
 
 /// What is wanted of a socket.
@@ -166,13 +166,28 @@ pub(super) fn key_text(query: &Query) -> String {
     format!("{address}:{port}:{}:{}:{}", query.address_type, or(query.fd.as_ref(), "undefined"), query.index)
 }
 
-/// The address that a TCP question names.
-pub(super) fn asked(query: &Query) -> Option<SockName> {
-    match Want::of(query) {
-        Ok(Want::Tcp { host, port, .. }) => {
-            Some(SocketAddr::new(host.unwrap_or(Ipv6Addr::UNSPECIFIED.into()), port).into())
+/// What a worker asks for, as it will want to hear where its server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// By TCP.
+    Tcp(SockName),
+    /// By a path, which it knows.
+    Path,
+    /// By a descriptor: it does not know what that is.
+    Descriptor,
+}
+
+impl Asked {
+    pub(super) fn of(want: &Want) -> Self {
+        match want {
+            Want::Tcp { host, port, .. } => {
+                let host = host.unwrap_or(Ipv6Addr::UNSPECIFIED.into());
+                Self::Tcp(SocketAddr::new(host, *port).into())
+            }
+            Want::Unix { .. } => Self::Path,
+            // A UDP socket is asked itself.
+            Want::Inherited { .. } | Want::Udp { .. } => Self::Descriptor,
         }
-        _ => None,
     }
 }
 

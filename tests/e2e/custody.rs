@@ -8,10 +8,10 @@ use crate::harness::{Client, Form, Master, Node, Pointsman, Process, eventually}
 const WINDOW: usize = 8;
 
 /// Many connections, each with a request, while one of three workers is frozen.
-struct Frozen {
-    master: Master,
-    worker: Process,
-    clients: Vec<Client>,
+pub(crate) struct Frozen {
+    pub(crate) master: Master,
+    pub(crate) worker: Process,
+    pub(crate) clients: Vec<Client>,
 }
 
 /// Masters of each kind of worker, in both forms.
@@ -20,7 +20,7 @@ pub(crate) fn demo_and_node() -> impl Iterator<Item = Pointsman> {
     demo.chain(Node::in_both_forms().map(|node| Pointsman::run().node(node, "plain.js")))
 }
 
-fn freeze(run: Pointsman) -> Frozen {
+pub(crate) fn freeze(run: Pointsman) -> Frozen {
     let mut master = run.workers(3).start();
     let answers = master.wait_ready(3);
     let worker = Process::find(*answers.keys().next().unwrap()).unwrap();

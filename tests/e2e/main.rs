@@ -6,6 +6,8 @@
 
 #![cfg(test)]
 
+mod activation;
+mod addresses;
 mod attributes;
 mod cli;
 mod cost;
@@ -17,6 +19,7 @@ mod inherited;
 mod killed;
 mod leaving;
 mod life;
+mod listen_options;
 mod load;
 mod load_report;
 mod messages;
@@ -24,9 +27,12 @@ mod node_primary;
 mod node_programs;
 mod pressure;
 mod reports;
+mod shared;
 mod stderr;
 mod stop;
 mod terminal;
 mod turns;
+mod udp;
+mod unix;
 mod user;
 mod wire;

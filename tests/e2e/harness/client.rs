@@ -4,6 +4,8 @@ use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::Path,
     time::Duration,
 };
 
@@ -32,9 +34,19 @@ pub(crate) struct Response {
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+        stream.set_nodelay(true)?;
+        Self::on(stream)
+    }
+
+    /// By the path of a Unix socket.
+    pub(crate) fn connect_unix(path: &Path) -> io::Result<Self> {
+        // What is done with a stream here, every kind of stream socket can do.
+        Self::on(OwnedFd::from(UnixStream::connect(path)?).into())
+    }
+
+    fn on(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
-        stream.set_nodelay(true)?;
         Ok(Self { stream, rest: Vec::new() })
     }
 

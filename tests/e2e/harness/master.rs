@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, iter,
+    fs, io, iter,
     net::SocketAddr,
     path::PathBuf,
     process::{Child, ExitStatus, Output},
@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::{
-    Client, Pointsman, Process, Response, eventually, eventually_some,
+    Client, Place, Pointsman, Process, Response, eventually, eventually_some,
     log::{Log, is_trouble},
     pointsman::Started,
     process::CONNECTION,
@@ -32,7 +32,7 @@ pub(crate) struct Master {
     directory: TempDir,
     stdout: Log,
     stderr: Option<Log>,
-    fixed_address: Option<SocketAddr>,
+    fixed_place: Option<Place>,
     expected: Vec<String>,
     allowed: Vec<String>,
     /// What the master had open when it was first ready and had no connection.
@@ -53,7 +53,7 @@ impl Master {
             marker,
             command,
             directory,
-            fixed_address: builder.fixed_address(),
+            fixed_place: builder.fixed_place(),
             expected: builder.expected,
             allowed: builder.allowed,
             descriptors: None,
@@ -66,11 +66,11 @@ impl Master {
     /// first time is what it may have open when it is told to stop, whatever became of its workers meanwhile.
     #[track_caller]
     pub(crate) fn wait_ready(&mut self, count: usize) -> BTreeMap<u32, Response> {
-        let address = self.address();
+        let place = self.place();
         let mut answers = BTreeMap::new();
         eventually(&format!("{count} workers answer"), || {
             assert!(self.process.is_alive(), "the master has ended");
-            if let Ok(answer) = Client::connect(address).and_then(|mut client| client.get("/"))
+            if let Ok(answer) = place.connect().and_then(|mut client| client.get("/"))
                 // Until one listens, nobody has room.
                 && answer.status != 503
             {
@@ -134,12 +134,23 @@ impl Master {
         self.process.pid()
     }
 
-    /// Where it says that it listens.
+    /// Where it is told to listen, or says that it does.
+    #[track_caller]
+    pub(crate) fn place(&self) -> Place {
+        self.fixed_place.clone().unwrap_or_else(|| self.said_address().into())
+    }
+
+    /// Where it listens by TCP.
     #[track_caller]
     pub(crate) fn address(&self) -> SocketAddr {
-        if let Some(address) = self.fixed_address {
-            return address;
+        match self.place() {
+            Place::Tcp(address) => address,
+            Place::Unix(path) => panic!("{} is no TCP address", path.display()),
         }
+    }
+
+    #[track_caller]
+    fn said_address(&self) -> SocketAddr {
         let log = self.log();
         eventually_some("the master says where it listens", || {
             assert!(self.process.is_alive(), "the master has ended");
@@ -149,7 +160,12 @@ impl Master {
 
     #[track_caller]
     pub(crate) fn connect(&self) -> Client {
-        Client::connect(self.address()).unwrap()
+        self.try_connect().unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn try_connect(&self) -> io::Result<Client> {
+        self.place().connect()
     }
 
     /// Asks for this on a connection of its own.

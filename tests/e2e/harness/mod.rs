@@ -5,6 +5,7 @@ mod client;
 mod log;
 mod master;
 mod node;
+mod place;
 mod pointsman;
 mod primary;
 mod process;
@@ -17,6 +18,7 @@ pub(crate) use client::{Client, Response};
 pub(crate) use log::Log;
 pub(crate) use master::Master;
 pub(crate) use node::{Form, Node};
+pub(crate) use place::Place;
 pub(crate) use pointsman::{Pointsman, free_port, python};
 pub(crate) use primary::Primary;
 pub(crate) use process::Process;
@@ -27,6 +29,11 @@ pub(crate) use wait::{eventually, eventually_some, now};
 /// Whether the tests may become another user.
 pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+/// Whether this machine has IPv6, which some containers lack.
+pub(crate) fn has_ipv6() -> bool {
+    std::net::UdpSocket::bind("[::1]:0").is_ok()
 }
 
 /// Somebody without any rights: `nobody` on most systems.

@@ -32,6 +32,9 @@ impl Node {
     /// The one that everything is tested on.
     pub(crate) const DEFAULT: Self = Self::new(20);
 
+    /// One that knows `reusePort`.
+    pub(crate) const WITH_REUSE_PORT: Self = Self::new(24);
+
     /// Those that a smoke test covers.
     pub(crate) const ALL: [Self; 4] = [Self::new(18), Self::new(20), Self::new(22), Self::new(24)];
 

@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::OsString,
     fs::File,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, TcpListener},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{self, Command, Output, Stdio},
@@ -14,7 +14,7 @@ use std::{
 use nix::pty::openpty;
 use tempfile::TempDir;
 
-use super::{Form, Master, Node};
+use super::{Form, Master, Node, Place};
 
 /// Variables of whoever runs the tests that would change what a master or a worker does.
 const NOT_INHERITED: [&str; 15] = [
@@ -45,6 +45,8 @@ pub(crate) struct Pointsman {
     program: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     listen: Option<OsString>,
+    /// Where tests find it, if not where it is told to listen.
+    place: Option<Place>,
     directory: Option<PathBuf>,
     user: Option<u32>,
     stderr: Option<Stdio>,
@@ -79,6 +81,7 @@ impl Pointsman {
             program: Vec::new(),
             env: Vec::new(),
             listen: None,
+            place: None,
             directory: None,
             user: None,
             stderr: None,
@@ -101,6 +104,12 @@ impl Pointsman {
     /// Says nothing of where to listen.
     pub(crate) fn listen_by_default(mut self) -> Self {
         self.listen = None;
+        self
+    }
+
+    /// Is found here, whatever it is told of where to listen.
+    pub(crate) fn reached(mut self, place: impl Into<Place>) -> Self {
+        self.place = Some(place.into());
         self
     }
 
@@ -179,6 +188,12 @@ impl Pointsman {
         self
     }
 
+    /// Starts it through these words, in front of the command.
+    pub(crate) fn through(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(OsString::from).collect();
+        self
+    }
+
     /// Lets it write its log here; the test cannot read it then.
     pub(crate) fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
         self.stderr = Some(stderr.into());
@@ -217,9 +232,9 @@ impl Pointsman {
         Master::new(self, started).output()
     }
 
-    /// The address that it is told to listen on, if that says all.
-    pub(super) fn fixed_address(&self) -> Option<SocketAddr> {
-        self.listen.as_ref()?.to_str()?.parse().ok().filter(|address: &SocketAddr| address.port() != 0)
+    /// Where it is found, if what it is told says all.
+    pub(super) fn fixed_place(&self) -> Option<Place> {
+        self.place.clone().or_else(|| Place::named(self.listen.as_ref()?.to_str()?))
     }
 
     fn spawn(&self, stderr: Stdio) -> Started {

@@ -14,11 +14,14 @@ use nix::{
 
 use super::eventually;
 
-/// What [`Process::descriptors`] calls a TCP connection.
+/// What [`Process::descriptors`] calls a connection by TCP or by a Unix socket that has a name.
 pub(super) const CONNECTION: &str = "connection";
 
 /// The state of a listening socket in /proc/net/tcp.
 const LISTEN: &str = "0A";
+
+/// The state of a connected socket in /proc/net/unix.
+const CONNECTED: &str = "03";
 
 /// A process that was there when it was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,10 +121,18 @@ impl Process {
     /// at both ends and still held.
     fn sockets(self) -> HashMap<String, &'static str> {
         let mut sockets = HashMap::new();
-        for (file, kind, column) in [("unix", "socket", 6), ("netlink", "netlink socket", 9)] {
+        for (file, kind, column) in [
+            ("unix", "socket", 6),
+            ("netlink", "netlink socket", 9),
+            ("udp", "datagram socket", 9),
+            ("udp6", "datagram socket", 9),
+        ] {
             let text = self.text(&format!("net/{file}"));
-            let numbers = text.lines().filter_map(|line| line.split_whitespace().nth(column));
-            sockets.extend(numbers.map(|number| (number.to_owned(), kind)));
+            let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            // One with a name that is connected was accepted from the socket of that name.
+            let lines =
+                lines.filter(|columns| file != "unix" || columns.len() < 8 || columns[5] != CONNECTED);
+            sockets.extend(lines.filter_map(|columns| Some((columns.get(column)?.to_string(), kind))));
         }
         for file in ["net/tcp", "net/tcp6"] {
             for line in self.text(file).lines() {
