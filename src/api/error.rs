@@ -60,11 +60,25 @@ pub enum Error {
     },
     /// Another socket has the address.
     #[error(
-        "cannot listen on {endpoint}: {} is in use; `{}` shows by whom: stop that, or choose another address with -l",
-        if endpoint.port().is_some() { "the address" } else { "the file" },
+        "cannot listen on {endpoint}: the address is in use; `{}` shows by whom: stop that, or choose another address \
+         with -l",
         who_listens(endpoint)
     )]
     AddressInUse {
+        /// The address.
+        endpoint: Endpoint,
+    },
+    /// At the path of a Unix socket is something else.
+    #[error(
+        "cannot listen on {endpoint}: at that path is a file that is no socket; choose another path, or remove it"
+    )]
+    NotASocket {
+        /// The address.
+        endpoint: Endpoint,
+    },
+    /// There is no directory for a Unix socket.
+    #[error("cannot listen on {endpoint}: there is no such directory; make it, or choose another path")]
+    NoSocketDirectory {
         /// The address.
         endpoint: Endpoint,
     },
@@ -107,6 +121,8 @@ impl Error {
         let endpoint = endpoint.clone();
         move |source| match source.kind() {
             io::ErrorKind::AddrInUse => Self::AddressInUse { endpoint },
+            io::ErrorKind::AlreadyExists => Self::NotASocket { endpoint },
+            io::ErrorKind::NotFound => Self::NoSocketDirectory { endpoint },
             io::ErrorKind::PermissionDenied => Self::AddressNotAllowed { endpoint },
             io::ErrorKind::AddrNotAvailable => Self::AddressNotAvailable { endpoint },
             _ => Self::Listen { endpoint, source },

@@ -32,6 +32,8 @@ pub(super) fn exit_code(error: &Error) -> u8 {
         | Error::NoDirectory { .. }
         | Error::NoSuchCpus { .. }
         | Error::LimitTooHigh { .. }
+        | Error::NotASocket { .. }
+        | Error::NoSocketDirectory { .. }
         | Error::AddressNotAvailable { .. } => CONFIGURATION,
         Error::AddressNotAllowed { .. } | Error::NotPermitted { .. } => NOT_PERMITTED,
         _ => SYSTEM,
@@ -46,6 +48,8 @@ pub(super) fn advice(error: &Error, config: &Config) -> Option<String> {
         Error::AddressInUse { .. }
         | Error::AddressNotAllowed { .. }
         | Error::AddressNotAvailable { .. }
+        | Error::NotASocket { .. }
+        | Error::NoSocketDirectory { .. }
         | Error::Listen { .. } => match &config.listen.origin {
             Origin::Flag(_) => None,
             Origin::Default => Some("nothing was said of where to listen, so this is the default".into()),

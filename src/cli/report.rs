@@ -122,7 +122,7 @@ impl Report {
         }
     }
 
-    /// Says whether it is in the shared mode.
+    /// Of one in the shared mode, or not.
     pub(super) fn shared(self, shared: bool) -> Self {
         Self { shared, ..self }
     }
@@ -142,6 +142,7 @@ impl Report {
                 (Debug, format!("{} is online", self.name(*worker)))
             }
             Event::Listening { worker, elsewhere, .. } => self.listening(*worker, *elsewhere),
+            Event::Ready { worker } => self.listening(*worker, false),
             Event::LoadSource { worker, source } => self.load_source(*worker, *source),
             Event::Disconnect { worker } => (Debug, format!("{} has disconnected", self.name(*worker))),
             Event::Exit { worker, status, exited_after_disconnect, lived, restart } => {
@@ -259,6 +260,7 @@ impl Report {
         let unable = !listened && !exited_after_disconnect && lived < AT_ONCE;
         if unable && stage != Stage::NotLaunched {
             let advice = match status {
+                ExitStatus::Code(1..) if unheard => trouble::given_sockets(&self.program, &self.told),
                 _ if stage < Stage::Online && !unheard => trouble::never_spoke(&self.program, &self.told),
                 ExitStatus::Code(0) => {
                     format!("a worker is to listen and to stay: does {} do that?", self.program)
@@ -441,6 +443,15 @@ mod tests {
         let lines = lines(&mut report, &[fork(1), failed, exit(1, ExitStatus::Code(1), false, true)]);
         assert!(lines.len() == 2 && lines[0].starts_with("ERROR: "), "{lines:?}");
         assert!(lines[1].ends_with("starts in 1 s"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_program_that_accepts_by_itself_is_told_where_its_sockets_are() {
+        let told = vec!["127.0.0.1:8000".parse().unwrap()];
+        let mut report = Report::new("python3 x.py".into(), 1, told).shared(true);
+        let lines = lines(&mut report, &[fork(1), exit(1, ExitStatus::Code(1), false, true)]);
+        assert!(lines[0].contains("code 1 after 40 ms; its successor"), "{lines:?}");
+        assert!(lines[0].contains("127.0.0.1:8000 is descriptor 3"), "{lines:?}");
     }
 
     #[test]

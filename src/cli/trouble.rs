@@ -203,6 +203,16 @@ const MODES: &str = "The handoff mode is for Node programs and for programs that
     -m shared (they take an inherited socket) or -m multiport (they listen on a port of their own, from PORT), which \
     comes in a later version";
 
+/// What to make of a worker that ended soon, and was to accept by itself.
+pub(super) fn given_sockets(program: &str, told: &[Endpoint]) -> String {
+    let socket = |(place, endpoint): (usize, &Endpoint)| format!("{endpoint} is descriptor {}", place + 3);
+    let sockets = told.iter().enumerate().map(socket).collect::<Vec<_>>().join(", ");
+    format!(
+        "its own output may say why; {program} is to accept from the sockets that it is started with (LISTEN_FDS, \
+         EINHORN_FD_0), and not to bind its own: {sockets}"
+    )
+}
+
 /// What to make of a worker that ended before it said a word.
 pub(super) fn never_spoke(program: &str, told: &[Endpoint]) -> String {
     let held = told.first().map_or_else(String::new, |address| {

@@ -173,7 +173,13 @@ pub(crate) fn refuse_name(name: &OsStr) -> Option<BadValue> {
         | "NODE_UNIQUE_ID"
         | "NODE_APP_INSTANCE"
         | "POINTSMAN_SLOT"
-        | "POINTSMAN_PRELOAD" => refuse(&format!("the workers get {name} from pointsman"), "leave it out"),
+        | "POINTSMAN_PRELOAD"
+        | "LISTEN_FDS"
+        | "LISTEN_PID"
+        | "LISTEN_FDNAMES" => refuse(&format!("the workers get {name} from pointsman"), "leave it out"),
+        _ if name.starts_with("EINHORN_") => {
+            refuse(&format!("the workers get {name} from pointsman"), "leave it out")
+        }
         "" => refuse("a variable without a name", "write NAME=VALUE"),
         _ if name.contains(['=', '\0']) => {
             refuse("not the name of a variable", "a name has neither = nor a zero byte in it")

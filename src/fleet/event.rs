@@ -131,6 +131,11 @@ pub enum Event {
         /// It is none of those that the cluster was told to serve.
         elsewhere: bool,
     },
+    /// A worker that accepts by itself has said that it is ready.
+    Ready {
+        /// Which worker.
+        worker: WorkerId,
+    },
     /// A worker sent a message of the application.
     Message {
         /// Which worker.

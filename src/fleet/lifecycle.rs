@@ -10,10 +10,13 @@
 //!    └──(never spoke)──▶ Terminating                                               ▲
 //!  any of the first three ──channel closed, or leaves by itself──▶ Leaving ────────┘       exited, from any ──▶ Gone
 //! ```
+//!
+//! Where workers accept by themselves, `Independent` stands in the place of `Starting`: one that never speaks is in order,
+//! and so is a closed channel; `stop` means `Terminating`, with the time that the others have to disconnect.
 
 use std::time::Duration;
 
-use super::Rules;
+use super::{Mode, Rules};
 use crate::time::Time;
 
 /// The life of one worker process.
@@ -27,6 +30,8 @@ pub(super) struct Lifecycle {
 enum State {
     /// The process exists and has not spoken.
     Starting { complain_at: Option<Time> },
+    /// The same of one that accepts by itself and need never speak.
+    Independent,
     /// It has spoken.
     Online { complain_at: Option<Time> },
     /// It listens, or has done so.
@@ -35,8 +40,8 @@ enum State {
     Disconnecting { since: Time, deadline: Option<Time> },
     /// It leaves by itself: its channel is closed, or it said that it is going to close it.
     Leaving { since: Time, deadline: Time },
-    /// It was sent SIGTERM.
-    Terminating { since: Time, deadline: Time },
+    /// It was sent SIGTERM; `None`: it may take as long as it wants.
+    Terminating { since: Time, deadline: Option<Time> },
     /// Its process group was sent SIGKILL.
     Killing { since: Time, deadline: Time },
     /// It has exited.
@@ -71,7 +76,7 @@ pub(super) enum Happening {
 pub(super) enum Action {
     /// Send it the message to disconnect.
     Disconnect,
-    /// Send its process group SIGTERM; it was waited for this long before, if at all.
+    /// Send it SIGTERM; it was waited for this long before, if at all.
     Terminate { overdue: Option<Duration> },
     /// Send its process group SIGKILL.
     Kill { overdue: Option<Duration> },
@@ -85,7 +90,11 @@ pub(super) enum Action {
 
 impl Lifecycle {
     pub(super) fn new(now: Time, rules: &Rules) -> Self {
-        Self { state: State::Starting { complain_at: Some(now + rules.patience) }, started: now }
+        let state = match rules.mode {
+            Mode::Handoff => State::Starting { complain_at: Some(now + rules.patience) },
+            Mode::Shared => State::Independent,
+        };
+        Self { state, started: now }
     }
 
     pub(super) fn handle(&mut self, now: Time, happening: Happening, rules: &Rules) -> Option<Action> {
@@ -100,14 +109,32 @@ impl Lifecycle {
             }
 
             (State::Starting { complain_at }, H::Online) => (State::Online { complain_at }, None),
+            (State::Independent, H::Online) => {
+                (State::Online { complain_at: Some(now + rules.patience) }, None)
+            }
             (State::Starting { .. } | State::Online { .. }, H::Listening) => (State::Serving, None),
             // Said twice, or said while it is on its way out.
             (_, H::Online) | (_, H::Listening) => return None,
 
             // It cannot hear the message to disconnect, so it is told in the way that every program understands.
             (State::Starting { .. }, H::StopGracefully | H::StopWithoutDeadline) => {
-                (State::Terminating { since: now, deadline: soon }, Some(Action::Terminate { overdue: None }))
+                let deadline = Some(soon);
+                (State::Terminating { since: now, deadline }, Some(Action::Terminate { overdue: None }))
             }
+            // It may have connections, unlike one that needs us to get any.
+            (State::Independent, H::StopGracefully) => {
+                let deadline = Some(soon + rules.stop_timeout);
+                (State::Terminating { since: now, deadline }, Some(Action::Terminate { overdue: None }))
+            }
+            (State::Independent, H::StopWithoutDeadline) => {
+                let deadline = None;
+                (State::Terminating { since: now, deadline }, Some(Action::Terminate { overdue: None }))
+            }
+            (State::Terminating { since, deadline: None }, H::StopGracefully) => {
+                let deadline = Some(soon + rules.stop_timeout);
+                (State::Terminating { since, deadline }, None)
+            }
+            (State::Independent, H::Leaves | H::ChannelClosed | H::ChannelBroken) => return None,
             (State::Online { .. } | State::Serving, H::StopGracefully) => {
                 (State::Disconnecting { since: now, deadline: Some(now + rules.stop_timeout) }, Some(Action::Disconnect))
             }
@@ -156,7 +183,7 @@ impl Lifecycle {
             }
             State::Online { .. } => (State::Online { complain_at: None }, Action::ComplainOfIdleness { after }),
             State::Disconnecting { since, .. } | State::Leaving { since, .. } => (
-                State::Terminating { since: now, deadline: now + rules.kill_timeout },
+                State::Terminating { since: now, deadline: Some(now + rules.kill_timeout) },
                 Action::Terminate { overdue: Some(now - since) },
             ),
             State::Terminating { since, .. } => (
@@ -164,7 +191,7 @@ impl Lifecycle {
                 Action::Kill { overdue: Some(now - since) },
             ),
             State::Killing { since, .. } => (State::Gone, Action::GiveUp { after: now - since }),
-            State::Serving | State::Gone => return None,
+            State::Independent | State::Serving | State::Gone => return None,
         };
         self.state = state;
         Some(action)
@@ -174,17 +201,18 @@ impl Lifecycle {
     pub(super) fn deadline(&self) -> Option<Time> {
         match self.state {
             State::Starting { complain_at } | State::Online { complain_at } => complain_at,
-            State::Disconnecting { deadline, .. } => deadline,
-            State::Leaving { deadline, .. }
-            | State::Terminating { deadline, .. }
-            | State::Killing { deadline, .. } => Some(deadline),
-            State::Serving | State::Gone => None,
+            State::Disconnecting { deadline, .. } | State::Terminating { deadline, .. } => deadline,
+            State::Leaving { deadline, .. } | State::Killing { deadline, .. } => Some(deadline),
+            State::Independent | State::Serving | State::Gone => None,
         }
     }
 
     /// It is wanted and has not begun to leave.
     pub(super) fn is_staying(&self) -> bool {
-        matches!(self.state, State::Starting { .. } | State::Online { .. } | State::Serving)
+        matches!(
+            self.state,
+            State::Starting { .. } | State::Independent | State::Online { .. } | State::Serving
+        )
     }
 
     /// It has not said a word.

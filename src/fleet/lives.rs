@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Event, ExitStatus, Mode, Output, Told, Trouble, WorkerId,
+    Event, ExitStatus, Output, Told, Trouble, WorkerId,
     handoff::Hearsay,
     lifecycle::{Action, Happening, Lifecycle},
     machine::{Fleet, GRACE, Phase, Slot, Worker},
@@ -28,20 +28,22 @@ impl<C> Fleet<C> {
         self.settle(now);
     }
 
+    /// A worker has said, by other means than listening, that it is ready.
+    pub fn handle_ready(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if !std::mem::replace(&mut worker.serving, true) {
+            self.event(Event::Ready { worker: id });
+        }
+    }
+
     /// A worker's channel has ended, and all that it sent has been handled.
     pub fn handle_channel_closed(&mut self, now: Time, worker: WorkerId) {
         let Some(state) = self.workers.get_mut(&worker).filter(|state| state.channel_open) else { return };
-        if !state.life.is_unheard() {
-            self.disconnected(now, worker, Happening::ChannelClosed);
-        } else if self.rules.mode == Mode::Shared {
-            // It has no use for it, and serves without: many programs close what they do not know.
-            state.channel_open = false;
-            self.event(Event::Disconnect { worker });
-        } else {
+        if state.life.is_unheard() {
             // Most that do this are dying, and their exit says it better.
             state.suspicion = Some((now + GRACE, Trouble::ClosedUnheard));
-            self.disconnected(now, worker, Happening::ChannelClosed);
         }
+        self.disconnected(now, worker, Happening::ChannelClosed);
         self.settle(now);
     }
 
@@ -139,8 +141,6 @@ impl<C> Fleet<C> {
             Action::Kill { overdue } => self.signal(id, signal::KILL, overdue),
             // The loop over the timers does it: it takes the worker away.
             Action::GiveUp { .. } => None,
-            // It gets its connections without a word.
-            Action::ComplainOfSilence { .. } if self.rules.mode == Mode::Shared => None,
             Action::ComplainOfSilence { after } => Some(Trouble::Silent { after }),
             Action::ComplainOfIdleness { after } => Some(Trouble::NotListening { after }),
         };
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::{
         balance::PolicyName,
-        fleet::{Rules, Stop},
+        fleet::{Mode, Rules, Stop},
     };
 
     const WORKER: WorkerId = WorkerId(1);

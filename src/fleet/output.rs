@@ -51,7 +51,7 @@ pub enum Output<C> {
     CloseListener(ListenerId),
     /// Close a worker's channel.
     CloseChannel(WorkerId),
-    /// Send a worker's process group a signal.
+    /// Send a worker a signal; SIGKILL goes to its whole process group.
     Signal(WorkerId, i32),
     /// Close the master's copy of a connection.
     Release(C),

@@ -29,6 +29,7 @@ use crate::{
 pub struct Listen {
     pub(crate) place: Place,
     pub(crate) options: bind::Options,
+    pub(crate) name: Option<String>,
 }
 
 /// Where its socket comes from.
@@ -105,6 +106,14 @@ impl Listen {
         self
     }
 
+    /// What programs find it by in `LISTEN_FDNAMES`, in the shared mode. Default: its kind and its port or file, such as
+    /// `tcp-8000`. What cannot stand there, such as a colon, becomes `_`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     pub(crate) fn inherited(&self) -> Option<&Inherited> {
         match &self.place {
             Place::Bind(_) => None,
@@ -124,7 +133,7 @@ impl Listen {
 impl From<Endpoint> for Listen {
     fn from(endpoint: Endpoint) -> Self {
         let options = bind::Options { backlog: BACKLOG, ..bind::Options::default() };
-        Self { place: Place::Bind(endpoint), options }
+        Self { place: Place::Bind(endpoint), options, name: None }
     }
 }
 
@@ -136,7 +145,7 @@ impl From<SocketAddr> for Listen {
 
 impl From<Inherited> for Listen {
     fn from(inherited: Inherited) -> Self {
-        Self { place: Place::Inherited(inherited), options: bind::Options::default() }
+        Self { place: Place::Inherited(inherited), options: bind::Options::default(), name: None }
     }
 }
 

@@ -11,7 +11,9 @@ mod kernel;
 mod listen;
 mod perform;
 mod preload;
+mod readiness;
 mod sockets;
+mod spawn;
 mod stop;
 mod workers;
 
@@ -31,6 +33,7 @@ use self::{
     channel::Channel,
     kernel::Kernel,
     preload::{Preload, Progress},
+    readiness::Readiness,
     sockets::Listener,
     stop::Stopping,
     workers::Until,
@@ -88,6 +91,7 @@ pub(crate) struct Master {
     /// Channels that nothing can be sent on any more, and why.
     broken: Vec<(WorkerId, &'static str)>,
     kernel: Kernel,
+    readiness: Readiness,
     /// The soft limit of descriptors that workers get back: this process has raised its own.
     descriptors: Option<u64>,
     /// What workers get as `PORT`.
@@ -125,6 +129,8 @@ enum Source {
     Guard,
     Signals,
     Kernel,
+    Readiness,
+    Peer(u32),
 }
 
 impl Program {
@@ -145,6 +151,8 @@ impl Source {
             Self::Guard => (3, 0),
             Self::Signals => (4, 0),
             Self::Kernel => (5, 0),
+            Self::Readiness => (6, 0),
+            Self::Peer(id) => (7, id),
         };
         Token((id as usize) << 3 | kind)
     }
@@ -157,7 +165,9 @@ impl Source {
             2 => Self::Child(WorkerId(id)),
             3 => Self::Guard,
             4 => Self::Signals,
-            _ => Self::Kernel,
+            5 => Self::Kernel,
+            6 => Self::Readiness,
+            _ => Self::Peer(id),
         }
     }
 }
@@ -196,6 +206,7 @@ impl Master {
             guard_again: None,
             broken: Vec::new(),
             kernel: Kernel::default(),
+            readiness: Readiness::default(),
             // Where it cannot be raised, it is as it was.
             descriptors: limits::raise_descriptors().ok(),
             public_port: None,
@@ -323,6 +334,8 @@ impl Master {
             Source::Guard => self.replace_guard(),
             Source::Signals => self.read_signals(),
             Source::Kernel => self.read_kernel(),
+            Source::Readiness => self.accept_peers(),
+            Source::Peer(number) => self.hear(number),
         }
     }
 }

@@ -1,18 +1,17 @@
 //! What the fleet says is to be done, done.
 
 use std::{
-    ffi::OsString,
     io,
     os::fd::{AsFd, OwnedFd},
 };
 
 use nix::sys::signal::Signal;
 
-use super::{Channel, LAST_PATIENCE, Master, Source, Worker};
+use super::Master;
 use crate::{
     fleet::{Output, Told, Unsent, WorkerId},
     protocol::message::{Act, ClusterMessage, Message, Sockets, encode_newconn},
-    sys::{launch, net, sock_diag},
+    sys::{net, sock_diag},
 };
 
 impl Master {
@@ -75,56 +74,13 @@ impl Master {
         }
     }
 
-    fn spawn(&mut self, id: WorkerId, slot: u32) {
-        match self.launch(id, slot) {
-            Ok(worker) => {
-                let pid = worker.child.pid();
-                self.workers.insert(id, worker);
-                self.fleet.handle_spawned(id, pid);
-            }
-            Err(error) => self.fleet.handle_spawn_failed(self.now, id, errno(&error)),
-        }
-    }
-
-    fn launch(&mut self, id: WorkerId, slot: u32) -> io::Result<Worker> {
-        let mut env = self.program.env.clone();
-        let own =
-            |name: &str, value: &dyn ToString| (OsString::from(name), OsString::from(value.to_string()));
-        env.extend([
-            own("NODE_CHANNEL_FD", &launch::CHANNEL),
-            own(launch::SERIALIZATION, &self.program.serialization),
-            own("NODE_UNIQUE_ID", &id),
-            own("NODE_APP_INSTANCE", &slot),
-            own("POINTSMAN_SLOT", &slot),
-        ]);
-        env.extend(self.public_port.map(|port| own("PORT", &port)));
-        let progress = self.preload.give(&mut env, &mut self.guard);
-        let program = launch::Program {
-            program: &self.program.program,
-            args: &self.program.args,
-            env,
-            descriptors: self.descriptors,
-            attributes: self.program.attributes(slot),
-        };
-        let guard = self.guard.pipe().ok_or(io::ErrorKind::BrokenPipe)?;
-        let (child, socket) = launch::start(&self.program.launcher, &program, guard)?;
-        let channel = Channel::new(socket, self.program.serialization);
-        let watched =
-            self.watch(&child, Source::Child(id)).and_then(|()| self.watch(&channel, Source::Channel(id)));
-        match watched {
-            Ok(()) => Ok(Worker { child, channel: Some(channel), progress }),
-            Err(error) => {
-                child.end(LAST_PATIENCE);
-                Err(error)
-            }
-        }
-    }
-
     fn signal(&self, id: WorkerId, signal: i32) {
         let Some(worker) = self.workers.get(&id) else { return };
-        let sent = Signal::try_from(signal)
-            .map_err(io::Error::from)
-            .and_then(|signal| worker.child.signal_group(signal));
+        let sent = Signal::try_from(signal).map_err(io::Error::from).and_then(|signal| match signal {
+            Signal::SIGKILL => worker.child.signal_group(signal),
+            // A server with processes of its own tells them what is to be done, and when.
+            signal => worker.child.signal(signal),
+        });
         if let Err(error) = sent {
             log::error!("cannot send signal {signal} to worker {id}: {error}");
         }
@@ -142,8 +98,4 @@ fn message_of(told: &Told) -> Message<'_> {
         Told::SocketCount { key } => return Message::Sockets(Sockets::Count { key: key.into(), count: 0 }),
     };
     Message::Cluster(ClusterMessage { seq, act })
-}
-
-fn errno(error: &io::Error) -> i32 {
-    error.raw_os_error().unwrap_or(libc::EIO)
 }

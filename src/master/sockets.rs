@@ -25,6 +25,8 @@ use crate::{
 pub(super) struct Listener {
     pub(super) socket: OwnedFd,
     pub(super) endpoint: Endpoint,
+    /// As the user calls it.
+    pub(super) name: Option<String>,
     /// Connections are taken from it here, and not by the workers.
     pub(super) accepts: bool,
     /// The kernel's queue was not seen empty. It is told once that a connection came, so this must be remembered.
@@ -73,7 +75,7 @@ impl Master {
         if let Some(inherited) = inherited {
             self.fleet.inherit(inherited.number(), Some(id));
         }
-        self.open(id, bound)?;
+        self.open(id, bound, listen.name.clone())?;
         self.public_port = self.public_port.or(endpoint.tcp().map(|address| address.port()));
         Ok(endpoint)
     }
@@ -91,13 +93,17 @@ impl Master {
                 let endpoint = bound.endpoint.clone();
                 let listener = self.fleet.handle_bound(self.now, id, ack, wish, endpoint.clone());
                 if let Some(listener) = listener
-                    && let Err(error) = self.open(listener, bound)
+                    && let Err(error) = self.open(listener, bound, None)
                 {
                     log::error!("cannot watch the listening socket {endpoint}: {error}");
                 }
             }
             Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                let errno = match error.raw_os_error().unwrap_or(libc::EIO) {
+                    // As a worker would have it from the kernel.
+                    libc::EEXIST => libc::EADDRINUSE,
+                    errno => errno,
+                };
                 self.fleet.handle_not_bound(id, ack, wish, errno);
             }
         }
@@ -132,7 +138,7 @@ impl Master {
         }
     }
 
-    fn open(&mut self, id: ListenerId, bound: Bound) -> io::Result<()> {
+    fn open(&mut self, id: ListenerId, bound: Bound, name: Option<String>) -> io::Result<()> {
         let Bound { socket, endpoint, file } = bound;
         let accepts = self.rules.mode == Mode::Handoff && !matches!(endpoint, Endpoint::Udp(_));
         // Who accepts without knowing of readiness wants to wait there: systemd's sockets do.
@@ -140,7 +146,7 @@ impl Master {
         if accepts {
             self.watch(&socket, Source::Listener(id))?;
         }
-        self.listeners.insert(id, Listener { socket, endpoint, accepts, pending: false, _file: file });
+        self.listeners.insert(id, Listener { socket, endpoint, name, accepts, pending: false, _file: file });
         self.tell_kernel_ports();
         Ok(())
     }

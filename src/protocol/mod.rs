@@ -7,6 +7,7 @@
 //!
 //! Source: behaviour of Node 16 to 24; the same in all of them for everything here.
 
+pub mod einhorn;
 pub mod frame;
 pub mod listen;
 pub mod message;

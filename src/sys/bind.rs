@@ -144,7 +144,7 @@ fn identity(path: &Path) -> io::Result<Identity> {
 }
 
 /// Binds and listens at an absolute path of any length, close-on-exec and non-blocking. A socket there that nobody
-/// listens on any more is replaced; one that somebody does is `EADDRINUSE`, and so is any other file.
+/// listens on any more is replaced; one that somebody does is `EADDRINUSE`, and any other file `EEXIST`.
 pub(crate) fn listen_unix(path: &Path, options: &Options) -> io::Result<(OwnedFd, SocketFile)> {
     let name = Name::of(path)?;
     let listener = unix()?;
@@ -152,6 +152,9 @@ pub(crate) fn listen_unix(path: &Path, options: &Options) -> io::Result<(OwnedFd
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path, &name) => {
             fs::remove_file(path)?;
             bind_unix(&listener, &name)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && !is_socket(path) => {
+            return Err(io::Error::from_raw_os_error(libc::EEXIST));
         }
         bound => bound?,
     }
@@ -193,12 +196,15 @@ impl Name {
 
 /// Whether a socket is there that nobody listens on.
 fn is_stale(path: &Path, name: &Name) -> bool {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
     let refused = || {
         let tried = unix().and_then(|socket| Ok(connect(socket.as_raw_fd(), &name.address)?));
         tried.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     };
-    is_socket && refused()
+    is_socket(path) && refused()
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket())
 }
 
 fn grant(path: &Path, access: &Access) -> io::Result<()> {
@@ -276,7 +282,7 @@ mod tests {
         assert!(path.exists(), "it is another's by now");
         let plain = directory.path().join("plain");
         fs::write(&plain, "kept").unwrap();
-        assert_eq!(listen_unix(&plain, &options()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(listen_unix(&plain, &options()).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&plain).unwrap(), b"kept");
     }
 

@@ -4,17 +4,17 @@
 //! copy of a process that may have threads. Its arguments are
 //!
 //! ```text
-//! pointsman-launch PARENT DESCRIPTORS [ATTRIBUTE]… -- PROGRAM [ARGUMENT]…
+//! pointsman-launch PARENT DESCRIPTORS SOCKETS [ATTRIBUTE]… -- PROGRAM [ARGUMENT]…
 //! ```
 //!
-//! the pid of the parent, a limit of open descriptors or `-`, what the process is to be ([`super::attributes`]), and
+//! the pid of the parent, a limit of open descriptors or `-`, how many listening sockets it gets, what the process is to be ([`super::attributes`]), and
 //! what to execute. The parent hands it one end of the channel as standard input; every other
 //! descriptor of the parent is close-on-exec. The first byte on the channel carries the pipe to the guard and says
-//! go; then the trampoline
+//! go, the next ones bring the sockets; then the trampoline
 //!
 //! 1. writes its pid to the guard, so that its group ends with the master even if that is killed;
 //! 2. asks to be killed when the thread that started it dies, and looks whether that is already so;
-//! 3. moves the channel to descriptor [`CHANNEL`], gives the program `/dev/null` as standard input, and marks all
+//! 3. puts the sockets from descriptor 3 on and the channel behind them ([`channel_number`]), gives the program `/dev/null` as standard input, and marks all
 //!    other descriptors but standard output and error close-on-exec;
 //! 4. unblocks all signals and lets SIGPIPE end a program again (Rust ignores it, and both are inherited);
 //! 5. sets the limit of open descriptors, which the master has raised for itself, back to what the program would have
@@ -33,6 +33,7 @@ use std::{
     ffi::{CString, OsStr, OsString},
     fs::File,
     io::{self, Write},
+    iter,
     os::{
         fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd},
         unix::{ffi::OsStrExt, process::CommandExt},
@@ -43,6 +44,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    fcntl::{FcntlArg, fcntl},
     sys::{
         prctl,
         signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
@@ -60,8 +62,17 @@ use crate::protocol::{
     serialization::Serialization,
 };
 
-/// Which descriptor the channel has in the program.
-pub(crate) const CHANNEL: i32 = 3;
+/// The first descriptor that a program does not know by itself.
+const FIRST: i32 = 3;
+
+/// Which descriptor the channel has in a program that is started with so many sockets, which come before it: systemd
+/// (`SD_LISTEN_FDS_START`) and Einhorn begin there.
+pub(crate) fn channel_number(sockets: usize) -> i32 {
+    i32::try_from(sockets).map_or(i32::MAX, |sockets| FIRST.saturating_add(sockets))
+}
+
+/// By which this process may itself have been given sockets.
+const LISTEN_VARIABLES: [&str; 3] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
 /// The variable that tells the program the form of what is said on the channel.
 pub(crate) const SERIALIZATION: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
@@ -83,6 +94,8 @@ pub(crate) struct Program<'a> {
     /// How many descriptors it may open (the soft limit); this process's own limit if `None`.
     pub(crate) descriptors: Option<u64>,
     pub(crate) attributes: Attributes,
+    /// Listening sockets, which it finds from descriptor 3 on.
+    pub(crate) sockets: Vec<BorrowedFd<'a>>,
 }
 
 /// Starts `what` and returns it with our end of its channel. `launcher` is an executable that calls
@@ -94,15 +107,22 @@ pub(crate) fn start(
 ) -> io::Result<(Child, OwnedFd)> {
     let (ours, theirs) = channel::pair()?;
     let mut command = Command::new(launcher);
-    let orders =
-        Orders { parent: Pid::this(), descriptors: what.descriptors, attributes: what.attributes.clone() };
+    let (parent, sockets) = (Pid::this(), what.sockets.len());
+    let (descriptors, attributes) = (what.descriptors, what.attributes.clone());
+    let orders = Orders { parent, descriptors, sockets, attributes };
     command.arg0(NAME).args(orders.to_args()).arg(what.program).args(what.args);
+    // Those that the master got were for itself.
+    for name in LISTEN_VARIABLES {
+        command.env_remove(name);
+    }
     command.envs(what.env.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::from(theirs)).process_group(0);
     let mut child = command.spawn()?;
     let ready = Child::watch(child.id()).and_then(|child| {
         channel::set_nonblocking(&ours, true)?;
-        channel::send(ours.as_fd(), b"L", Some(guard))?;
+        for descriptor in iter::once(guard).chain(what.sockets.iter().copied()) {
+            channel::send(ours.as_fd(), b"L", Some(descriptor))?;
+        }
         Ok(child)
     });
     match ready {
@@ -151,6 +171,8 @@ fn serialization() -> Serialization {
 struct Orders {
     parent: Pid,
     descriptors: Option<u64>,
+    /// How many listening sockets come through the channel.
+    sockets: usize,
     attributes: Attributes,
 }
 
@@ -168,12 +190,14 @@ impl Orders {
             UNCHANGED => None,
             number => Some(number.parse().ok()?),
         };
-        Some(Self { parent, descriptors, attributes: Attributes::from_args(args)? })
+        let sockets = args.next()?.to_str()?.parse().ok()?;
+        Some(Self { parent, descriptors, sockets, attributes: Attributes::from_args(args)? })
     }
 
     fn to_args(&self) -> Vec<OsString> {
         let descriptors = self.descriptors.map_or(UNCHANGED.into(), |number| number.to_string());
-        let mut args = vec![self.parent.to_string().into(), descriptors.into()];
+        let mut args =
+            vec![self.parent.to_string().into(), descriptors.into(), self.sockets.to_string().into()];
         args.extend(self.attributes.to_args());
         args
     }
@@ -188,34 +212,59 @@ struct Failure {
 
 fn launch(orders: &Orders, program: &[OsString]) -> Failure {
     let at = |channel, step: &'static str| move |error| Failure { channel, step: step.into(), error };
-    let refused = |(step, error): (String, Errno)| Failure { channel: CHANNEL, step: step.into(), error };
+    let number = channel_number(orders.sockets);
+    let refused = |(step, error): (String, Errno)| Failure { channel: number, step: step.into(), error };
     let result: Result<std::convert::Infallible, Failure> = (|| {
         wait_for_go(orders.parent).map_err(|error| at(0, "wait for the master")(errno(&error)))?;
-        // SAFETY: nothing in this process owns descriptor 3: the guard's pipe, which had it, is closed.
-        let placed = unsafe { dup2_raw(io::stdin(), CHANNEL) }.map_err(at(0, "place the channel"))?;
-        let null = File::open("/dev/null").map_err(|error| at(CHANNEL, "open /dev/null")(errno(&error)))?;
-        // SAFETY: standard input is replaced by intent; the channel lives on as descriptor 3.
-        let input = unsafe { dup2_raw(&null, 0) }.map_err(at(CHANNEL, "place /dev/null"))?;
+        place_sockets(orders.sockets).map_err(|error| at(0, "place the sockets")(errno(&error)))?;
+        // SAFETY: nothing in this process owns that descriptor: the guard's pipe is closed, and the sockets are below.
+        let placed = unsafe { dup2_raw(io::stdin(), number) }.map_err(at(0, "place the channel"))?;
+        let null = File::open("/dev/null").map_err(|error| at(number, "open /dev/null")(errno(&error)))?;
+        // SAFETY: standard input is replaced by intent; the channel lives on above.
+        let input = unsafe { dup2_raw(&null, 0) }.map_err(at(number, "place /dev/null"))?;
         // Both are the program's from now on.
         let _ = (placed.into_raw_fd(), input.into_raw_fd());
-        close_on_exec_from(CHANNEL.unsigned_abs() + 1);
+        close_on_exec_from(number.unsigned_abs() + 1);
         // SAFETY: no handler is installed, only the default restored.
-        unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map_err(at(CHANNEL, "restore SIGPIPE"))?;
+        unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map_err(at(number, "restore SIGPIPE"))?;
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
-            .map_err(at(CHANNEL, "unblock signals"))?;
+            .map_err(at(number, "unblock signals"))?;
         let args: Result<Vec<CString>, _> = program.iter().map(|arg| CString::new(arg.as_bytes())).collect();
-        let args = args.map_err(|_| at(CHANNEL, "read the arguments")(Errno::EINVAL))?;
+        let args = args.map_err(|_| at(number, "read the arguments")(Errno::EINVAL))?;
         if let Some(descriptors) = orders.descriptors {
-            limits::set_descriptors(descriptors).map_err(at(CHANNEL, "set the limit of descriptors"))?;
+            limits::set_descriptors(descriptors).map_err(at(number, "set the limit of descriptors"))?;
         }
         orders.attributes.assume().map_err(refused)?;
-        die_with(orders.parent).map_err(at(CHANNEL, "ask for the parent's death"))?;
+        die_with(orders.parent).map_err(at(number, "ask for the parent's death"))?;
         orders.attributes.enter().map_err(refused)?;
-        execvp(&args[0], &args).map_err(at(CHANNEL, EXEC))
+        execvp(&args[0], &args).map_err(at(number, EXEC))
     })();
     match result {
         Err(failure) => failure,
     }
+}
+
+/// Takes the listening sockets and puts them where the program looks for them, and says that they are meant for it.
+fn place_sockets(count: usize) -> io::Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let above = channel_number(count) + 1;
+    let mut sockets = Vec::with_capacity(count);
+    for _ in 0..count {
+        let received = channel::receive(io::stdin().as_fd(), &mut [0; 1])?;
+        let socket = received.descriptor.ok_or(io::ErrorKind::InvalidData)?;
+        // Out of the way of the others.
+        sockets.push(fcntl(&socket, FcntlArg::F_DUPFD_CLOEXEC(above))?);
+    }
+    for (place, socket) in sockets.into_iter().enumerate() {
+        // SAFETY: it was duplicated just now and is closed by the exec; nothing in this process owns the place.
+        let placed = unsafe { dup2_raw(BorrowedFd::borrow_raw(socket), channel_number(place)) }?;
+        let _ = placed.into_raw_fd();
+    }
+    // SAFETY: this process has one thread.
+    unsafe { env::set_var("LISTEN_PID", std::process::id().to_string()) };
+    Ok(())
 }
 
 /// Takes the go and registers with the guard; ends quietly when the master is gone.
@@ -248,17 +297,19 @@ mod tests {
     fn orders_are_read_as_they_were_written() {
         let read = |args: &[OsString]| Orders::from_args(&mut args.iter().cloned());
         for descriptors in [None, Some(0), Some(1024), Some(u64::MAX)] {
-            let orders = Orders { parent: Pid::this(), descriptors, attributes: Attributes::default() };
+            let (parent, attributes) = (Pid::this(), Attributes::default());
+            let orders = Orders { parent, descriptors, sockets: 2, attributes };
             assert_eq!(read(&orders.to_args()), Some(orders));
         }
         for args in [
             &[][..],
             &["1"],
-            &["x", "-", "--"],
-            &["1", "", "--"],
-            &["1", "-1", "--"],
-            &["1", "true", "--"],
-            &["1", "-", "true"],
+            &["x", "-", "0", "--"],
+            &["1", "", "0", "--"],
+            &["1", "-1", "0", "--"],
+            &["1", "true", "0", "--"],
+            &["1", "-", "0", "true"],
+            &["1", "-", "-", "--"],
         ] {
             assert_eq!(read(&args.iter().map(OsString::from).collect::<Vec<_>>()), None, "{args:?}");
         }

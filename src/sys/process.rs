@@ -15,10 +15,11 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        signal::{Signal, killpg},
+        signal::{Signal, kill, killpg},
+        socket::{getsockopt, sockopt::PeerCredentials},
         wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
-    unistd::Pid,
+    unistd::{Pid, getpgid},
 };
 
 use crate::fleet::ExitStatus;
@@ -39,6 +40,12 @@ fn close_range(first: libc::c_uint, flags: libc::c_uint) {
     // SAFETY: close_range takes three integers. With a flag of zero it closes descriptors, which by the contract of
     // `close_from` nothing in this process owns.
     unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) };
+}
+
+/// The process group of who is at the other end of a Unix socket.
+pub(crate) fn group_of_peer(socket: impl AsFd) -> Option<u32> {
+    let peer = getsockopt(&socket.as_fd(), PeerCredentials).ok()?;
+    u32::try_from(getpgid(Some(Pid::from_raw(peer.pid()))).ok()?.as_raw()).ok()
 }
 
 /// A child of this process that has not been reaped.
@@ -64,6 +71,14 @@ impl Child {
     /// The process id, also that of its group.
     pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw().unsigned_abs()
+    }
+
+    /// Signals the process alone, which may have other plans for its children. That it is already gone is no error.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        match kill(self.pid, signal) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Signals the whole group. That it is already gone is no error.

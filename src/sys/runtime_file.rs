@@ -59,25 +59,35 @@ impl RuntimeFile {
         reader: Option<&Credentials>,
         announce: impl FnMut(&str),
     ) -> io::Result<Self> {
-        Self::create_in(candidates(), name, content, reader, announce)
+        Self::create_with(name, reader, announce, |path| write(path, content)).map(|(file, ())| file)
     }
 
-    fn create_in(
+    /// The same for what `make` makes of the path.
+    pub(crate) fn create_with<T>(
+        name: &str,
+        reader: Option<&Credentials>,
+        announce: impl FnMut(&str),
+        make: impl Fn(&Path) -> io::Result<T>,
+    ) -> io::Result<(Self, T)> {
+        Self::create_in(candidates(), name, reader, announce, make)
+    }
+
+    fn create_in<T>(
         candidates: impl Iterator<Item = PathBuf>,
         name: &str,
-        content: &str,
         reader: Option<&Credentials>,
         mut announce: impl FnMut(&str),
-    ) -> io::Result<Self> {
+        make: impl Fn(&Path) -> io::Result<T>,
+    ) -> io::Result<(Self, T)> {
         let mut failed = io::Error::new(io::ErrorKind::NotFound, "no directory to write to");
         for base in candidates {
             let attempt = private_directory_name().and_then(|private| {
                 let directory = fit(&base, reader)?.join(private);
                 let path = path_text(&directory.join(name))?;
                 announce(&path);
-                write(&directory, &path, content)?;
+                let made = make_in(&directory, Path::new(&path), &make)?;
                 let identity = Identity::of(&fs::symlink_metadata(&path)?);
-                Ok(Self { path, identity })
+                Ok((Self { path, identity }, made))
             });
             match attempt {
                 Ok(file) => return Ok(file),
@@ -178,20 +188,25 @@ fn private_directory_name() -> io::Result<String> {
 }
 
 /// Leaves nothing behind if it fails.
-fn write(directory: &Path, path: &str, content: &str) -> io::Result<()> {
+fn make_in<T>(directory: &Path, path: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
     DirBuilder::new().mode(DIRECTORY_MODE).create(directory)?;
-    let written = (|| {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(FILE_MODE).open(path)?;
-        file.write_all(content.as_bytes())?;
+    let made = make(path).and_then(|made| {
         // Whatever the umask is.
-        file.set_permissions(Permissions::from_mode(FILE_MODE))?;
-        fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE))
-    })();
-    if written.is_err() {
-        remove(Path::new(path));
+        fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE))?;
+        Ok(made)
+    });
+    if made.is_err() {
+        remove(path);
     }
-    written
+    made
+}
+
+fn write(path: &Path, content: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(FILE_MODE).open(path)?;
+    file.write_all(content.as_bytes())?;
+    // Whatever the umask is.
+    file.set_permissions(Permissions::from_mode(FILE_MODE))
 }
 
 #[cfg(test)]
@@ -207,7 +222,8 @@ mod tests {
         let mut announced = Vec::new();
         let bases = bases.iter().map(|path| path.to_path_buf());
         let announce = |path: &str| announced.push(path.to_owned());
-        let file = RuntimeFile::create_in(bases, "x.cjs", "content", reader, announce)?;
+        let make = |path: &Path| write(path, "content");
+        let (file, ()) = RuntimeFile::create_in(bases, "x.cjs", reader, announce, make)?;
         Ok((file, announced))
     }
 

@@ -15,6 +15,7 @@ mod custody;
 mod demo;
 mod environment;
 mod harness;
+mod inherited;
 mod killed;
 mod leaving;
 mod life;

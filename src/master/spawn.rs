@@ -1,0 +1,147 @@
+//! Starting workers: their environment, their sockets, their channel.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    os::fd::AsFd,
+    path::Path,
+};
+
+use super::{Channel, LAST_PATIENCE, Master, Source, Worker};
+use crate::{
+    endpoint::Endpoint,
+    fleet::{Mode, WorkerId},
+    sys::launch,
+};
+
+/// What a program is called that asks for its sockets on its channel.
+const ASKS: [&str; 2] = ["node", "nodejs"];
+
+impl Master {
+    pub(super) fn spawn(&mut self, id: WorkerId, slot: u32) {
+        match self.launch(id, slot) {
+            Ok(worker) => {
+                let pid = worker.child.pid();
+                self.workers.insert(id, worker);
+                self.fleet.handle_spawned(id, pid);
+            }
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                self.fleet.handle_spawn_failed(self.now, id, errno);
+            }
+        }
+    }
+
+    fn launch(&mut self, id: WorkerId, slot: u32) -> io::Result<Worker> {
+        let mut env = self.program.env.clone();
+        env.extend(self.own_variables(id, slot));
+        let progress = self.preload.give(&mut env, &mut self.guard);
+        let sockets = match self.inherits() {
+            true => self.listeners.values().map(|listener| listener.socket.as_fd()).collect(),
+            false => Vec::new(),
+        };
+        let program = launch::Program {
+            program: &self.program.program,
+            args: &self.program.args,
+            env,
+            descriptors: self.descriptors,
+            attributes: self.program.attributes(slot),
+            sockets,
+        };
+        let guard = self.guard.pipe().ok_or(io::ErrorKind::BrokenPipe)?;
+        let (child, socket) = launch::start(&self.program.launcher, &program, guard)?;
+        let channel = Channel::new(socket, self.program.serialization);
+        let watched =
+            self.watch(&child, Source::Child(id)).and_then(|()| self.watch(&channel, Source::Channel(id)));
+        match watched {
+            Ok(()) => Ok(Worker { child, channel: Some(channel), progress }),
+            Err(error) => {
+                child.end(LAST_PATIENCE);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether workers are started with the listening sockets: those that know nothing of asking for them.
+    fn inherits(&self) -> bool {
+        let program = Path::new(&self.program.program).file_name().unwrap_or_default();
+        let asks =
+            self.program.program == launch::SELF || ASKS.iter().any(|name| OsStr::new(name) == program);
+        self.rules.mode == Mode::Shared && !asks
+    }
+
+    /// The variables that only the master knows.
+    fn own_variables(&mut self, id: WorkerId, slot: u32) -> Vec<(OsString, OsString)> {
+        let inherits = self.inherits();
+        let sockets = if inherits { self.listeners.len() } else { 0 };
+        let mut variables: Vec<(&str, String)> = vec![
+            ("NODE_CHANNEL_FD", launch::channel_number(sockets).to_string()),
+            (launch::SERIALIZATION, self.program.serialization.to_string()),
+            ("NODE_UNIQUE_ID", id.to_string()),
+            ("NODE_APP_INSTANCE", slot.to_string()),
+            ("POINTSMAN_SLOT", slot.to_string()),
+        ];
+        variables.extend(self.public_port.map(|port| ("PORT", port.to_string())));
+        let mut variables: Vec<_> =
+            variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        if inherits {
+            let names =
+                self.listeners.values().map(|listener| name_of(listener.name.as_deref(), &listener.endpoint));
+            variables.extend(socket_variables(&names.collect::<Vec<_>>()));
+            let path = self.readiness_path();
+            variables.extend(path.map(|path| ("EINHORN_SOCK_PATH".into(), path.into())));
+        }
+        variables
+    }
+}
+
+/// How programs learn of the sockets that they were started with: systemd's way (`sd_listen_fds`), but for `LISTEN_PID`,
+/// which the trampoline adds, and Einhorn's.
+fn socket_variables(names: &[String]) -> Vec<(OsString, OsString)> {
+    let count = names.len();
+    let mut variables = vec![
+        ("LISTEN_FDS".to_owned(), count.to_string()),
+        ("LISTEN_FDNAMES".to_owned(), names.join(":")),
+        ("EINHORN_FD_COUNT".to_owned(), count.to_string()),
+    ];
+    let numbers =
+        (0..count).map(|place| (format!("EINHORN_FD_{place}"), launch::channel_number(place).to_string()));
+    variables.extend(numbers);
+    variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+/// What a socket is called in `LISTEN_FDNAMES`, where colons separate names: its port, or the name of its file.
+fn name_of(given: Option<&str>, endpoint: &Endpoint) -> String {
+    let name = match (given, endpoint) {
+        (Some(given), _) => given.to_owned(),
+        (None, Endpoint::Tcp(address)) => format!("tcp-{}", address.port()),
+        (None, Endpoint::Udp(address)) => format!("udp-{}", address.port()),
+        (None, Endpoint::Unix(path)) => format!("unix-{}", path.file_name().unwrap_or_default().display()),
+    };
+    let plain = |letter: char| letter.is_ascii_graphic() && letter != ':';
+    name.chars().map(|letter| if plain(letter) { letter } else { '_' }).take(255).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_told_in_both_ways() {
+        let names = ["127.0.0.1:80", "unix:/run/a:b c.sock", "udp:[::]:53"];
+        let names = names.map(|text| name_of(None, &text.parse().unwrap()));
+        assert_eq!(names, ["tcp-80", "unix-a_b_c.sock", "udp-53"]);
+        assert_eq!(name_of(Some("app.socket:x"), &"127.0.0.1:80".parse().unwrap()), "app.socket_x");
+        let variables = socket_variables(&names);
+        let text = |(name, value): &(OsString, OsString)| format!("{}={}", name.display(), value.display());
+        let expected = [
+            "LISTEN_FDS=3",
+            "LISTEN_FDNAMES=tcp-80:unix-a_b_c.sock:udp-53",
+            "EINHORN_FD_COUNT=3",
+            "EINHORN_FD_0=3",
+            "EINHORN_FD_1=4",
+            "EINHORN_FD_2=5",
+        ];
+        assert_eq!(variables.iter().map(text).collect::<Vec<_>>(), expected);
+    }
+}
