@@ -170,6 +170,7 @@ pub(crate) fn refuse_name(name: &OsStr) -> Option<BadValue> {
         | "NODE_UNIQUE_ID"
         | "NODE_APP_INSTANCE"
         | "POINTSMAN_SLOT"
+        | "POINTSMAN_ADDRESSES"
         | "POINTSMAN_PRELOAD" => refuse(&format!("the workers get {name} from pointsman"), "leave it out"),
         "" => refuse("a variable without a name", "write NAME=VALUE"),
         _ if name.contains(['=', '\0']) => {

@@ -98,6 +98,7 @@ impl Master {
             own("POINTSMAN_SLOT", &slot),
         ]);
         env.extend(self.public_port.map(|port| own("PORT", &port)));
+        env.extend((!self.addresses.is_empty()).then(|| own("POINTSMAN_ADDRESSES", &self.addresses)));
         let progress = self.preload.give(&mut env, &mut self.guard);
         let program = launch::Program {
             program: &self.program.program,

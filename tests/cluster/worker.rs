@@ -4,19 +4,19 @@ use std::{
     env,
     error::Error,
     io::{BufRead, BufReader, Write},
-    net::{Ipv4Addr, TcpStream},
+    net::{Ipv4Addr, SocketAddr},
     os::fd::AsFd,
     process,
 };
 
-use pointsman::{Worker, WorkerEvent};
+use pointsman::{Stream, Worker, WorkerEvent};
 use serde_json::json;
 
 /// Serves until the master lets it go.
 pub(crate) fn serve() -> Result<(), Box<dyn Error>> {
     let mut worker = Worker::from_env()?;
     let port: u16 = env::var("PORT")?.parse()?;
-    worker.listen((Ipv4Addr::LOCALHOST, port).into())?;
+    worker.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
     while let Some(event) = worker.next_event()? {
         match event {
             WorkerEvent::Connection(connection) => answer(&connection.into_stream())?,
@@ -33,7 +33,7 @@ pub(crate) fn serve() -> Result<(), Box<dyn Error>> {
 }
 
 /// Answers the first line of a client: `pid`, `env NAME`, or `hold`, which wants another line first.
-fn answer(stream: &TcpStream) -> Result<(), Box<dyn Error>> {
+fn answer(stream: &Stream) -> Result<(), Box<dyn Error>> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let mut next = || lines.next().transpose().map(Option::unwrap_or_default);
     let line = next()?;

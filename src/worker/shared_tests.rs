@@ -1,0 +1,1 @@
+//! A worker over real sockets that its master shares.
