@@ -57,12 +57,17 @@ impl Master {
         let client = TcpStream::connect(self.socket.local_addr().unwrap()).unwrap();
         let (connection, _) = self.socket.accept().unwrap();
         connection.set_nonblocking(true).unwrap();
+        self.hand_over(connection, key, seq);
+        client
+    }
+
+    /// Hands this over.
+    fn hand_over(&self, connection: impl AsFd, key: &str, seq: u64) {
         let frame = format!(
             "{{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"newconn\",\"key\":\"{key}\",\"seq\":{seq}}}}}\n"
         );
         let sent = channel::send(self.channel.as_fd(), frame.as_bytes(), Some(connection.as_fd())).unwrap();
         assert_eq!(sent, frame.len());
-        client
     }
 
     /// What the worker has written so far.
