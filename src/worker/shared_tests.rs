@@ -103,7 +103,10 @@ fn a_socket_that_is_only_bound_is_listened_on_with_the_backlog_asked_for() {
     let address = listener.endpoint().tcp().unwrap();
     let _clients = [TcpStream::connect(address).unwrap(), TcpStream::connect(address).unwrap()];
     let soon = Duration::from_millis(50);
-    assert!(TcpStream::connect_timeout(&address, soon).is_err(), "the kernel queues one more than it is told");
+    assert!(
+        TcpStream::connect_timeout(&address, soon).is_err(),
+        "the kernel queues one more than it is told"
+    );
     assert!(worker.accept().unwrap().is_some());
 }
 
@@ -285,7 +288,9 @@ fn beyond_its_limit_what_is_handed_over_goes_back() {
     let connection = take(&mut worker);
     assert!(worker.poll_event().unwrap().is_none());
     let heard = master.heard();
-    assert!(heard[1].contains(r#""ack":1,"accepted":true"#) && heard[3].contains(r#""ack":2,"accepted":false"#));
+    assert!(
+        heard[1].contains(r#""ack":1,"accepted":true"#) && heard[3].contains(r#""ack":2,"accepted":false"#)
+    );
     drop(connection);
     let _client = master.hand("k", 3);
     drop(take(&mut worker));

@@ -7,6 +7,7 @@
 
 mod barrier;
 mod call;
+mod limit;
 #[path = "../e2e/harness/node.rs"]
 mod node;
 mod outer;
@@ -66,6 +67,9 @@ fn main() -> ExitCode {
         overload::connections_that_nobody_has_room_for_are_turned_away_and_counted,
         overload::connections_that_nobody_has_room_for_wait_and_all_are_served,
         overload::a_stuck_worker_is_replaced_and_one_that_owes_nothing_is_left_alone,
+        limit::beyond_their_limit_nothing_is_lost_when_the_master_hands_over,
+        limit::beyond_their_limit_nothing_is_lost_when_the_workers_accept,
+        limit::workers_leave_when_their_last_connection_has_ended,
         running::a_signal_ends_it_and_requests_before_it_are_answered,
     ];
     let mut wanted = env::args().skip(1).filter(|arg| !arg.starts_with('-'));

@@ -9,6 +9,7 @@
 mod attributes;
 mod cli;
 mod cost;
+mod crate_worker;
 mod custody;
 mod demo;
 mod environment;
