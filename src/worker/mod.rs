@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod listeners;
 mod options;
+mod question;
 mod reports;
 mod session;
 mod shared;
@@ -355,6 +356,8 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.reports.close();
+        // The master keeps its shared sockets open, so a poll would go on telling of them.
+        self.shared.retain(self.watch.as_ref(), |_| false);
     }
 }
 

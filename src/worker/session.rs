@@ -4,13 +4,14 @@
 //! leave. `D` is a descriptor: an `OwnedFd` in a worker, a number in a test. A connection is held in one place: here,
 //! in the events not yet taken, or by the program. This file must not know of sockets or of waiting.
 
-use std::{collections::VecDeque, mem};
+use std::collections::VecDeque;
 
 use super::{
     error::WorkerError,
     event::{Event, Listener},
     listeners::{Ask, Listeners, bound_endpoint, query},
     options::ListenOptions,
+    question::Question,
 };
 use crate::endpoint::Endpoint;
 use crate::protocol::{
@@ -57,22 +58,6 @@ enum Stage {
     },
 }
 
-/// What the worker wants to listen on.
-#[derive(Debug)]
-enum Question {
-    None,
-    /// Not yet answered: the number of the frame and what it asked.
-    Asked {
-        seq: u64,
-        query: Query,
-    },
-    /// The worker has got a socket, and the master waits to hear that it listens.
-    Given {
-        key: String,
-        query: Query,
-    },
-}
-
 /// A worker's conversation with its master.
 #[derive(Debug)]
 pub(super) struct Session<D> {
@@ -103,7 +88,7 @@ impl<D> Session<D> {
             stage: Stage::Serving,
             listeners: Listeners::default(),
             room: usize::MAX,
-            question: Question::None,
+            question: Question::default(),
             answer: None,
             events: VecDeque::new(),
             output: Vec::new(),
@@ -161,13 +146,8 @@ impl<D> Session<D> {
 
     /// The socket that was given is bound to `endpoint`, and listens. `None` when the worker left meanwhile.
     pub(super) fn handle_listening(&mut self, endpoint: Endpoint) -> Option<Listener> {
-        match mem::replace(&mut self.talk.question, Question::None) {
-            Question::Given { key, query } => Some(self.talk.opened(key, query, endpoint)),
-            other => {
-                self.talk.question = other;
-                None
-            }
-        }
+        let (key, query) = self.talk.question.listens()?;
+        Some(self.talk.opened(key, query, endpoint))
     }
 
     /// The socket that was given is of no use: the master is not to count this worker among its users.
@@ -333,14 +313,7 @@ impl<D> Talk<D> {
         reply: ListenReply,
         descriptor: Option<D>,
     ) -> Result<(), WorkerError> {
-        let query = match mem::replace(&mut self.question, Question::None) {
-            Question::Asked { seq, query } if seq == ack => query,
-            // An answer to something else.
-            question => {
-                self.question = question;
-                return Ok(());
-            }
-        };
+        let Some(query) = self.question.answered(ack) else { return Ok(()) };
         let key = reply.key;
         if reply.errno.is_none_or(|errno| errno == 0) && self.listeners.by_key(&key).is_some() {
             return Err(WorkerError::protocol(format!("two listeners with the key {key}")));
@@ -416,7 +389,7 @@ impl<D> Talk<D> {
     }
 
     fn end_question(&mut self) {
-        if let Question::Given { key, .. } = mem::replace(&mut self.question, Question::None) {
+        if let Some(key) = self.question.end() {
             self.say(Act::Close { key: key.into() });
         }
     }

@@ -227,6 +227,16 @@ fn a_closed_listener_leaves_the_poll_and_its_connections_to_others() {
 }
 
 #[test]
+fn a_dropped_worker_leaves_the_poll() {
+    let (master, mut worker, _) = Master::sharing();
+    let mut watching = Watching::new(&mut worker);
+    drop(worker);
+    while watching.tells() {}
+    let _client = master.connect();
+    assert!(!watching.tells());
+}
+
+#[test]
 fn blocking_accept_ends_with_the_master_though_clients_wait() {
     let (master, mut worker, _) = Master::sharing();
     thread::scope(|scope| {
@@ -302,9 +312,12 @@ fn drain_waits_for_every_connection_and_reports_their_ends() {
     let _clients = [1, 2].map(|seq| master.hand("k", seq));
     let mut guards = [1, 2].map(|_| Some(worker.accept().unwrap().unwrap().into_parts().1));
     master.heard();
+    master.channel.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     assert_eq!(worker.open_connections(), 2);
     let mut heard = String::new();
     thread::scope(|scope| {
+        // Dropped if this fails, so that nobody waits for them.
+        let mut guards = std::mem::take(&mut guards);
         let draining = scope.spawn(|| worker.drain());
         let mut hear = |what: &str| {
             while !heard.contains(what) {

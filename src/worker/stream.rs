@@ -17,7 +17,8 @@ use crate::sys::bind;
 /// The socket of a [`Connection`](crate::Connection): a stream of std's, to be read and written as it is or to be taken
 /// out for what only one kind can do.
 ///
-/// It is also an event source for mio. Once it is registered, closing it is enough: it need not be deregistered.
+/// It is also an event source for mio. Deregister it before it is closed where a late event would do harm: until the
+/// master has closed its copy, which is soon, a poll may still tell of it.
 ///
 /// ```no_run
 /// # fn example(stream: pointsman::Stream) -> std::io::Result<()> {

@@ -179,3 +179,21 @@ fn a_unix_socket_alone_is_enough() {
     assert_eq!(answerer(&get(&path, "/")), 1);
     master.finish();
 }
+
+#[test]
+fn a_worker_that_accepts_and_has_no_descriptor_left_goes_on_when_it_has_one() {
+    const DESCRIPTORS: usize = 40;
+    let limit = format!("nofile={DESCRIPTORS}");
+    let mut master = Pointsman::run().workers(1).option("-m", "shared").option("--limit", limit).start();
+    master.wait_ready(1);
+    let worker = master.workers()[0];
+    let mut idle: Vec<_> = (0..2 * DESCRIPTORS).map(|_| master.connect()).collect();
+    eventually("it has none left", || worker.descriptors().len() == DESCRIPTORS);
+    // One that it has is served on, and those that wait have their turn as soon as one has gone.
+    assert_eq!(idle[0].get("/").unwrap().status, 200);
+    for mut client in idle {
+        assert_eq!(client.get("/").unwrap().status, 200);
+    }
+    assert_eq!(master.get("/").status, 200);
+    master.finish();
+}
