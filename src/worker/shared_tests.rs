@@ -128,7 +128,7 @@ fn unix_sockets_are_told_by_their_descriptors() {
 
     // What was asked for as TCP may be served through a Unix socket.
     let (master, mut worker, _) = Master::listening();
-    let _client = master.hand_over(UnixStream::pair().unwrap().0, "k", 1);
+    master.hand_over(UnixStream::pair().unwrap().0, "k", 1);
     assert!(matches!(worker.accept().unwrap().unwrap().into_stream(), Stream::Unix(_)));
 }
 
