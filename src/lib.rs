@@ -43,7 +43,10 @@ pub use fleet::{
 pub use master::{Inherited, Listen, SendError, inherited};
 pub use protocol::serialization::{Serialization, UnknownSerialization};
 pub use sys::names::{group_number, user_number};
-pub use worker::{Connection, ConnectionGuard, ListenError, Listener, Worker, WorkerError, WorkerEvent};
+pub use worker::{
+    Connection, ConnectionGuard, ListenError, ListenOptions, Listener, Stream, Worker, WorkerError,
+    WorkerEvent,
+};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

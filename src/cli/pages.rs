@@ -51,7 +51,8 @@ RUST_LOG    what is logged: error, warn, info (default), debug, trace
 NO_COLOR, CLICOLOR_FORCE
             no colours, or colours without a terminal
 Workers get PORT, NODE_APP_INSTANCE and POINTSMAN_SLOT (their place, from 0),
-and the NODE_ variables of their channel; with --user, HOME, USER, LOGNAME and
+POINTSMAN_ADDRESSES (all that is listened on, with commas between), and the
+NODE_ variables of their channel; with --user, HOME, USER, LOGNAME and
 SHELL of that user. Otherwise they get pointsman's own environment, over which
 --env-file wins, then [env] of the file, then --env. An empty variable counts
 as not set.",

@@ -78,7 +78,7 @@ pub(crate) const NAMES: [&str; 24] = [
 const PREFIX: &str = "POINTSMAN_";
 
 /// `POINTSMAN_SLOT` and so on are given to workers; they are there when a worker is itself a pointsman.
-const GIVEN_TO_WORKERS: [&str; 2] = ["SLOT", "PRELOAD"];
+const GIVEN_TO_WORKERS: [&str; 3] = ["SLOT", "PRELOAD", "ADDRESSES"];
 
 /// The variables of this process, or of a test.
 #[derive(Debug, Default)]

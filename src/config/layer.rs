@@ -173,6 +173,7 @@ pub(crate) fn refuse_name(name: &OsStr) -> Option<BadValue> {
         | "NODE_UNIQUE_ID"
         | "NODE_APP_INSTANCE"
         | "POINTSMAN_SLOT"
+        | "POINTSMAN_ADDRESSES"
         | "POINTSMAN_PRELOAD"
         | "LISTEN_FDS"
         | "LISTEN_PID"

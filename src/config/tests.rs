@@ -348,6 +348,7 @@ fn variables_that_look_like_ours_are_warned_about() {
         ("POINTSMAN_WORKER", "4"),
         ("POINTSMAN_SLOT", "0"),
         ("POINTSMAN_PRELOAD", "--require x"),
+        ("POINTSMAN_ADDRESSES", "127.0.0.1:1"),
         ("POINTSMAN_COLOUR", "red"),
         ("POINTSMAN_LISTEN", "127.0.0.1:1"),
         ("POINTS", "0"),

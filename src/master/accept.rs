@@ -45,25 +45,12 @@ impl Master {
                     self.fleet.handle_connection(self.now, id, connection);
                     self.perform();
                 }
+                Err(error) if net::is_of_the_client(&error) => {}
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => {
                         listener.pending = false;
                         return;
                     }
-                    // Not ours: a client that is gone before it was accepted, or its network. The next one is waiting.
-                    Some(
-                        libc::EINTR
-                        | libc::ECONNABORTED
-                        | libc::EPROTO
-                        | libc::EPERM
-                        | libc::ENETDOWN
-                        | libc::ENETUNREACH
-                        | libc::EHOSTDOWN
-                        | libc::EHOSTUNREACH
-                        | libc::ENONET
-                        | libc::ENOPROTOOPT
-                        | libc::EOPNOTSUPP,
-                    ) => {}
                     errno => {
                         let (endpoint, pause) = (listener.endpoint.clone(), self.rules.accept_pause);
                         self.accept_again = Some(self.now + pause);

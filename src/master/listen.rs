@@ -12,7 +12,10 @@ use std::{
 
 use crate::{
     endpoint::Endpoint,
-    sys::{bind, inherited},
+    sys::{
+        bind::{self, BACKLOG},
+        inherited,
+    },
 };
 
 /// A socket that a [`Cluster`](crate::Cluster) listens on, and how.
@@ -38,9 +41,6 @@ pub(crate) enum Place {
     Bind(Endpoint),
     Inherited(Inherited),
 }
-
-/// Length of the kernel's queue of a listening socket: Node's and nginx's 511.
-pub(crate) const BACKLOG: u32 = 511;
 
 impl Listen {
     /// Listens on a TCP address.

@@ -96,6 +96,8 @@ pub(crate) struct Master {
     descriptors: Option<u64>,
     /// What workers get as `PORT`.
     public_port: Option<u16>,
+    /// What they get as `POINTSMAN_ADDRESSES`.
+    addresses: String,
     preload: Preload,
     signals: Option<Signals>,
     stopping: Stopping,
@@ -210,6 +212,7 @@ impl Master {
             // Where it cannot be raised, it is as it was.
             descriptors: limits::raise_descriptors().ok(),
             public_port: None,
+            addresses: String::new(),
             preload,
             signals: None,
             stopping: Stopping::default(),

@@ -8,14 +8,14 @@ use std::{
 
 use super::{
     Master, Source,
-    listen::{BACKLOG, Inherited, Listen, Place},
+    listen::{Inherited, Listen, Place},
 };
 use crate::{
     endpoint::Endpoint,
     fleet::{ListenerId, Mode, Share, Unsent, Want, Wish, WorkerId},
     protocol::message::{Act, ClusterMessage, HandleKind, HandleMessage, Message},
     sys::{
-        bind::{self, Access, Options, SocketFile},
+        bind::{self, Access, BACKLOG, Options, SocketFile},
         channel,
     },
 };
@@ -76,6 +76,11 @@ impl Master {
             self.fleet.inherit(inherited.number(), Some(id));
         }
         self.open(id, bound, listen.name.clone())?;
+        // There are no connections from UDP, and a worker that wants datagrams knows where.
+        if !matches!(endpoint, Endpoint::Udp(_)) {
+            let comma = if self.addresses.is_empty() { "" } else { "," };
+            self.addresses += &format!("{comma}{endpoint}");
+        }
         self.public_port = self.public_port.or(endpoint.tcp().map(|address| address.port()));
         Ok(endpoint)
     }

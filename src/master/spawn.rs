@@ -82,6 +82,9 @@ impl Master {
             ("POINTSMAN_SLOT", slot.to_string()),
         ];
         variables.extend(self.public_port.map(|port| ("PORT", port.to_string())));
+        if !self.addresses.is_empty() {
+            variables.push(("POINTSMAN_ADDRESSES", self.addresses.clone()));
+        }
         let mut variables: Vec<_> =
             variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         if inherits {

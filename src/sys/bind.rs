@@ -51,6 +51,9 @@ pub(crate) struct Access {
     pub(crate) writable_all: bool,
 }
 
+/// Length of the kernel's queue of a listening socket: Node's and nginx's 511.
+pub(crate) const BACKLOG: u32 = 511;
+
 const FLAGS: SockFlag = SockFlag::SOCK_CLOEXEC.union(SockFlag::SOCK_NONBLOCK);
 
 /// Binds and listens, as Node and nginx do: `SO_REUSEADDR`, close-on-exec, non-blocking.
@@ -89,7 +92,8 @@ fn inet(address: SocketAddr, kind: SockType, ipv6_only: bool) -> io::Result<Owne
     Ok(created)
 }
 
-fn start_listening(listener: &OwnedFd, backlog: u32) -> io::Result<()> {
+/// Has the kernel queue connections.
+pub(crate) fn start_listening(listener: &OwnedFd, backlog: u32) -> io::Result<()> {
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
     Ok(listen(listener, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))?)
 }
@@ -240,6 +244,23 @@ pub(crate) fn endpoint(socket: impl AsFd) -> io::Result<Endpoint> {
 fn abstract_name(address: &SockaddrStorage) -> PathBuf {
     let name = address.as_unix_addr().and_then(UnixAddr::as_abstract).unwrap_or_default();
     OsStr::from_bytes(&[b"@", name].concat()).into()
+}
+
+/// Whether it is a Unix socket. In doubt, no.
+pub(crate) fn is_unix(socket: impl AsFd) -> bool {
+    let mut domain: libc::c_int = 0;
+    let mut length = libc::socklen_t::try_from(size_of_val(&domain)).unwrap_or(0);
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of `domain`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_DOMAIN,
+            (&raw mut domain).cast(),
+            &raw mut length,
+        )
+    };
+    result == 0 && domain == libc::AF_UNIX
 }
 
 /// Whether connections can be accepted from a socket.

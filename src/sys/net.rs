@@ -18,6 +18,27 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(connection) })
 }
 
+/// Whether accepting failed for no reason of ours: a client that is gone before it was accepted, or its network. The
+/// next one is waiting.
+pub(crate) fn is_of_the_client(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EINTR
+                | libc::ECONNABORTED
+                | libc::EPROTO
+                | libc::EPERM
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::ENONET
+                | libc::ENOPROTOOPT
+                | libc::EOPNOTSUPP
+        )
+    )
+}
+
 /// Whether nobody has read from an accepted TCP connection or written to it, so that it can be given to another as if
 /// it were new: every byte that the kernel ever received for it is still unread, and none was sent. In doubt, no.
 #[allow(unsafe_code, reason = "TCP_INFO and FIONREAD into plain memory")]

@@ -1,6 +1,9 @@
-//! Waiting for a descriptor, or to be woken, by poll(2).
+//! Waiting for descriptors, or to be woken, by poll(2).
 
-use std::{io, os::fd::AsFd};
+use std::{
+    io, iter,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use nix::{
     errno::Errno,
@@ -16,19 +19,22 @@ pub(crate) enum For {
     Room,
 }
 
-/// Waits as long as it takes, until `what` is so for `file` or `wake` is readable, and says whether the latter is so.
-/// Signals do not end it.
-pub(crate) fn wait(file: impl AsFd, what: For, wake: impl AsFd) -> io::Result<bool> {
-    let events = match what {
-        For::Input => PollFlags::POLLIN,
-        For::Room => PollFlags::POLLOUT,
-    };
-    let mut entries = [PollFd::new(file.as_fd(), events), PollFd::new(wake.as_fd(), PollFlags::POLLIN)];
+/// Waits as long as it takes, until what is wanted of one of the `files` is so or `wake` is readable, and says whether
+/// the latter is so. Signals do not end it.
+pub(crate) fn wait<'a>(
+    wake: &impl AsFd,
+    files: impl IntoIterator<Item = (BorrowedFd<'a>, For)>,
+) -> io::Result<bool> {
+    let files = files.into_iter().map(|(file, what)| match what {
+        For::Input => PollFd::new(file, PollFlags::POLLIN),
+        For::Room => PollFd::new(file, PollFlags::POLLOUT),
+    });
+    let mut entries: Vec<_> = iter::once(PollFd::new(wake.as_fd(), PollFlags::POLLIN)).chain(files).collect();
     loop {
         match poll(&mut entries, PollTimeout::NONE) {
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
-            Ok(_) => return Ok(entries[1].any().unwrap_or(true)),
+            Ok(_) => return Ok(entries[0].any().unwrap_or(true)),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Why a worker cannot be one, or cannot listen.
 
-use std::{io, net::SocketAddr};
+use std::io;
 
 use thiserror::Error;
 
-use crate::protocol::{frame::FrameError, message::MessageError};
+use crate::{
+    endpoint::Endpoint,
+    protocol::{frame::FrameError, message::MessageError},
+};
 
 /// Why there is no worker, or no longer one.
 #[derive(Debug, Error)]
@@ -57,25 +60,27 @@ pub enum WorkerError {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// The master cannot bind this address.
-    #[error("cannot listen on {address}: {source}")]
+    /// The master cannot bind this.
+    #[error("cannot listen on {endpoint}: {source}")]
     Refused {
-        /// The address asked for.
-        address: SocketAddr,
+        /// What was asked for.
+        endpoint: Endpoint,
         /// The master's error, e.g. that the address is in use.
         source: io::Error,
     },
     /// The worker is leaving, or has left.
-    #[error("cannot listen on {address}: this worker is leaving its cluster")]
+    #[error("cannot listen on {endpoint}: this worker is leaving its cluster")]
     Leaving {
-        /// The address asked for.
-        address: SocketAddr,
+        /// What was asked for.
+        endpoint: Endpoint,
     },
-    /// The master wants its workers to accept by themselves, which this version cannot.
-    #[error("cannot listen on {address}: the master shares its sockets; run it with the round-robin policy")]
-    Shared {
-        /// The address asked for.
-        address: SocketAddr,
+    /// A worker is given connections, and UDP has none.
+    #[error(
+        "cannot listen on {endpoint}: a Worker takes connections, by TCP or Unix sockets; bind UDP by yourself"
+    )]
+    Datagrams {
+        /// What was asked for.
+        endpoint: Endpoint,
     },
     /// The channel failed.
     #[error(transparent)]

@@ -1,54 +1,63 @@
-//! The worker's half of the wire: a program that is handed its connections.
+//! The worker's half of the wire: a program that is handed its connections, or a socket to accept them from.
 //!
-//! `env` tells who this worker is, `session` is the conversation with the master as a pure machine, and the
-//! [`Worker`] here drives it over the channel, either blocking or under the caller's mio. This folder speaks Node's
-//! protocol, so the same program runs under Pointsman and under Node's own cluster primary; it must not know of the
-//! master's side of this crate.
+//! `env` tells who this worker is, `session` is the conversation with the master as a pure machine, `shared` are the
+//! sockets of which the worker itself accepts, and `driver` puts the two on system calls, either blocking or under the
+//! caller's mio; the [`Worker`] here is what programs see. This folder speaks Node's protocol, so the same program runs
+//! under Pointsman and under Node's own cluster primary; it must not know of the master's side of this crate.
 
+mod driver;
 mod env;
 mod error;
 mod event;
 mod listeners;
+mod options;
+mod question;
 mod reports;
 mod session;
+mod shared;
 mod source;
+mod stream;
 
 use std::{
     io,
-    net::{Shutdown, SocketAddr},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
+    path,
     sync::Arc,
 };
 
 pub(crate) use self::env::is_worker;
 use self::{
+    driver::Accepts,
     env::Identity,
     event::Event,
+    listeners::Ask,
     reports::Reports,
-    session::{Answer, Attached, Session},
+    session::{Answer, Session},
+    shared::Shared,
     source::Watch,
 };
 pub use self::{
     error::{ListenError, WorkerError},
     event::{Connection, Listener, WorkerEvent},
+    options::ListenOptions,
     reports::ConnectionGuard,
+    stream::Stream,
 };
 use crate::{
+    endpoint::Endpoint,
     fleet::WorkerId,
-    sys::{
-        channel::{self, Received},
-        guard, inherited, launch,
-        wait::{For, wait},
-    },
+    sys::{guard, inherited, launch},
 };
 
 /// One read of the channel. Node's size: more is never sent at once with a descriptor.
 const READ_BYTES: usize = 64 << 10;
 
-/// This process as a worker of a cluster: it listens through its master and is handed the connections.
+/// This process as a worker of a cluster: it listens through its master, on TCP addresses and Unix sockets, and gets
+/// connections. Whether the master hands over each of them or has its workers accept from a socket that they share, the
+/// program does not see.
 ///
 /// Blocking, a connection at a time, each closed when it is dropped:
 ///
@@ -67,7 +76,7 @@ const READ_BYTES: usize = 64 << 10;
 ///
 /// # Under mio
 ///
-/// The whole channel is one event source. Register it with `Interest::READABLE`, and at every event call
+/// The whole `Worker` is one event source, its shared sockets included. Register it with `Interest::READABLE`, and at every event call
 /// [`Worker::poll_event`] until it returns `None`: mio tells of a change once. Do so once after registering too; events
 /// may have come while [`Worker::listen`] waited. Should the channel be full, the `Worker` itself asks the poll to tell
 /// of room: asked for always, that would wake the program for every answer that the master has read.
@@ -84,12 +93,16 @@ const READ_BYTES: usize = 64 << 10;
 ///
 /// A connection is taken, and the master told so, when it is read from the channel, and that is read only while the
 /// program asks for an event and has taken all earlier ones. A program that is busy with one connection thus holds
-/// no second one: those still in the channel when it dies go to other workers.
+/// no second one: those still in the channel when it dies go to other workers. From a shared socket too, a connection
+/// is accepted only when the program asks for it.
+///
+/// With [`Worker::set_max_connections`] the worker takes no more than it can serve at a time.
 ///
 /// # Leaving
 ///
 /// When the master wants the worker to go, its listeners are closed, [`Worker::accept`] returns `None` and
-/// [`Worker::poll_event`] a [`WorkerEvent::Disconnect`]. Serve what is open, then drop the `Worker`.
+/// [`Worker::poll_event`] a [`WorkerEvent::Disconnect`]. Serve what is open, then drop the `Worker`. Where other threads
+/// serve, [`Worker::drain`] waits for them; a loop looks at [`Worker::open_connections`].
 ///
 /// # Processes that a worker starts
 ///
@@ -101,7 +114,9 @@ pub struct Worker {
     channel: UnixStream,
     identity: Identity,
     session: Session<OwnedFd>,
+    shared: Shared,
     reports: Arc<Reports>,
+    max_connections: usize,
     buffer: Box<[u8]>,
     watch: Option<Watch>,
 }
@@ -130,39 +145,123 @@ impl Worker {
         let buffer = vec![0; READ_BYTES].into_boxed_slice();
         let reports = Reports::new().map_err(WorkerError::system("make an eventfd"))?;
         let session = Session::new(identity.serialization);
-        let mut worker = Self { channel, identity, session, reports, buffer, watch: None };
+        let mut worker = Self {
+            channel,
+            identity,
+            session,
+            shared: Shared::default(),
+            reports,
+            max_connections: usize::MAX,
+            buffer,
+            watch: None,
+        };
         worker.flush()?;
         Ok(worker)
     }
 
-    /// Listens on `address` through the master, and waits for its word. `[::]` means every interface by both
-    /// families; with port 0 all workers that ask share one port.
+    /// Listens on a TCP address or at a path through the master, and waits for its word. `[::]` means every interface
+    /// by both families; with port 0 all workers that ask share one port. A relative path begins in this process's
+    /// directory.
     ///
     /// The master may serve this from a wider address that it has open.
-    pub fn listen(&mut self, address: SocketAddr) -> Result<Listener, ListenError> {
-        self.session.listen(address);
-        match self.block_until(Session::poll_answer)? {
+    pub fn listen(&mut self, endpoint: Endpoint) -> Result<Listener, ListenError> {
+        self.listen_with(endpoint, &ListenOptions::new())
+    }
+
+    /// The same, with a say in how the socket is made.
+    pub fn listen_with(
+        &mut self,
+        endpoint: Endpoint,
+        options: &ListenOptions,
+    ) -> Result<Listener, ListenError> {
+        let endpoint = absolute(endpoint)?;
+        let Some(ask) = Ask::of(&endpoint) else {
+            return Err(cannot_be_asked_for(endpoint));
+        };
+        self.session.listen(ask, options);
+        match self.block_until(Accepts::No, Session::poll_answer)? {
             Answer::Listening(listener) => Ok(listener),
             Answer::Refused(errno) => {
-                Err(ListenError::Refused { address, source: io::Error::from_raw_os_error(errno) })
+                Err(ListenError::Refused { endpoint, source: io::Error::from_raw_os_error(errno) })
             }
-            Answer::Shared => Err(ListenError::Shared { address }),
-            Answer::Leaving => Err(ListenError::Leaving { address }),
+            Answer::Given(socket) => self.listen_on(endpoint, socket, options),
+            Answer::Leaving => Err(ListenError::Leaving { endpoint }),
         }
     }
 
+    /// Listens on the socket that was given for `endpoint`.
+    fn listen_on(
+        &mut self,
+        endpoint: Endpoint,
+        socket: OwnedFd,
+        options: &ListenOptions,
+    ) -> Result<Listener, ListenError> {
+        let bound = match shared::prepare(&socket, options.backlog, &endpoint) {
+            Ok(bound) => bound,
+            Err(source) => {
+                self.session.handle_not_listening();
+                self.flush()?;
+                return Err(ListenError::Refused { endpoint, source });
+            }
+        };
+        let Some(listener) = self.session.handle_listening(bound) else {
+            return Err(ListenError::Leaving { endpoint });
+        };
+        let added = self.shared.add(listener.clone(), socket, self.watch.as_ref());
+        if let Err(error) = added {
+            self.session.close_listener(&listener);
+            self.flush()?;
+            return Err(WorkerError::system("watch a listening socket")(error).into());
+        }
+        self.flush()?;
+        Ok(listener)
+    }
+
     /// Stops listening. Connections that were already taken still come out of [`Worker::accept`] and
-    /// [`Worker::poll_event`]; the master hands all others to other workers.
-    pub fn close_listener(&mut self, listener: Listener) -> Result<(), WorkerError> {
+    /// [`Worker::poll_event`]; all others are for other workers.
+    pub fn close_listener(&mut self, listener: &Listener) -> Result<(), WorkerError> {
         self.session.close_listener(listener);
+        self.close_sockets();
         self.flush()
+    }
+
+    /// From now on takes no connection while so many are open, as Node's `server.maxConnections`, but for all listeners
+    /// together. Open are those whose [`ConnectionGuard`] exists. What comes nevertheless goes back to the master, which
+    /// gives it to another worker, and this one nothing for a moment; on a shared socket the worker just accepts no more
+    /// until one has ended. `usize::MAX`, the default, is no limit.
+    pub fn set_max_connections(&mut self, connections: usize) {
+        self.max_connections = connections;
+    }
+
+    /// How many connections are open: those that the program has taken and whose [`ConnectionGuard`] still exists.
+    pub fn open_connections(&self) -> usize {
+        self.reports.open()
+    }
+
+    /// Closes all listeners and waits until no connection is open. What ends meanwhile is reported to the master, and
+    /// what it says is kept for [`Worker::next_event`].
+    ///
+    /// For a program whose connections are served on other threads, when [`Worker::accept`] has returned `None`:
+    ///
+    /// ```no_run
+    /// # fn serve(_: pointsman::Connection) {}
+    /// # let mut worker = pointsman::Worker::from_env().unwrap();
+    /// while let Some(connection) = worker.accept().unwrap() {
+    ///     std::thread::spawn(|| serve(connection));
+    /// }
+    /// worker.drain().unwrap();
+    /// ```
+    pub fn drain(&mut self) -> Result<(), WorkerError> {
+        self.session.close_listeners();
+        self.close_sockets();
+        self.block_until_empty()
     }
 
     /// Waits for the next connection, in blocking mode. `None` when the worker is to leave or the master is gone.
     ///
     /// Messages of the application are dropped; use [`Worker::next_event`] to get both.
     pub fn accept(&mut self) -> Result<Option<Connection>, WorkerError> {
-        let taken = self.block_until(|session| {
+        let taken = self.block_until(Accepts::Yes, |session| {
             loop {
                 match session.poll_event() {
                     Some(Event::Connection { listener, seq, descriptor }) => {
@@ -186,7 +285,7 @@ impl Worker {
     /// Waits for the next event; connections are in blocking mode. `None` when the channel is closed and everything
     /// that came before that was given out.
     pub fn next_event(&mut self) -> Result<Option<WorkerEvent>, WorkerError> {
-        let event = self.block_until(|session| match session.poll_event() {
+        let event = self.block_until(Accepts::Yes, |session| match session.poll_event() {
             None if session.is_closed() => Some(None),
             event => event.map(Some),
         })?;
@@ -207,8 +306,7 @@ impl Worker {
                 return Ok(None);
             }
             self.flush()?;
-            // Read on only when the master has read our answers: neither side can then grow without bound.
-            if (!self.session.output().is_empty() || !self.read()?) && self.reports.rest() {
+            if !self.take(Accepts::Yes)? && self.rest(Accepts::Yes, None) {
                 return Ok(None);
             }
         }
@@ -224,7 +322,8 @@ impl Worker {
     /// replace it as it would a dead one, and closes the channel. Connections that were taken stay open.
     pub fn disconnect(&mut self) -> Result<(), WorkerError> {
         self.session.leave();
-        self.block_until(|session| session.is_closed().then_some(()))?;
+        self.close_sockets();
+        self.block_until(Accepts::No, |session| session.is_closed().then_some(()))?;
         self.shut_down();
         Ok(())
     }
@@ -253,102 +352,13 @@ impl Worker {
     pub fn exited_after_disconnect(&self) -> bool {
         self.session.has_agreed_to_leave()
     }
-
-    /// Drives the channel until `done` has an answer. It must have one once the session is closed.
-    fn block_until<T>(
-        &mut self,
-        mut done: impl FnMut(&mut Session<OwnedFd>) -> Option<T>,
-    ) -> Result<T, WorkerError> {
-        loop {
-            if let Some(answer) = done(&mut self.session) {
-                return Ok(answer);
-            }
-            self.flush()?;
-            let what = match self.session.output().is_empty() {
-                false => For::Room,
-                true if self.read()? => continue,
-                true => For::Input,
-            };
-            if self.reports.rest() {
-                let woken = wait(&self.channel, what, &*self.reports).and_then(|woken| match woken {
-                    true => self.reports.clear(),
-                    false => Ok(()),
-                });
-                woken.map_err(WorkerError::system("wait for the master"))?;
-            }
-        }
-    }
-
-    /// Reads once and answers at once. False when nothing is there.
-    ///
-    /// Callers read until then even if a read was short: behind a short read can stand the end of the channel, which
-    /// an edge-triggered poll has then told of already.
-    fn read(&mut self) -> Result<bool, WorkerError> {
-        match channel::receive(self.channel.as_fd(), &mut self.buffer) {
-            Ok(Received { bytes: 0, .. }) => self.session.handle_end(),
-            Ok(Received { bytes, descriptor, descriptor_lost }) => {
-                let attached = match descriptor {
-                    Some(descriptor) => Attached::Descriptor(descriptor),
-                    None if descriptor_lost => Attached::Lost,
-                    None => Attached::Nothing,
-                };
-                let understood = self.session.handle_input(&self.buffer[..bytes], attached);
-                let flushed = self.flush();
-                if let Err(error) = understood {
-                    self.session.close();
-                    self.shut_down();
-                    return Err(error);
-                }
-                flushed?;
-            }
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => return Ok(false),
-                io::ErrorKind::Interrupted => {}
-                // The master is gone and has not read all that was sent to it.
-                io::ErrorKind::ConnectionReset => self.session.handle_end(),
-                _ => return Err(WorkerError::system("read from the master")(error)),
-            },
-        }
-        Ok(true)
-    }
-
-    /// Writes what the channel takes, and asks the caller's poll to tell when it takes the rest.
-    fn flush(&mut self) -> Result<(), WorkerError> {
-        self.session.report(self.reports.take());
-        self.write()?;
-        let pending = !self.session.output().is_empty();
-        let asked = self.watch.as_mut().map_or(Ok(()), |watch| watch.for_room(&self.channel, pending));
-        asked.map_err(WorkerError::system("watch the channel"))
-    }
-
-    fn write(&mut self) -> Result<(), WorkerError> {
-        while !self.session.output().is_empty() {
-            match channel::send(self.channel.as_fd(), self.session.output(), None) {
-                Ok(count) => self.session.handle_sent(count),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return Ok(()),
-                    io::ErrorKind::Interrupted => {}
-                    // The master is gone; what it said before that is still to be read, and then the end.
-                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-                        self.session.handle_sent(self.session.output().len());
-                    }
-                    _ => return Err(WorkerError::system("write to the master")(error)),
-                },
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends the channel for the master too, while the descriptor stays in the caller's poll until this is dropped.
-    fn shut_down(&self) {
-        // It fails only if the master was first.
-        let _ = self.channel.shutdown(Shutdown::Both);
-    }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
         self.reports.close();
+        // The master keeps its shared sockets open, so a poll would go on telling of them.
+        self.shared.retain(self.watch.as_ref(), |_| false);
     }
 }
 
@@ -356,6 +366,25 @@ impl AsFd for Worker {
     /// The channel: readable when there may be an event.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.channel.as_fd()
+    }
+}
+
+/// The master may run in another directory.
+fn absolute(endpoint: Endpoint) -> Result<Endpoint, ListenError> {
+    let Endpoint::Unix(path) = &endpoint else { return Ok(endpoint) };
+    match path::absolute(path) {
+        Ok(path) => Ok(Endpoint::Unix(path)),
+        Err(source) => Err(ListenError::Refused { endpoint, source }),
+    }
+}
+
+fn cannot_be_asked_for(endpoint: Endpoint) -> ListenError {
+    match endpoint {
+        Endpoint::Udp(_) => ListenError::Datagrams { endpoint },
+        _ => {
+            let why = "the master is told of paths in UTF-8, and this is not";
+            ListenError::Refused { endpoint, source: io::Error::new(io::ErrorKind::InvalidInput, why) }
+        }
     }
 }
 

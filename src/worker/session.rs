@@ -4,18 +4,23 @@
 //! leave. `D` is a descriptor: an `OwnedFd` in a worker, a number in a test. A connection is held in one place: here,
 //! in the events not yet taken, or by the program. This file must not know of sockets or of waiting.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::collections::VecDeque;
 
 use super::{
     error::WorkerError,
     event::{Event, Listener},
-    listeners::{Listeners, bound_address, query},
+    listeners::{Ask, Listeners, bound_endpoint, query},
+    options::ListenOptions,
+    question::Question,
 };
-use crate::protocol::{
-    frame::{Cutter, Frames},
-    listen::{ListenReply, Query},
-    message::{Act, ClusterMessage, HandleMessage, Message, Own},
-    serialization::Serialization,
+use crate::{
+    endpoint::Endpoint,
+    protocol::{
+        frame::{Cutter, Frames},
+        listen::{AddressType, ListenReply, Query},
+        message::{Act, ClusterMessage, HandleMessage, Message, Own},
+        serialization::Serialization,
+    },
 };
 
 /// What came with a read, beside the bytes.
@@ -28,13 +33,14 @@ pub(super) enum Attached<D> {
 }
 
 /// How a request to listen came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer<D> {
     Listening(Listener),
     /// A positive Linux errno.
     Refused(i32),
-    /// The master wants the worker to accept by itself.
-    Shared,
+    /// The worker is to accept by itself from this socket. It is to say [`Session::handle_listening`] or
+    /// [`Session::handle_not_listening`] before anything else.
+    Given(D),
     /// The worker was told to leave, or the channel ended, before there was an answer.
     Leaving,
 }
@@ -69,9 +75,10 @@ pub(super) struct Session<D> {
 struct Talk<D> {
     stage: Stage,
     listeners: Listeners,
-    /// The query that is not yet answered.
-    asked: Option<(u64, Query)>,
-    answer: Option<Answer>,
+    /// How many connections may be open or wait here, counting those that the program has.
+    room: usize,
+    question: Question,
+    answer: Option<Answer<D>>,
     events: VecDeque<Event<D>>,
     serialization: Serialization,
     output: Vec<u8>,
@@ -85,7 +92,8 @@ impl<D> Session<D> {
         let mut talk = Talk {
             stage: Stage::Serving,
             listeners: Listeners::default(),
-            asked: None,
+            room: usize::MAX,
+            question: Question::default(),
             answer: None,
             events: VecDeque::new(),
             serialization,
@@ -133,16 +141,42 @@ impl<D> Session<D> {
         }
     }
 
+    /// How many connections the program can take now. More are given back to the master.
+    pub(super) fn set_room(&mut self, room: usize) {
+        self.talk.room = room;
+    }
+
     /// Asks to listen. The answer comes by [`Session::poll_answer`].
-    pub(super) fn listen(&mut self, address: SocketAddr) {
-        self.talk.listen(address);
+    pub(super) fn listen(&mut self, ask: Ask<'_>, options: &ListenOptions) {
+        self.talk.listen(ask, options);
+    }
+
+    /// The socket that was given is bound to `endpoint`, and listens. `None` when the worker left meanwhile.
+    pub(super) fn handle_listening(&mut self, endpoint: Endpoint) -> Option<Listener> {
+        let (key, query) = self.talk.question.listens()?;
+        Some(self.talk.opened(key, query, endpoint))
+    }
+
+    /// The socket that was given is of no use: the master is not to count this worker among its users.
+    pub(super) fn handle_not_listening(&mut self) {
+        self.talk.end_question();
+    }
+
+    /// The worker has accepted a connection by itself.
+    pub(super) fn handle_connection(&mut self, listener: Listener, descriptor: D) {
+        self.talk.events.push_back(Event::Connection { listener, seq: None, descriptor });
     }
 
     /// Closes one listener. That it is closed already is no error.
-    pub(super) fn close_listener(&mut self, listener: Listener) {
+    pub(super) fn close_listener(&mut self, listener: &Listener) {
         if let Some(key) = self.talk.listeners.remove(listener) {
             self.talk.say(Act::Close { key: key.into() });
         }
+    }
+
+    /// Closes all of them.
+    pub(super) fn close_listeners(&mut self) {
+        self.talk.close_listeners();
     }
 
     /// Leaves by the worker's own will. The channel is to be closed once [`Session::is_closed`].
@@ -170,7 +204,7 @@ impl<D> Session<D> {
     }
 
     /// The answer to [`Session::listen`], once.
-    pub(super) fn poll_answer(&mut self) -> Option<Answer> {
+    pub(super) fn poll_answer(&mut self) -> Option<Answer<D>> {
         self.talk.answer.take()
     }
 
@@ -185,6 +219,11 @@ impl<D> Session<D> {
         let write = self.output().len();
         self.talk.cutter.sent(write, count);
         self.talk.output.drain(..count);
+    }
+
+    /// Whether it is still open.
+    pub(super) fn listens(&self, listener: &Listener) -> bool {
+        self.talk.listeners.contains(listener)
     }
 
     /// Whether new connections can still come.
@@ -213,13 +252,16 @@ impl<D> Talk<D> {
         self.write(&Message::HandleAck);
         match *handle.message {
             Message::Cluster(ClusterMessage { seq, act: Act::NewConn { key } }) => {
-                let listener = self.listeners.by_key(&key);
+                let listener = self.listeners.by_key(&key).filter(|_| self.has_room()).cloned();
                 self.say(Act::Accepted { ack: seq, accepted: listener.is_some() });
                 // Refused, it is still the master's: only this copy is closed.
                 if let Some(listener) = listener {
-                    self.events.push_back(Event::Connection { listener, seq, descriptor });
+                    self.events.push_back(Event::Connection { listener, seq: Some(seq), descriptor });
                 }
                 Ok(())
+            }
+            Message::Cluster(ClusterMessage { act: Act::Reply { ack, reply }, .. }) => {
+                self.handle_reply(ack, *reply, Some(descriptor))
             }
             // A socket or server of the application: the message is delivered, the descriptor closed.
             message => self.handle_message(message),
@@ -256,7 +298,7 @@ impl<D> Talk<D> {
             (Act::Ack { ack }, Stage::Leaving { seq }) if ack == seq => self.close(),
             // Answers nothing that is asked now.
             (Act::Ack { .. }, _) => {}
-            (Act::Reply { ack, reply }, _) => self.handle_reply(ack, *reply)?,
+            (Act::Reply { ack, reply }, _) => self.handle_reply(ack, *reply, None)?,
             (Act::NewConn { .. }, _) => {
                 return Err(WorkerError::protocol("a newconn outside of a NODE_HANDLE"));
             }
@@ -275,44 +317,61 @@ impl<D> Talk<D> {
         Ok(())
     }
 
-    fn handle_reply(&mut self, ack: u64, reply: ListenReply) -> Result<(), WorkerError> {
-        let Some((_, query)) = self.asked.take_if(|(seq, _)| *seq == ack) else { return Ok(()) };
-        match reply.errno {
-            None => {}
-            // The socket came with it and is closed by now. Without this the master would count us among its users.
-            Some(0) => {
-                self.say(Act::Close { key: reply.key.into() });
-                self.answer = Some(Answer::Shared);
-                return Ok(());
-            }
-            Some(errno) => {
-                self.answer = Some(Answer::Refused(errno.saturating_abs()));
-                return Ok(());
-            }
+    fn handle_reply(
+        &mut self,
+        ack: u64,
+        reply: ListenReply,
+        descriptor: Option<D>,
+    ) -> Result<(), WorkerError> {
+        let Some(query) = self.question.answered(ack) else { return Ok(()) };
+        let key = reply.key;
+        if reply.errno.is_none_or(|errno| errno == 0) && self.listeners.by_key(&key).is_some() {
+            return Err(WorkerError::protocol(format!("two listeners with the key {key}")));
         }
-        if self.listeners.by_key(&reply.key).is_some() {
-            return Err(WorkerError::protocol(format!("two listeners with the key {}", reply.key)));
-        }
-        let name = reply.sockname.as_ref();
-        let local_address = name.and_then(bound_address).ok_or_else(|| {
-            WorkerError::protocol(format!("the listener {} has no address: {name:?}", reply.key))
-        })?;
-        let listener = self.listeners.add(reply.key, query.clone(), local_address);
-        let port = Some(local_address.port().into());
-        self.say(Act::Listening(Box::new(Query { port, ..query })));
-        self.answer = Some(Answer::Listening(listener));
+        self.answer = Some(match (reply.errno, descriptor) {
+            (None, _) => {
+                let name = reply.sockname.as_ref();
+                let endpoint = bound_endpoint(&query, name).ok_or_else(|| {
+                    WorkerError::protocol(format!("the listener {key} has no address: {name:?}"))
+                })?;
+                Answer::Listening(self.opened(key, query, endpoint))
+            }
+            (Some(0), Some(descriptor)) => {
+                self.question = Question::Given { key, query };
+                Answer::Given(descriptor)
+            }
+            (Some(0), None) => {
+                return Err(WorkerError::protocol(format!("the listener {key} without its socket")));
+            }
+            (Some(errno), _) => Answer::Refused(errno.saturating_abs()),
+        });
         Ok(())
     }
 
-    fn listen(&mut self, address: SocketAddr) {
+    fn opened(&mut self, key: String, query: Query, endpoint: Endpoint) -> Listener {
+        // Of a Unix socket it stays what was asked.
+        let port = endpoint.port().filter(|_| query.address_type != AddressType::Unix);
+        let port = port.map(i64::from).or(query.port);
+        let listener = self.listeners.add(key, query.clone(), endpoint);
+        self.say(Act::Listening(Box::new(Query { port, ..query })));
+        listener
+    }
+
+    /// Whether the program can take one more than what waits for it here.
+    fn has_room(&self) -> bool {
+        let waiting = self.events.iter().filter(|event| matches!(event, Event::Connection { .. })).count();
+        waiting < self.room
+    }
+
+    fn listen(&mut self, ask: Ask<'_>, options: &ListenOptions) {
         self.answer = None;
         if self.stage != Stage::Serving {
             self.answer = Some(Answer::Leaving);
             return;
         }
-        let query = query(address, &self.listeners);
+        let query = query(ask, options, &self.listeners);
         let seq = self.say(Act::QueryServer(Box::new(query.clone())));
-        self.asked = Some((seq, query));
+        self.question = Question::Asked { seq, query };
     }
 
     fn leave(&mut self) {
@@ -328,13 +387,20 @@ impl<D> Talk<D> {
         }
     }
 
-    /// Also ends a query: the master answers none of a worker that leaves.
+    /// Also ends a question: the master answers none of a worker that leaves.
     fn close_listeners(&mut self) {
         for key in self.listeners.take_keys() {
             self.say(Act::Close { key: key.into() });
         }
-        if self.asked.take().is_some() {
+        if !matches!(self.question, Question::None) {
+            self.end_question();
             self.answer = Some(Answer::Leaving);
+        }
+    }
+
+    fn end_question(&mut self) {
+        if let Some(key) = self.question.end() {
+            self.say(Act::Close { key: key.into() });
         }
     }
 

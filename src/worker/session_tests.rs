@@ -1,5 +1,8 @@
 //! A master's bytes in every cut, and what the worker makes of them. Descriptors are numbers.
 
+#[path = "session_shared_tests.rs"]
+mod shared;
+
 use std::mem;
 
 use serde_json::json;
@@ -72,7 +75,7 @@ fn asking() -> Session<u32> {
 
 fn asking_in(form: Serialization) -> Session<u32> {
     let mut session = Session::new(form);
-    session.listen(ADDRESS.parse().unwrap());
+    ask(&mut session, ADDRESS);
     assert_eq!(
         said(&mut session),
         [
@@ -91,6 +94,10 @@ fn listening() -> (Session<u32>, Listener) {
     let Some(Answer::Listening(listener)) = session.poll_answer() else { panic!("not listening") };
     said(&mut session);
     (session, listener)
+}
+
+fn ask(session: &mut Session<u32>, endpoint: &str) {
+    session.listen(Ask::of(&endpoint.parse().unwrap()).unwrap(), &ListenOptions::new());
 }
 
 fn feed(session: &mut Session<u32>, frame: &str) -> Result<(), WorkerError> {
@@ -153,8 +160,10 @@ fn refused(session: &mut Session<u32>, frame: &str, why: &str) {
 
 #[test]
 fn a_life_in_every_cut() {
-    let listener = Listener { id: 0, local_address: "127.0.0.1:8080".parse().unwrap() };
-    let connection = |seq, descriptor| Event::Connection { listener, seq, descriptor };
+    let endpoint: Endpoint = "127.0.0.1:8080".parse().unwrap();
+    let listener = Listener { id: 0, endpoint: endpoint.into() };
+    let connection =
+        |seq, descriptor| Event::Connection { listener: listener.clone(), seq: Some(seq), descriptor };
     check(
         || {
             vec![
@@ -203,21 +212,9 @@ fn a_life_in_every_cut() {
 
 #[test]
 fn answers_to_a_query() {
-    let check = |reply: &str, expected: Answer, words: &[&str]| {
-        let mut session = asking();
-        feed(&mut session, r#"{"cmd":"NODE_CLUSTER","errno":-98,"key":"k","ack":7,"seq":0}"#).unwrap();
-        assert_eq!(session.poll_answer(), None, "an answer to something else");
-        session.handle_input(format!("{reply}\n").as_bytes(), Attached::Descriptor(5)).unwrap();
-        assert_eq!((session.poll_answer(), session.poll_answer()), (Some(expected), None), "{reply}");
-        assert_eq!(said(&mut session), words, "{reply}");
-    };
-    let handle = |message: &str| format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{message}}}"#);
-    check(
-        &handle(r#"{"cmd":"NODE_CLUSTER","errno":0,"key":"k","ack":1,"data":null,"seq":0}"#),
-        Answer::Shared,
-        &[r#"{"cmd":"NODE_HANDLE_ACK"}"#, r#"{"cmd":"NODE_CLUSTER","act":"close","key":"k","seq":2}"#],
-    );
     let mut session = asking();
+    feed(&mut session, r#"{"cmd":"NODE_CLUSTER","errno":-98,"key":"k","ack":7,"seq":0}"#).unwrap();
+    assert_eq!(session.poll_answer(), None, "an answer to something else");
     feed(&mut session, r#"{"cmd":"NODE_CLUSTER","errno":-98,"key":"k","ack":1,"data":null,"seq":0}"#)
         .unwrap();
     assert_eq!(session.poll_answer(), Some(Answer::Refused(98)));
@@ -227,7 +224,7 @@ fn answers_to_a_query() {
     let mut session = asking();
     feed(&mut session, DISCONNECT).unwrap();
     assert_eq!(session.poll_answer(), Some(Answer::Leaving), "the master will not answer any more");
-    session.listen(ADDRESS.parse().unwrap());
+    ask(&mut session, ADDRESS);
     assert_eq!((session.poll_answer(), said(&mut session)), (Some(Answer::Leaving), vec![]));
 
     let mut session = asking();
@@ -240,8 +237,8 @@ fn a_closed_listener_gets_nothing_more() {
     let (mut session, listener) = listening();
     session.handle_input(format!("{}\n", newconn("k", 1)).as_bytes(), Attached::Descriptor(1)).unwrap();
     said(&mut session);
-    session.close_listener(listener);
-    session.close_listener(listener);
+    session.close_listener(&listener);
+    session.close_listener(&listener);
     session.handle_input(format!("{}\n", newconn("k", 2)).as_bytes(), Attached::Descriptor(2)).unwrap();
     assert_eq!(
         said(&mut session),
@@ -253,7 +250,7 @@ fn a_closed_listener_gets_nothing_more() {
     );
     assert_eq!(
         events(&mut session),
-        [Event::Connection { listener, seq: 1, descriptor: 1 }],
+        [Event::Connection { listener, seq: Some(1), descriptor: 1 }],
         "this one was taken"
     );
     assert!(session.is_serving());
@@ -310,7 +307,7 @@ fn garbage_is_refused_with_a_reason() {
     refused(&mut session(), r#"{"cmd":"NODE_HANDLE_ACK"}"#, "never sent");
     refused(&mut session(), r#"{"cmd":"NODE_CLUSTER","act":"newconn","key":"k","seq":1}"#, "outside");
     let mut twice = session();
-    twice.listen(ADDRESS.parse().unwrap());
+    ask(&mut twice, ADDRESS);
     refused(&mut twice, &REPLY.replace("\"ack\":1", "\"ack\":3"), "two listeners with the key k");
     refused(&mut asking(), r#"{"cmd":"NODE_CLUSTER","errno":null,"key":"k","ack":1,"seq":0}"#, "no address");
     refused(&mut asking(), &REPLY.replace("127.0.0.1", "here"), "no address");

@@ -1,9 +1,10 @@
-//! A worker's channel under the caller's mio, and with the same token what wakes it for reports.
+//! A worker's channel under the caller's mio, and with the same token what wakes it for reports, and what it accepts
+//! from by itself.
 
 use std::{
-    io,
+    io, iter,
     os::{
-        fd::{AsFd, AsRawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd},
         unix::net::UnixStream,
     },
 };
@@ -28,6 +29,17 @@ impl Watch {
         Ok(Self { registry: registry.try_clone()?, token, interests, for_room: false })
     }
 
+    /// Also watches this.
+    pub(super) fn add(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+        self.registry.register(&mut SourceFd(&file.as_raw_fd()), self.token, Interest::READABLE)
+    }
+
+    /// Watches this no longer.
+    pub(super) fn remove(&self, file: BorrowedFd<'_>) {
+        // It fails only if it was not watched.
+        let _ = self.registry.deregister(&mut SourceFd(&file.as_raw_fd()));
+    }
+
     /// Asks to be told of room, or no longer. Costs nothing when that is so already.
     pub(super) fn for_room(&mut self, channel: &UnixStream, wanted: bool) -> io::Result<()> {
         if self.for_room == wanted {
@@ -43,7 +55,10 @@ impl Source for Worker {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
         let watch = Watch::new(registry, token, interests)?;
         SourceFd(&self.channel.as_raw_fd()).register(registry, token, interests)?;
-        SourceFd(&self.reports.as_fd().as_raw_fd()).register(registry, token, Interest::READABLE)?;
+        watch.add(self.reports.as_fd())?;
+        for file in self.shared.descriptors() {
+            watch.add(file)?;
+        }
         self.watch = Some(watch);
         Ok(())
     }
@@ -51,14 +66,18 @@ impl Source for Worker {
     fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
         let watch = Watch::new(registry, token, interests)?;
         SourceFd(&self.channel.as_raw_fd()).reregister(registry, token, interests)?;
-        SourceFd(&self.reports.as_fd().as_raw_fd()).reregister(registry, token, Interest::READABLE)?;
+        for file in iter::once(self.reports.as_fd()).chain(self.shared.descriptors()) {
+            SourceFd(&file.as_raw_fd()).reregister(registry, token, Interest::READABLE)?;
+        }
         self.watch = Some(watch);
         Ok(())
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.watch = None;
-        SourceFd(&self.reports.as_fd().as_raw_fd()).deregister(registry)?;
+        for file in iter::once(self.reports.as_fd()).chain(self.shared.descriptors()) {
+            SourceFd(&file.as_raw_fd()).deregister(registry)?;
+        }
         SourceFd(&self.channel.as_raw_fd()).deregister(registry)
     }
 }

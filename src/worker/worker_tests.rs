@@ -1,5 +1,8 @@
 //! A worker over a real channel, with this test as its master.
 
+#[path = "shared_tests.rs"]
+mod shared;
+
 use std::{
     fs,
     io::{Read, Write},
@@ -13,6 +16,7 @@ use serde_json::json;
 
 use super::*;
 use crate::protocol::serialization::Serialization;
+use crate::sys::channel;
 
 const REPLY: &str = r#"{"cmd":"NODE_CLUSTER","errno":null,"key":"k","ack":1,"data":null,"sockname":{"family":"IPv4","address":"127.0.0.1","port":8080},"seq":0}"#;
 const DISCONNECT: &str = r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":9}"#;
@@ -55,12 +59,17 @@ impl Master {
         let client = TcpStream::connect(self.socket.local_addr().unwrap()).unwrap();
         let (connection, _) = self.socket.accept().unwrap();
         connection.set_nonblocking(true).unwrap();
+        self.hand_over(connection, key, seq);
+        client
+    }
+
+    /// Hands this over.
+    fn hand_over(&self, connection: impl AsFd, key: &str, seq: u64) {
         let frame = format!(
             "{{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"newconn\",\"key\":\"{key}\",\"seq\":{seq}}}}}\n"
         );
         let sent = channel::send(self.channel.as_fd(), frame.as_bytes(), Some(connection.as_fd())).unwrap();
         assert_eq!(sent, frame.len());
-        client
     }
 
     /// What the worker has written so far.
@@ -78,7 +87,7 @@ impl Master {
     }
 }
 
-fn is_blocking(stream: &TcpStream) -> bool {
+fn is_blocking(stream: &impl AsRawFd) -> bool {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", stream.as_raw_fd())).unwrap();
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
     // O_NONBLOCK, in octal as the kernel writes it.
@@ -90,8 +99,8 @@ fn a_connection_is_accepted_blocking_and_answered_in_one_go() {
     let (master, mut worker, listener) = Master::listening();
     let mut client = master.hand("k", 1);
     let connection = worker.accept().unwrap().unwrap();
-    assert_eq!(connection.listener(), listener);
-    assert_eq!(listener.local_address(), "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(connection.listener(), &listener);
+    assert_eq!(listener.endpoint(), &"127.0.0.1:8080".parse().unwrap());
     assert_eq!(
         master.heard(),
         [r#"{"cmd":"NODE_HANDLE_ACK"}"#, r#"{"cmd":"NODE_CLUSTER","ack":1,"accepted":true,"seq":3}"#]
@@ -169,7 +178,7 @@ fn accept_ends_when_the_master_is_gone() {
 #[test]
 fn a_master_that_has_not_read_all_is_gone_too() {
     let (master, mut worker) = Master::start();
-    worker.session.listen("127.0.0.1:80".parse().unwrap());
+    worker.session.listen(Ask::Tcp("127.0.0.1:80".parse().unwrap()), &ListenOptions::new());
     worker.flush().unwrap();
     drop(master);
     assert!(

@@ -7,6 +7,7 @@
 
 mod barrier;
 mod call;
+mod limit;
 mod messages;
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "../e2e/harness/node.rs"]
@@ -72,6 +73,9 @@ fn main() -> ExitCode {
         messages::messages_that_json_cannot_say_come_as_it_would_say_them_or_not_at_all,
         messages::many_messages_of_all_sizes_arrive_in_order,
         messages::a_program_that_cannot_be_executed_is_told_of_in_both_forms,
+        limit::beyond_their_limit_nothing_is_lost_when_the_master_hands_over,
+        limit::beyond_their_limit_nothing_is_lost_when_the_workers_accept,
+        limit::workers_leave_when_their_last_connection_has_ended,
         running::a_signal_ends_it_and_requests_before_it_are_answered,
     ];
     let mut wanted = env::args().skip(1).filter(|arg| !arg.starts_with('-'));

@@ -24,15 +24,20 @@ fn sleeping_workers(count: usize) -> Master {
 #[test]
 fn a_worker_is_told_who_it_is() {
     let run = Pointsman::run().workers(3).option("-e", "GREETING=hello there").env("INHERITED", "yes");
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("a.sock");
+    let run = run.option("-l", &socket);
     let mut master = run.node(Node::DEFAULT, "plain.js").start();
     master.wait_ready(3);
     let port = master.address().port().to_string();
+    let addresses = format!("unix:{},{}", socket.display(), master.address());
     let mut identities = BTreeSet::new();
     for worker in master.workers() {
         let env = environ(worker);
         assert_eq!(env["NODE_CHANNEL_FD"], "3");
         assert_eq!(env["NODE_APP_INSTANCE"], env["POINTSMAN_SLOT"]);
         assert_eq!(env["PORT"], port);
+        assert_eq!(env["POINTSMAN_ADDRESSES"], addresses);
         assert_eq!((&*env["GREETING"], &*env["INHERITED"]), ("hello there", "yes"));
         identities.insert((env["NODE_UNIQUE_ID"].clone(), env["POINTSMAN_SLOT"].clone()));
     }

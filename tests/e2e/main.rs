@@ -11,6 +11,7 @@ mod addresses;
 mod attributes;
 mod cli;
 mod cost;
+mod crate_worker;
 mod custody;
 mod demo;
 mod environment;

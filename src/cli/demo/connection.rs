@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::{Interest, Registry, Token, event::Event, net::TcpStream};
-use pointsman::ConnectionGuard;
+use mio::{Interest, Registry, Token, event::Event};
+use pointsman::{ConnectionGuard, Stream};
 
 use super::{
     answer::Site,
@@ -38,7 +38,7 @@ pub(super) enum Next {
 #[derive(Debug)]
 pub(super) struct Connection {
     // Closed first, then reported.
-    stream: TcpStream,
+    stream: Stream,
     _guard: ConnectionGuard,
     conversation: Conversation,
     /// As far as is known; mio tells of a change once.
@@ -59,7 +59,7 @@ impl Connection {
     pub(super) fn new(now: Instant, handed: pointsman::Connection) -> Self {
         let (stream, guard) = handed.into_parts();
         Self {
-            stream: TcpStream::from_std(stream),
+            stream,
             _guard: guard,
             conversation: Conversation::new(),
             readable: true,
@@ -74,7 +74,9 @@ impl Connection {
     /// Puts it under the poll, when its first turn has not ended it.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         // A second answer should not wait for the client to acknowledge the first.
-        self.stream.set_nodelay(true)?;
+        if let Stream::Tcp(stream) = &self.stream {
+            stream.set_nodelay(true)?;
+        }
         registry.register(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)
     }
 

@@ -24,7 +24,7 @@ use std::{
 };
 
 use mio::{Events, Interest, Poll, Token};
-use pointsman::{ListenError, Worker, WorkerError, WorkerEvent};
+use pointsman::{Endpoint, ListenError, Worker, WorkerError, WorkerEvent};
 use slab::Slab;
 
 use self::{
@@ -71,15 +71,20 @@ fn failure(code: u8) -> impl FnOnce(WorkerError) -> Failure {
 
 fn work() -> Result<(), Failure> {
     let worker = Worker::from_env().map_err(no_worker)?;
-    let port = port(env::var_os("PORT"))?;
+    let addresses = addresses(env::var_os("POINTSMAN_ADDRESSES"), env::var_os("PORT"))?;
     let mut demo = Demo::new(worker)
         .map_err(|error| Failure { why: format!("cannot set up the loop: {error}"), code: SYSTEM })?;
-    // A wildcard: whatever of this port the master has open will do.
-    match demo.worker.listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
-        Ok(_) => demo.serve().map_err(failure(FAILED)),
-        Err(ListenError::Leaving { .. }) => Ok(()),
-        Err(error) => Err(Failure { why: error.to_string(), code: SYSTEM }),
+    for (place, address) in addresses.into_iter().enumerate() {
+        match demo.worker.listen(address) {
+            Ok(_) => {}
+            Err(ListenError::Leaving { .. }) => return Ok(()),
+            // The master has it open, and it was served with an earlier one: that was a wildcard.
+            Err(ListenError::Refused { source, .. })
+                if place > 0 && source.kind() == ErrorKind::AddrInUse => {}
+            Err(error) => return Err(Failure { why: error.to_string(), code: SYSTEM }),
+        }
     }
+    demo.serve().map_err(failure(FAILED))
 }
 
 /// Of somebody who has started it by hand, the crate's advice would make a worker of a worker.
@@ -94,6 +99,20 @@ fn no_worker(error: WorkerError) -> Failure {
         },
         other => failure(CONFIGURATION)(other),
     }
+}
+
+/// Where to listen: on all that the master has been told, or else on a port.
+fn addresses(told: Option<OsString>, given_port: Option<OsString>) -> Result<Vec<Endpoint>, Failure> {
+    let Some(told) = told else {
+        // A wildcard: whatever of this port the master has open will do.
+        return Ok(vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port(given_port)?)).into()]);
+    };
+    let bad = || Failure {
+        why: format!("POINTSMAN_ADDRESSES={} are not addresses with commas between", told.display()),
+        code: CONFIGURATION,
+    };
+    let text = told.to_str().ok_or_else(bad)?;
+    text.split(',').map(|address| address.parse().map_err(|_| bad())).collect()
 }
 
 fn port(given: Option<OsString>) -> Result<u16, Failure> {
@@ -311,6 +330,20 @@ mod tests {
         assert_eq!(code, CONFIGURATION);
         let Failure { why, code } = no_worker(WorkerError::Taken);
         assert!(why.contains("has already taken its channel") && code == CONFIGURATION, "{why}");
+    }
+
+    #[test]
+    fn it_listens_where_the_master_was_told_to() {
+        let check = |told: Option<&str>, expected: Result<&[&str], &str>| {
+            let addresses = addresses(told.map(OsString::from), Some("80".into()));
+            let addresses = addresses.map_err(|failure| failure.why);
+            let expected =
+                expected.map(|all| all.iter().map(|text| text.parse().unwrap()).collect::<Vec<Endpoint>>());
+            assert_eq!(addresses, expected.map_err(str::to_owned));
+        };
+        check(None, Ok(&["[::]:80"]));
+        check(Some("127.0.0.1:81,unix:/run/a b"), Ok(&["127.0.0.1:81", "/run/a b"]));
+        check(Some("81"), Err("POINTSMAN_ADDRESSES=81 are not addresses with commas between"));
     }
 
     #[test]
