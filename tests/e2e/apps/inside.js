@@ -6,7 +6,9 @@ const http = require('http');
 const { Worker, isMainThread, parentPort } = require('worker_threads');
 
 const loaded = () => Object.keys(require.cache).filter((name) => name !== __filename);
-const ours = () => Object.fromEntries(Object.entries(process.env).filter(([name]) => /^(NODE|POINTSMAN)_/.test(name)));
+// The addresses are others in each run.
+const ours = () =>
+  Object.fromEntries(Object.entries(process.env).filter(([name]) => /^(NODE|POINTSMAN)_(?!ADDRESSES)/.test(name)));
 const here = () => ({ names: Object.keys(process.env).sort(), environment: ours(), loaded: loaded(), execArgv: process.execArgv });
 const first = (source) => new Promise((resolve, reject) => source.on('message', resolve).on('error', reject));
 
