@@ -10,9 +10,11 @@ use std::{
 
 use nix::{
     errno::Errno,
-    unistd::{Gid, Group, Uid, User, getegid, geteuid, getgrouplist, setgroups, setresgid, setresuid},
+    unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, setgroups, setresgid, setresuid},
 };
 use thiserror::Error;
+
+use super::names::{group_number, number};
 
 /// The numbers that the kernel knows a process by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +52,6 @@ pub enum AccountError {
     System(#[from] io::Error),
 }
 
-/// To the kernel this number means: leave it as it is.
-const NOBODY_AT_ALL: u32 = u32::MAX;
-
 /// What a user has whom the system does not know, as in a container.
 const NO_HOME: &str = "/";
 const NO_SHELL: &str = "/bin/sh";
@@ -67,16 +66,15 @@ impl Account {
     ///
     /// When there is no such user or group.
     pub fn find(user: &str, group: Option<&str>) -> Result<Self, AccountError> {
-        let group = group.map(group_number).transpose()?;
+        let unknown = |group: &str| AccountError::NoSuchGroup(group.to_owned());
+        let group = group.map(|group| group_number(group).ok_or_else(|| unknown(group))).transpose()?;
         let found = match number(user) {
             Some(number) => User::from_uid(Uid::from_raw(number)),
             None => User::from_name(user),
         };
         match (found.map_err(io::Error::from)?, number(user), group) {
             (Some(user), _, group) => Ok(Self::of(user, group)?),
-            (None, Some(NOBODY_AT_ALL), _) | (None, None, _) => {
-                Err(AccountError::NoSuchUser(user.to_owned()))
-            }
+            (None, None, _) => Err(AccountError::NoSuchUser(user.to_owned())),
             (None, Some(number), None) => Err(AccountError::NoGroup(number)),
             (None, Some(number), Some(group)) => Ok(Self {
                 name: number.to_string(),
@@ -161,24 +159,6 @@ impl Credentials {
             () => 0,
         };
         mode >> shift & bits == bits
-    }
-}
-
-/// Digits alone are a number, as for `chown`: no name is made of them.
-fn number(text: &str) -> Option<u32> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if digits { text.parse().ok() } else { None }
-}
-
-fn group_number(text: &str) -> Result<u32, AccountError> {
-    let unknown = || AccountError::NoSuchGroup(text.to_owned());
-    match number(text) {
-        Some(NOBODY_AT_ALL) => Err(unknown()),
-        Some(number) => Ok(number),
-        None => {
-            let group = Group::from_name(text).map_err(io::Error::from)?;
-            group.map(|group| group.gid.as_raw()).ok_or_else(unknown)
-        }
     }
 }
 
