@@ -71,7 +71,7 @@ impl<C> Fleet<C> {
     pub fn handle_examined(&mut self, now: Time, worker: WorkerId, untouched: Vec<Held<C>>, lost: Vec<Held<C>>) {
         self.counters.replaced += u64::try_from(untouched.len()).unwrap_or(0);
         self.counters.lost += u64::try_from(lost.len()).unwrap_or(0);
-        untouched.into_iter().for_each(|held| self.handoff.hold(held));
+        untouched.into_iter().rev().for_each(|held| self.handoff.hold(held));
         if !lost.is_empty() {
             self.event(Event::Trouble { worker, trouble: Trouble::LostConnections { count: lost.len() } });
             self.outputs.extend(lost.into_iter().map(|held| Output::Release(held.connection)));

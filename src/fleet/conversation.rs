@@ -2,10 +2,10 @@
 
 use super::{
     Address, Event, Fleet, Held, ListenerId, LoadSource, Output, Share, Told, Trouble, Wish, WorkerId, errno,
-    handoff::{Hearsay, Unexpected},
+    handoff::Unexpected,
     lifecycle::Happening,
     listeners::{Answer, Listeners, Reply},
-    machine::GRACE,
+    machine::{GRACE, Hearsay},
 };
 use crate::{
     endpoint::Endpoint,

@@ -24,15 +24,6 @@ pub struct Held<C> {
     pub listener: ListenerId,
 }
 
-/// What a worker that is gone has told us of what it had received.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hearsay {
-    /// Everything it said was heard: what it did not acknowledge it did not receive.
-    Complete,
-    /// It was not listened to until its end.
-    Partial,
-}
-
 /// A listening socket that goes to a worker with the answer to its question.
 #[derive(Debug)]
 pub struct Share {
@@ -159,21 +150,21 @@ impl<C> Handoff<C> {
         self.outboxes.insert(worker, Outbox { unacked, acked, shares, gate: Gate::Open, given_up: false });
     }
 
-    /// A worker that is gone. What it cannot have received waits for another; the rest is returned: it may have read
-    /// from that.
-    pub(super) fn remove(&mut self, worker: WorkerId, hearsay: Hearsay) -> Vec<Held<C>> {
+    /// A worker that is gone. Returns what it may have touched: all but those un-ACKed ones whose listener `takes_word`,
+    /// which wait for another worker. That it was not heard to acknowledge one proves nothing: its words wait within it
+    /// while its channel is full, and end with it.
+    pub(super) fn remove(&mut self, worker: WorkerId, takes_word: impl Fn(ListenerId) -> bool) -> Vec<Held<C>> {
         let Some(outbox) = self.outboxes.remove(&worker) else { return Vec::new() };
         self.shares -= outbox.shares.len();
-        let unacked = outbox.unacked.into_iter().filter_map(Parcel::into_flight);
-        let acked = outbox.acked.into_iter();
-        let held = |flight: Flight<C>| flight.held;
-        match hearsay {
-            Hearsay::Complete => {
-                self.returned.extend(unacked.map(held));
-                acked.map(held).collect()
+        let mut doubtful = Vec::new();
+        for held in outbox.unacked.into_iter().filter_map(Parcel::into_flight).map(|flight| flight.held) {
+            match takes_word(held.listener) {
+                true => self.returned.push_back(held),
+                false => doubtful.push(held),
             }
-            Hearsay::Partial => unacked.chain(acked).map(held).collect(),
         }
+        doubtful.extend(outbox.acked.into_iter().map(|flight| flight.held));
+        doubtful
     }
 
     /// Puts a connection on its way. The caller sends it next, or says [`Handoff::unsent`].

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use super::{
     Event, ExitStatus, Output, Told, Trouble, WorkerId,
-    handoff::Hearsay,
     lifecycle::{Action, Happening, Lifecycle},
-    machine::{Fleet, GRACE, Phase, Slot, Worker},
+    machine::{Fleet, GRACE, Hearsay, Phase, Slot, Worker},
     signal,
 };
-use crate::time::Time;
+use crate::{endpoint::Endpoint, time::Time};
 
 impl<C> Fleet<C> {
     /// A worker process was started.
@@ -90,7 +89,10 @@ impl<C> Fleet<C> {
         self.outputs.extend(self.listeners.forget_oldest().into_iter().map(Output::CloseListener));
         self.tally.remove(id);
         let on_the_way = self.handoff.in_flight(id);
-        let doubtful = self.handoff.remove(id, worker.hearsay);
+        // The kernel tells of a TCP connection whether it was touched, and of no other: there the worker's word must do.
+        let is_unix = |listener| matches!(self.listeners.endpoint(listener), Some(Endpoint::Unix(_)));
+        let heard = worker.hearsay == Hearsay::Complete;
+        let doubtful = self.handoff.remove(id, |listener| heard && is_unix(listener));
         self.counters.replaced += u64::try_from(on_the_way - doubtful.len()).unwrap_or(0);
         if !doubtful.is_empty() {
             self.outputs.push_back(Output::Examine { worker: id, doubtful });

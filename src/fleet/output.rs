@@ -69,7 +69,7 @@ pub enum Output<C> {
     Examine {
         /// The worker.
         worker: WorkerId,
-        /// What it had received and not accepted.
+        /// What was on the way to it.
         doubtful: Vec<Held<C>>,
     },
     /// Tell the user.
@@ -157,7 +157,7 @@ pub struct Counters {
     pub refused: u64,
     /// Connections that went to another worker because the one they were on the way to ended.
     pub replaced: u64,
-    /// Connections that were lost: a worker ended that had touched and not accepted them.
+    /// Connections that were lost: a worker ended that had touched them and was not heard to accept them.
     pub lost: u64,
     /// Times that connections began to wait in the kernel's queue because no worker had room.
     pub waits: u64,

@@ -53,6 +53,8 @@ pub(crate) struct Totals {
     pub(super) hung_up: usize,
     /// Deaths whose last words were not heard.
     pub(super) unheard: usize,
+    /// Deaths with words that never left.
+    pub(super) unsent: usize,
     /// Workers that no signal ended.
     pub(super) given_up: usize,
 }
@@ -74,6 +76,7 @@ impl Totals {
         self.reopened += other.reopened;
         self.hung_up += other.hung_up;
         self.unheard += other.unheard;
+        self.unsent += other.unsent;
         self.given_up += other.given_up;
     }
 
@@ -94,6 +97,7 @@ impl Totals {
             self.reopened,
             self.hung_up,
             self.unheard,
+            self.unsent,
             self.given_up,
         ];
         assert!(all.iter().all(|&count| count > 0), "too tame: {self:?}");

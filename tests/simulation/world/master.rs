@@ -159,7 +159,7 @@ impl World {
                         doubtful.into_iter().partition(|held| self.is_untouched(held.connection.id));
                     self.fleet.handle_examined(self.now, worker, untouched, lost);
                 }
-                Output::Signal(id, _) => self.signal(id),
+                Output::Signal(id, _) => self.signal(id, random),
                 Output::CloseChannel(id) => {
                     if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.link == Link::Open)
                     {
@@ -201,9 +201,9 @@ impl World {
     }
 
     /// It dies of any signal, unless the kernel holds it.
-    fn signal(&mut self, id: WorkerId) {
+    fn signal(&mut self, id: WorkerId, random: &mut Random) {
         if self.workers.get(&id).is_some_and(|worker| !worker.held) {
-            self.die(id);
+            self.die(id, random);
         }
     }
 

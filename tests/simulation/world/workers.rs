@@ -127,7 +127,7 @@ impl World {
         let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.is_active()) else { return };
         if worker.given_up {
             // It was killed, and is free to die of it.
-            return self.die(id);
+            return self.die(id, random);
         }
         if !worker.can_speak() {
             return self.outlives_its_channel(id, random);
@@ -162,12 +162,12 @@ impl World {
                 self.books.borrow_mut().received.insert(id);
             }
             Some(Mail::Disconnect) if random.once_in(2) => worker.hang_up(),
-            Some(Mail::Disconnect) => self.die(id),
+            Some(Mail::Disconnect) => self.die(id, random),
             Some(Mail::MayLeave) => {
                 worker.hang_up();
                 self.totals.left += 1;
             }
-            None if worker.link == Link::Cut => self.die(id),
+            None if worker.link == Link::Cut => self.die(id, random),
             // It leaves, and has no use for the answer any more.
             Some(Mail::Listen { .. }) | None => {}
         }
@@ -235,7 +235,7 @@ impl World {
         if !worker.open.is_empty() {
             self.end_connection(id, random);
         } else if !worker.stays {
-            self.die(id);
+            self.die(id, random);
         }
     }
 
@@ -244,7 +244,7 @@ impl World {
         let kind = random.below(6);
         let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.dead) else { return };
         match kind {
-            0 if !worker.held => self.die(id),
+            0 if !worker.held => self.die(id, random),
             1 => worker.frozen = true,
             2 => worker.frozen = false,
             3 if worker.link == Link::Open && random.once_in(4) => {
@@ -262,8 +262,14 @@ impl World {
         }
     }
 
-    pub(super) fn die(&mut self, id: WorkerId) {
+    /// It ends, and what it had open with it. What it said last may not have left it: its channel ends cleanly all
+    /// the same, between two words.
+    pub(super) fn die(&mut self, id: WorkerId, random: &mut Random) {
         let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.dead) else { return };
+        if self.faults && !worker.words.is_empty() && random.once_in(2) {
+            worker.words.truncate(random.index(worker.words.len()));
+            self.totals.unsent += 1;
+        }
         worker.dead = true;
         worker.frozen = false;
         worker.held = false;
