@@ -1,8 +1,8 @@
 //! What happens to connections: taken from the kernel, on their way to a worker, come back, counted.
 
 use super::{
-    Admission, Event, Held, ListenerId, LoadSource, Output, Share, Trouble, Unsent, WorkerId,
-    handoff::Gate,
+    Admission, Event, Held, ListenerId, LoadSource, Loss, Output, Share, Trouble, Unsent, WorkerId,
+    handoff::{Gate, Handoff},
     listeners::Change,
     machine::{Fleet, Phase},
 };
@@ -147,25 +147,43 @@ impl<C> Fleet<C> {
         while let Some((worker, seq)) = self.handoff.next_share() {
             self.outputs.push_back(Output::Share { worker, seq });
         }
-        while self.handoff.has_returned() {
-            let (listeners, handoff) = (&self.listeners, &self.handoff);
-            let has_room = |listener| listeners.members(listener).any(|worker| handoff.has_room(now, worker));
-            let placeable: Vec<_> = listeners.all().filter(|&listener| has_room(listener)).collect();
-            let stopping = self.phase != Phase::Running;
-            match self.handoff.take_returned(|listener| stopping || placeable.contains(&listener)) {
-                // Nobody will have room for it any more.
-                Some(held) if stopping => self.outputs.push_back(Output::Release(held.connection)),
-                Some(held) => {
-                    if !self.place(now, held) {
-                        break;
-                    }
-                }
-                None => break,
-            }
+        if self.handoff.has_returned() {
+            self.let_go();
+            self.place_returned(now);
         }
         if self.phase == Phase::Stopping && self.workers.is_empty() {
             self.phase = Phase::Stopped;
             self.event(Event::Stopped);
+        }
+    }
+
+    /// Closes connections that came back and that nobody is going to take.
+    fn let_go(&mut self) {
+        let cause = if self.phase == Phase::Running { Loss::ServerClosed } else { Loss::Stopping };
+        let lost =
+            |listener| cause == Loss::Stopping || self.listeners.endpoint(listener).is_none();
+        let mut count = 0;
+        while let Some(held) = self.handoff.take_returned(|_, listener| lost(listener)) {
+            count += 1;
+            self.outputs.push_back(Output::Release(held.connection));
+        }
+        if count > 0 {
+            self.counters.lost += u64::try_from(count).unwrap_or(0);
+            self.event(Event::LostConnections { count, cause });
+        }
+    }
+
+    /// Sends connections that came back to those that have room.
+    fn place_returned(&mut self, now: Time) {
+        loop {
+            let listeners = &self.listeners;
+            let has_room = |handoff: &Handoff<C>, listener| {
+                listeners.members(listener).any(|worker| handoff.has_room(now, worker))
+            };
+            let Some(held) = self.handoff.take_returned(has_room) else { return };
+            if !self.place(now, held) {
+                return;
+            }
         }
     }
 }

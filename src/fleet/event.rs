@@ -195,6 +195,13 @@ pub enum Event {
         /// How many were.
         rejected: u64,
     },
+    /// Connections that workers gave back are closed: nobody is going to take them any more.
+    LostConnections {
+        /// How many.
+        count: usize,
+        /// Why nobody is.
+        cause: Loss,
+    },
     /// The cluster stops: it accepts nothing more and its workers leave.
     Stopping {
         /// How many workers are still there.
@@ -204,6 +211,16 @@ pub enum Event {
     },
     /// The cluster has stopped; no worker is left.
     Stopped,
+}
+
+/// Why nobody is going to take a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Loss {
+    /// The socket that it came from is closed: no worker has a server for it any more.
+    ServerClosed,
+    /// The cluster stops.
+    Stopping,
 }
 
 /// What is wrong with a worker.

@@ -303,9 +303,9 @@ impl<C> Handoff<C> {
         flights.filter(|flight| flight.seq == seq).for_each(|flight| flight.ended = true);
     }
 
-    /// Takes back the next connection that needs another worker and for whose listener `placeable` holds.
-    pub(super) fn take_returned(&mut self, placeable: impl Fn(ListenerId) -> bool) -> Option<Held<C>> {
-        let place = self.returned.iter().position(|held| placeable(held.listener))?;
+    /// Takes back the next connection that needs another worker and for whose listener `wanted` holds.
+    pub(super) fn take_returned(&mut self, wanted: impl Fn(&Self, ListenerId) -> bool) -> Option<Held<C>> {
+        let place = self.returned.iter().position(|held| wanted(self, held.listener))?;
         self.returned.remove(place)
     }
 

@@ -26,7 +26,7 @@ fn accepted(handoff: &mut Handoff<u32>, seq: u64) -> Result<(u32, bool), Unexpec
 }
 
 fn returned(handoff: &mut Handoff<u32>) -> Vec<u32> {
-    std::iter::from_fn(|| handoff.take_returned(|_| true)).map(|held| held.connection).collect()
+    std::iter::from_fn(|| handoff.take_returned(|_, _| true)).map(|held| held.connection).collect()
 }
 
 #[test]
@@ -130,9 +130,9 @@ fn a_listener_that_nobody_serves_holds_up_no_other() {
     handoff.hold(Held { connection: 1, listener: LISTENER });
     handoff.hold(Held { connection: 2, listener: other });
     handoff.hold(Held { connection: 3, listener: LISTENER });
-    let taken = handoff.take_returned(|listener| listener == other).unwrap();
+    let taken = handoff.take_returned(|_, listener| listener == other).unwrap();
     assert_eq!(taken.connection, 2);
-    assert!(handoff.take_returned(|listener| listener == other).is_none());
+    assert!(handoff.take_returned(|_, listener| listener == other).is_none());
     assert_eq!(returned(&mut handoff), [3, 1]);
 }
 

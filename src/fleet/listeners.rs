@@ -405,11 +405,6 @@ impl Listeners {
         self.open.get(&listener).is_some_and(|listener| matches!(listener.crowding, Crowding::Refusing { .. }))
     }
 
-    /// Every open socket.
-    pub(super) fn all(&self) -> impl Iterator<Item = ListenerId> {
-        self.open.keys().copied()
-    }
-
     /// The workers that serve a socket.
     pub(super) fn members(&self, listener: ListenerId) -> impl Iterator<Item = WorkerId> {
         let members = self.open.get(&listener).map(|listener| &listener.members);

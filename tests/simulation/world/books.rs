@@ -19,6 +19,8 @@ impl Drop for Connection {
 #[derive(Debug, Default)]
 pub(super) struct Books {
     pub(super) in_hand: BTreeSet<u32>,
+    /// Turned away, or reset in the kernel's queue.
+    pub(super) refused: BTreeSet<u32>,
     /// Accepted by a worker, which has therefore served it.
     pub(super) served: BTreeSet<u32>,
     /// Some worker has had its descriptor.
@@ -55,6 +57,12 @@ pub(crate) struct Totals {
     pub(super) unheard: usize,
     /// Deaths with words that never left.
     pub(super) unsent: usize,
+    /// Connections that were turned away.
+    pub(super) refused: usize,
+    /// Sockets that were closed.
+    pub(super) closed: usize,
+    /// Connections that came back when their socket was closed.
+    pub(super) orphaned: usize,
     /// Workers that no signal ended.
     pub(super) given_up: usize,
 }
@@ -77,6 +85,9 @@ impl Totals {
         self.hung_up += other.hung_up;
         self.unheard += other.unheard;
         self.unsent += other.unsent;
+        self.refused += other.refused;
+        self.closed += other.closed;
+        self.orphaned += other.orphaned;
         self.given_up += other.given_up;
     }
 
@@ -98,6 +109,9 @@ impl Totals {
             self.hung_up,
             self.unheard,
             self.unsent,
+            self.refused,
+            self.closed,
+            self.orphaned,
             self.given_up,
         ];
         assert!(all.iter().all(|&count| count > 0), "too tame: {self:?}");
