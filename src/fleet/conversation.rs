@@ -25,11 +25,11 @@ impl<C> Fleet<C> {
         }
         let result = match message {
             Message::Cluster(ClusterMessage { seq, act }) => self.handle_act(now, worker, seq, act),
-            Message::HandleAck => self.handoff.acknowledged(worker).map_err(|Unexpected| "NODE_HANDLE_ACK"),
+            Message::HandleAck => self.handoff.acknowledged(now, worker).map_err(|Unexpected| "NODE_HANDLE_ACK"),
             Message::HandleNack => {
                 let until = now + self.rules.refusal_pause;
                 self.counters.refused += 1;
-                self.handoff.not_acknowledged(worker, until).map_err(|Unexpected| "NODE_HANDLE_NACK")
+                self.handoff.not_acknowledged(now, worker, until).map_err(|Unexpected| "NODE_HANDLE_NACK")
             }
             // Taken by `handle_handle`.
             Message::Handle(_) => Ok(()),
@@ -141,10 +141,10 @@ impl<C> Fleet<C> {
             // Node's primary does not answer one that is leaving either.
             Act::QueryServer(_) => {}
             Act::Listening(query) => self.handle_listening(now, id, &query),
-            Act::Accepted { ack, accepted: true } => self.handle_accepted(id, ack)?,
+            Act::Accepted { ack, accepted: true } => self.handle_accepted(now, id, ack)?,
             Act::Accepted { ack, accepted: false } => {
                 let until = now + self.rules.refusal_pause;
-                self.handoff.refused(id, ack, until).map_err(|Unexpected| "accepted: false")?;
+                self.handoff.refused(now, id, ack, until).map_err(|Unexpected| "accepted: false")?;
                 self.counters.refused += 1;
             }
             Act::Close { key } => {
@@ -166,8 +166,8 @@ impl<C> Fleet<C> {
         Ok(())
     }
 
-    fn handle_accepted(&mut self, id: WorkerId, seq: u64) -> Result<(), &'static str> {
-        let (held, ended) = self.handoff.accepted(id, seq).map_err(|Unexpected| "accepted")?;
+    fn handle_accepted(&mut self, now: Time, id: WorkerId, seq: u64) -> Result<(), &'static str> {
+        let (held, ended) = self.handoff.accepted(now, id, seq).map_err(|Unexpected| "accepted")?;
         self.counters.handed += 1;
         let Held { connection, listener } = held;
         let kernel = self.tally.source(id) == LoadSource::Kernel;

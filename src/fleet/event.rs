@@ -277,9 +277,9 @@ pub enum Trouble {
         /// How many.
         count: usize,
     },
-    /// It has not answered for a connection that it was sent; it is killed and will be replaced.
+    /// It has not answered for any of the connections that it was sent; it is killed and will be replaced.
     Stuck {
-        /// Since the connection was sent.
+        /// Since its last answer, or since the connection was sent.
         after: Duration,
     },
     /// It has not ended though it was killed, and is not waited for any longer.

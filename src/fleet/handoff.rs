@@ -86,15 +86,22 @@ struct Outbox<C> {
     /// Sockets that are to be sent when they can be.
     shares: VecDeque<Share>,
     gate: Gate,
+    /// When it last answered for anything that it was sent.
+    answered: Time,
     /// Was reported as stuck, once; its process is being ended.
     given_up: bool,
 }
 
 impl<C> Outbox<C> {
-    /// Since when the worker owes an answer.
+    /// Since when the oldest connection waits for an answer.
     fn waiting_since(&self) -> Option<Time> {
         let unacked = self.unacked.iter().find_map(Parcel::flight);
         [unacked, self.acked.front()].into_iter().flatten().map(|flight| flight.since).min()
+    }
+
+    /// Since when the worker has answered nothing, though it owes an answer: one after the other is work, and not silence.
+    fn silent_since(&self) -> Option<Time> {
+        self.waiting_since().map(|since| since.max(self.answered))
     }
 
     fn connections(&self) -> usize {
@@ -134,7 +141,7 @@ pub(super) struct Limits {
     pub(super) window: usize,
     /// One that owes an answer for this long is sent no more.
     pub(super) stall: Duration,
-    /// One that owes an answer for this long is given up.
+    /// One that owes an answer, and has given none for this long, is given up.
     pub(super) timeout: Option<Duration>,
 }
 
@@ -147,7 +154,7 @@ impl<C> Handoff<C> {
     pub(super) fn add(&mut self, worker: WorkerId) {
         let (unacked, acked) = (VecDeque::with_capacity(self.limits.window), VecDeque::with_capacity(self.limits.window));
         let shares = VecDeque::new();
-        self.outboxes.insert(worker, Outbox { unacked, acked, shares, gate: Gate::Open, given_up: false });
+        self.outboxes.insert(worker, Outbox { unacked, acked, shares, gate: Gate::Open, answered: Time::default(), given_up: false });
     }
 
     /// A worker that is gone. Returns what it may have touched: all but those un-ACKed ones whose listener `takes_word`,
@@ -243,8 +250,9 @@ impl<C> Handoff<C> {
     }
 
     /// The worker has the descriptor of the oldest handle.
-    pub(super) fn acknowledged(&mut self, worker: WorkerId) -> Result<(), Unexpected> {
+    pub(super) fn acknowledged(&mut self, now: Time, worker: WorkerId) -> Result<(), Unexpected> {
         let outbox = self.outboxes.get_mut(&worker).ok_or(Unexpected)?;
+        outbox.answered = now;
         // With a socket that is all; a connection is to be accepted yet.
         let flight = outbox.unacked.pop_front().ok_or(Unexpected)?.into_flight();
         outbox.acked.extend(flight);
@@ -252,8 +260,9 @@ impl<C> Handoff<C> {
     }
 
     /// The worker got no descriptor with the oldest handle (it has none free): the connection goes to somebody else.
-    pub(super) fn not_acknowledged(&mut self, worker: WorkerId, until: Time) -> Result<(), Unexpected> {
+    pub(super) fn not_acknowledged(&mut self, now: Time, worker: WorkerId, until: Time) -> Result<(), Unexpected> {
         let outbox = self.outboxes.get_mut(&worker).ok_or(Unexpected)?;
+        outbox.answered = now;
         let parcel = outbox.unacked.pop_front().ok_or(Unexpected)?;
         outbox.gate = Gate::Refused { until };
         match parcel {
@@ -272,13 +281,13 @@ impl<C> Handoff<C> {
     }
 
     /// The worker has taken the connection: ours to let go. Also says whether it has ended already.
-    pub(super) fn accepted(&mut self, worker: WorkerId, seq: u64) -> Result<(Held<C>, bool), Unexpected> {
-        self.answered(worker, seq).map(|flight| (flight.held, flight.ended))
+    pub(super) fn accepted(&mut self, now: Time, worker: WorkerId, seq: u64) -> Result<(Held<C>, bool), Unexpected> {
+        self.answered(now, worker, seq).map(|flight| (flight.held, flight.ended))
     }
 
     /// The worker does not take the connection: it goes to somebody else, and the worker gets none until `until`.
-    pub(super) fn refused(&mut self, worker: WorkerId, seq: u64, until: Time) -> Result<(), Unexpected> {
-        let flight = self.answered(worker, seq)?;
+    pub(super) fn refused(&mut self, now: Time, worker: WorkerId, seq: u64, until: Time) -> Result<(), Unexpected> {
+        let flight = self.answered(now, worker, seq)?;
         if let Some(outbox) = self.outboxes.get_mut(&worker) {
             outbox.gate = Gate::Refused { until };
         }
@@ -286,10 +295,11 @@ impl<C> Handoff<C> {
         Ok(())
     }
 
-    fn answered(&mut self, worker: WorkerId, seq: u64) -> Result<Flight<C>, Unexpected> {
-        let flights = &mut self.outboxes.get_mut(&worker).ok_or(Unexpected)?.acked;
-        let place = flights.iter().position(|flight| flight.seq == seq).ok_or(Unexpected)?;
-        flights.remove(place).ok_or(Unexpected)
+    fn answered(&mut self, now: Time, worker: WorkerId, seq: u64) -> Result<Flight<C>, Unexpected> {
+        let outbox = self.outboxes.get_mut(&worker).ok_or(Unexpected)?;
+        outbox.answered = now;
+        let place = outbox.acked.iter().position(|flight| flight.seq == seq).ok_or(Unexpected)?;
+        outbox.acked.remove(place).ok_or(Unexpected)
     }
 
     /// The worker tells the end of a connection that it has not accepted yet.
@@ -349,7 +359,7 @@ impl<C> Handoff<C> {
         if outbox.given_up {
             return None;
         }
-        Some(outbox.waiting_since()? + self.limits.timeout?)
+        Some(outbox.silent_since()? + self.limits.timeout?)
     }
 
     /// Time has passed. Returns a worker that owes answers for too long, each once; ask until there is none.
@@ -363,7 +373,7 @@ impl<C> Handoff<C> {
         let stuck = self.outboxes.iter().find(|(_, outbox)| due(outbox)).map(|(&worker, _)| worker)?;
         let outbox = self.outboxes.get_mut(&stuck)?;
         outbox.given_up = true;
-        Some((stuck, now - outbox.waiting_since()?))
+        Some((stuck, now - outbox.silent_since()?))
     }
 }
 
