@@ -35,6 +35,11 @@ impl<C> Fleet<C> {
         self.listeners.members(listener).any(|worker| self.handoff.has_room(now, worker))
     }
 
+    /// Whether connections that came back wait for a worker with room.
+    pub fn has_returned(&self) -> bool {
+        self.handoff.has_returned()
+    }
+
     /// The connection that is to be sent with `seq`.
     pub fn connection(&self, worker: WorkerId, seq: u64) -> Option<&C> {
         self.handoff.connection(worker, seq)

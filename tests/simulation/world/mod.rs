@@ -192,6 +192,7 @@ impl World {
             self.perform(random);
         }
         for _ in 0..20_000 {
+            self.check();
             if self.stopped {
                 // One that was killed is not waited for without end, though its end may not have been read yet.
                 let is_over = |worker: &Worker| worker.dead || worker.given_up;
