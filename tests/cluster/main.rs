@@ -7,6 +7,7 @@
 
 mod barrier;
 mod call;
+mod load;
 mod messages;
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "../e2e/harness/node.rs"]
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         pollable::a_dropped_cluster_takes_everything_with_it,
         pollable::a_cluster_that_cannot_start_leaves_nothing,
         barrier::connections_between_large_messages_reach_node_workers_unmixed,
+        load::what_is_counted_is_what_is_open_by_the_script_and_by_the_kernel,
         overload::connections_that_nobody_has_room_for_are_turned_away_and_counted,
         overload::connections_that_nobody_has_room_for_wait_and_all_are_served,
         overload::connections_that_came_back_before_a_stop_are_served_or_counted,
