@@ -92,11 +92,18 @@ impl<C> Fleet<C> {
 
     /// Whether the kernel tells the ends of a worker's connections from now on; if not, nobody does.
     pub fn handle_kernel_tells(&mut self, worker: WorkerId, tells: bool) {
-        if tells {
-            self.told_by(worker, LoadSource::Kernel);
-        } else {
-            self.event(Event::LoadSource { worker, source: LoadSource::None });
+        // It may have said meanwhile that it tells them itself, or it is gone.
+        let is_open = matches!(self.tally.source(worker), LoadSource::Kernel | LoadSource::None);
+        if !is_open || !self.workers.contains_key(&worker) {
+            return;
         }
+        let source = if tells { LoadSource::Kernel } else { LoadSource::None };
+        if !tells {
+            self.tally.remove(worker);
+            self.tally.add(worker);
+        }
+        self.tally.told_by(worker, source);
+        self.event(Event::LoadSource { worker, source });
     }
 
     /// The kernel's name of a connection that a worker has accepted.

@@ -134,6 +134,8 @@ impl<C> Fleet<C> {
                 // One that reports says so before it asks to listen.
                 let unasked = !std::mem::replace(&mut worker.asked_to_listen, true);
                 if unasked && self.needs_load && self.tally.source(id) == LoadSource::None {
+                    // Until that is known, so that none of its first connections is missed.
+                    self.tally.told_by(id, LoadSource::Kernel);
                     self.outputs.push_back(Output::WatchKernel(id));
                 }
                 self.handle_query(id, seq, &query);
@@ -262,6 +264,22 @@ mod tests {
             }
         }
         told
+    }
+
+    #[test]
+    fn what_the_kernel_is_known_for_too_late_changes_nothing() {
+        for tells in [true, false] {
+            let mut fleet = Fleet::<u32>::new(Rules::default(), PolicyName::LeastConnections);
+            fleet.start(NOW);
+            fleet.handle_spawned(WORKER, 100);
+            for word in [QUERY, HELLO] {
+                fleet.handle_message(NOW, WORKER, Message::decode(crate::protocol::serialization::Serialization::Json, word.as_bytes()).unwrap());
+            }
+            fleet.handle_kernel_tells(WORKER, tells);
+            assert_eq!(fleet.workers().next().unwrap().load_source, LoadSource::Script);
+            let told = |output: &Output<u32>| matches!(output, Output::Event(Event::LoadSource { .. }));
+            assert_eq!(std::iter::from_fn(|| fleet.poll_output()).filter(told).count(), 1);
+        }
     }
 
     #[test]

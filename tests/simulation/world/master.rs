@@ -26,6 +26,12 @@ use crate::random::Random;
 impl World {
     /// It reads one thing from a worker's channel, or sees its end.
     pub(super) fn master_reads(&mut self, random: &mut Random) {
+        if random.once_in(8) {
+            let tells = !random.once_in(8);
+            for worker in std::mem::take(&mut self.asked_kernel) {
+                self.fleet.handle_kernel_tells(worker, tells);
+            }
+        }
         let Some(id) = self.any_worker(random) else { return };
         if random.once_in(4)
             && let Some(connection) = self.destroyed.pop_front()
@@ -159,7 +165,8 @@ impl World {
                         worker.link = Link::Cut;
                     }
                 }
-                Output::WatchKernel(worker) => self.fleet.handle_kernel_tells(worker, true),
+                // It may take the kernel a while.
+                Output::WatchKernel(worker) => self.asked_kernel.push(worker),
                 Output::Share { .. } => panic!("seed {}: the master accepts", self.seed),
                 Output::Bind { worker, ack, wish } => self.bind(worker, ack, &wish, random),
                 Output::CloseListener(id) => self.close_socket(id),

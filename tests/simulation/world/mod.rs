@@ -59,6 +59,8 @@ pub(crate) struct World {
     closing: BTreeSet<u32>,
     /// The kernel's notifications on their way.
     destroyed: VecDeque<u32>,
+    /// Workers for which the kernel was asked whether it notifies.
+    asked_kernel: Vec<WorkerId>,
 }
 
 impl World {
@@ -89,6 +91,7 @@ impl World {
             stopped: false,
             closing: BTreeSet::new(),
             destroyed: VecDeque::new(),
+            asked_kernel: Vec::new(),
         };
         world.perform(&mut Random::new(seed));
         world
