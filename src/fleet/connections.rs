@@ -67,6 +67,7 @@ impl<C> Fleet<C> {
         let gate = match why {
             Unsent::ChannelFull => Gate::Full,
             Unsent::SystemLimit => Gate::Refused { until: now + self.rules.refusal_pause },
+            Unsent::Gone => return self.handoff.withdraw(worker, seq),
         };
         self.handoff.unsent(worker, seq, gate);
         self.settle(now);

@@ -240,6 +240,13 @@ impl<C> Handoff<C> {
         }
     }
 
+    /// The socket with `seq` is not going to be sent: no acknowledgement of it will come.
+    pub(super) fn withdraw(&mut self, worker: WorkerId, seq: u64) {
+        if let Some(outbox) = self.outboxes.get_mut(&worker) {
+            outbox.unacked.retain(|parcel| parcel.seq() != seq || parcel.flight().is_some());
+        }
+    }
+
     /// The channel has room again.
     pub(super) fn writable(&mut self, worker: WorkerId) {
         if let Some(outbox) = self.outboxes.get_mut(&worker)

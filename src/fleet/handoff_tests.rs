@@ -192,7 +192,16 @@ fn a_socket_waits_for_room_and_is_acknowledged_among_connections() {
     assert_eq!(handoff.next_share(), Some((A, 2)));
     handoff.acknowledged(NOW, A).unwrap();
     assert_eq!(handoff.acknowledged(NOW, A), Err(Unexpected));
-    handoff.share(A, share(4));
+    handoff.share(A, share(3));
+    assign(&mut handoff, A, 4, 40);
+    assert_eq!(handoff.next_share(), Some((A, 3)));
+    handoff.withdraw(A, 4);
+    assert_eq!(handoff.connection(A, 4), Some(&40), "it is no socket");
+    handoff.withdraw(A, 3);
+    handoff.acknowledged(NOW, A).unwrap();
+    assert_eq!(handoff.acknowledged(NOW, A), Err(Unexpected), "what was not sent is not acknowledged");
+    assert_eq!(accepted(&mut handoff, 4), Ok((40, false)));
+    handoff.share(A, share(5));
     assert!(handoff.remove(A, |_| true).is_empty());
     assert_eq!(handoff.next_share(), None, "it went with its worker");
     assert!(returned(&mut handoff).is_empty());

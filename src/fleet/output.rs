@@ -123,6 +123,8 @@ pub enum Unsent {
     ChannelFull,
     /// The system has too many descriptors on their way (ETOOMANYREFS) or no memory: later.
     SystemLimit,
+    /// The listening socket that was to be sent, or the channel for it, is closed: never.
+    Gone,
 }
 
 /// A worker as users see it.
