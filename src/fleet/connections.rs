@@ -1,7 +1,7 @@
 //! What happens to connections: taken from the kernel, on their way to a worker, come back, counted.
 
 use super::{
-    Admission, Event, Held, ListenerId, LoadSource, Loss, Output, Share, Trouble, Unsent, WorkerId,
+    Admission, Event, Held, ListenerId, LoadSource, Loss, Output, Overload, Share, Trouble, Unsent, WorkerId,
     handoff::{Gate, Handoff},
     listeners::Change,
     machine::{Fleet, Phase},
@@ -164,9 +164,20 @@ impl<C> Fleet<C> {
             self.let_go();
             self.place_returned(now);
         }
+        if matches!(self.rules.overload, Overload::Reject { .. }) {
+            self.recover(now);
+        }
         if self.phase == Phase::Stopping && self.workers.is_empty() {
             self.phase = Phase::Stopped;
             self.event(Event::Stopped);
+        }
+    }
+
+    /// Where connections are turned away and there is room again, that is over.
+    fn recover(&mut self, now: Time) {
+        let handoff = &self.handoff;
+        while let Some((endpoint, rejected)) = self.listeners.recover(|worker| handoff.has_room(now, worker)) {
+            self.outputs.push_back(Output::Event(Event::Recovered { endpoint, rejected }));
         }
     }
 
