@@ -134,8 +134,9 @@ impl<C> Fleet<C> {
     fn place(&mut self, now: Time, held: Held<C>) -> bool {
         let (handoff, tally) = (&self.handoff, &self.tally);
         let load = |worker| {
-            let load = u32::try_from(handoff.in_flight(worker) + tally.open(worker)).unwrap_or(u32::MAX);
-            handoff.has_room(now, worker).then_some(load)
+            let on_the_way = handoff.room(now, worker)?;
+            let open = if self.needs_load { tally.open(worker) } else { 0 };
+            Some(u32::try_from(on_the_way + open).unwrap_or(u32::MAX))
         };
         let picked = self.listeners.pick(held.listener, load);
         let Some((id, key, worker)) =

@@ -83,6 +83,8 @@ struct Outbox<C> {
     unacked: VecDeque<Parcel<C>>,
     /// The worker has the descriptor and has not said whether it accepts.
     acked: VecDeque<Flight<C>>,
+    /// How many connections both have.
+    connections: usize,
     /// Sockets that are to be sent when they can be.
     shares: VecDeque<Share>,
     gate: Gate,
@@ -102,10 +104,6 @@ impl<C> Outbox<C> {
     /// Since when the worker has answered nothing, though it owes an answer: one after the other is work, and not silence.
     fn silent_since(&self) -> Option<Time> {
         self.waiting_since().map(|since| since.max(self.answered))
-    }
-
-    fn connections(&self) -> usize {
-        self.unacked.iter().filter_map(Parcel::flight).count() + self.acked.len()
     }
 }
 
@@ -153,8 +151,9 @@ impl<C> Handoff<C> {
     /// A worker that can be sent connections from now on.
     pub(super) fn add(&mut self, worker: WorkerId) {
         let (unacked, acked) = (VecDeque::with_capacity(self.limits.window), VecDeque::with_capacity(self.limits.window));
-        let shares = VecDeque::new();
-        self.outboxes.insert(worker, Outbox { unacked, acked, shares, gate: Gate::Open, answered: Time::default(), given_up: false });
+        let (shares, gate, answered) = (VecDeque::new(), Gate::Open, Time::default());
+        let outbox = Outbox { unacked, acked, connections: 0, shares, gate, answered, given_up: false };
+        self.outboxes.insert(worker, outbox);
     }
 
     /// A worker that is gone. Returns what it may have touched: all but those un-ACKed ones whose listener `takes_word`,
@@ -186,6 +185,7 @@ impl<C> Handoff<C> {
             Some(outbox) => {
                 let flight = Flight { held, seq, since: now, ended: false };
                 outbox.unacked.push_back(Parcel::Connection(flight));
+                outbox.connections += 1;
                 Ok(())
             }
             None => Err(held),
@@ -234,7 +234,10 @@ impl<C> Handoff<C> {
         outbox.gate = gate;
         let place = outbox.unacked.iter().rposition(|parcel| parcel.seq() == seq);
         match place.and_then(|place| outbox.unacked.remove(place)) {
-            Some(Parcel::Connection(flight)) => self.returned.push_front(flight.held),
+            Some(Parcel::Connection(flight)) => {
+                outbox.connections -= 1;
+                self.returned.push_front(flight.held);
+            }
             Some(Parcel::Socket(share)) => self.put_back(worker, share),
             None => {}
         }
@@ -273,7 +276,10 @@ impl<C> Handoff<C> {
         let parcel = outbox.unacked.pop_front().ok_or(Unexpected)?;
         outbox.gate = Gate::Refused { until };
         match parcel {
-            Parcel::Connection(flight) => self.returned.push_back(flight.held),
+            Parcel::Connection(flight) => {
+                outbox.connections -= 1;
+                self.returned.push_back(flight.held);
+            }
             // Nobody else has a use for it.
             Parcel::Socket(share) => self.put_back(worker, share),
         }
@@ -306,6 +312,7 @@ impl<C> Handoff<C> {
         let outbox = self.outboxes.get_mut(&worker).ok_or(Unexpected)?;
         outbox.answered = now;
         let place = outbox.acked.iter().position(|flight| flight.seq == seq).ok_or(Unexpected)?;
+        outbox.connections -= 1;
         outbox.acked.remove(place).ok_or(Unexpected)
     }
 
@@ -331,18 +338,23 @@ impl<C> Handoff<C> {
         self.returned.push_front(held);
     }
 
+    /// How many connections the worker has been sent and not accepted, if it can be sent one more.
+    pub(super) fn room(&self, now: Time, worker: WorkerId) -> Option<usize> {
+        let outbox = self.outboxes.get(&worker)?;
+        let has_room = outbox.gate == Gate::Open
+            && outbox.connections < self.limits.window
+            && outbox.waiting_since().is_none_or(|since| now < since + self.limits.stall);
+        has_room.then_some(outbox.connections)
+    }
+
     /// Whether the worker can be sent a connection.
     pub(super) fn has_room(&self, now: Time, worker: WorkerId) -> bool {
-        self.outboxes.get(&worker).is_some_and(|outbox| {
-            outbox.gate == Gate::Open
-                && outbox.connections() < self.limits.window
-                && outbox.waiting_since().is_none_or(|since| now < since + self.limits.stall)
-        })
+        self.room(now, worker).is_some()
     }
 
     /// How many connections the worker has been sent and not accepted.
     pub(super) fn in_flight(&self, worker: WorkerId) -> usize {
-        self.outboxes.get(&worker).map_or(0, Outbox::connections)
+        self.outboxes.get(&worker).map_or(0, |outbox| outbox.connections)
     }
 
     /// Whether connections wait for another worker.

@@ -20,12 +20,22 @@ fn assign(handoff: &mut Handoff<u32>, worker: WorkerId, seq: u64, connection: u3
     handoff.assign(NOW, worker, seq, Held { connection, listener: LISTENER }).unwrap();
 }
 
+/// The number that is kept is the number that there is.
+fn check_counts(handoff: &Handoff<u32>) {
+    for outbox in handoff.outboxes.values() {
+        let unacked = outbox.unacked.iter().filter_map(Parcel::flight).count();
+        assert_eq!(outbox.connections, unacked + outbox.acked.len());
+    }
+}
+
 /// What A accepts.
 fn accepted(handoff: &mut Handoff<u32>, seq: u64) -> Result<(u32, bool), Unexpected> {
+    check_counts(handoff);
     handoff.accepted(NOW, A, seq).map(|(held, ended)| (held.connection, ended))
 }
 
 fn returned(handoff: &mut Handoff<u32>) -> Vec<u32> {
+    check_counts(handoff);
     std::iter::from_fn(|| handoff.take_returned(|_, _| true)).map(|held| held.connection).collect()
 }
 
