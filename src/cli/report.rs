@@ -318,7 +318,8 @@ impl Report {
 
 /// What is said of connections that nobody is going to take.
 fn lost(count: usize, cause: Loss) -> String {
-    let came_back = if count == 1 { "1 connection that came" } else { &format!("{count} connections that came") };
+    let came_back =
+        if count == 1 { "1 connection that came" } else { &format!("{count} connections that came") };
     let why = match cause {
         Loss::ServerClosed => "no worker has a server for the address any more",
         Loss::Stopping => "no worker takes it while all of them leave",

@@ -76,13 +76,19 @@ impl<C> Fleet<C> {
     /// What a worker that is gone had received: `untouched` goes to others, the rest is lost.
     pub fn handle_examined(&mut self, now: Time, worker: WorkerId, untouched: Vec<Held<C>>, lost: Vec<Held<C>>) {
         self.counters.replaced += u64::try_from(untouched.len()).unwrap_or(0);
-        self.counters.lost += u64::try_from(lost.len()).unwrap_or(0);
         untouched.into_iter().rev().for_each(|held| self.handoff.hold(held));
-        if !lost.is_empty() {
-            self.event(Event::Trouble { worker, trouble: Trouble::LostConnections { count: lost.len() } });
-            self.outputs.extend(lost.into_iter().map(|held| Output::Release(held.connection)));
-        }
+        self.lose(worker, lost);
         self.settle(now);
+    }
+
+    /// Connections are lost with a worker.
+    pub(super) fn lose(&mut self, worker: WorkerId, lost: Vec<Held<C>>) {
+        if lost.is_empty() {
+            return;
+        }
+        self.counters.lost += u64::try_from(lost.len()).unwrap_or(0);
+        self.event(Event::Trouble { worker, trouble: Trouble::LostConnections { count: lost.len() } });
+        self.outputs.extend(lost.into_iter().map(|held| Output::Release(held.connection)));
     }
 
     /// A worker's channel has room again.

@@ -272,7 +272,8 @@ pub enum Trouble {
     },
     /// It closed its channel and had never spoken on it.
     ClosedUnheard,
-    /// It ended with connections that it had received and not yet accepted; they are lost.
+    /// It ended with connections that it may have touched and was not heard to accept, or is not waited for any longer
+    /// with connections on the way to it; they are lost.
     LostConnections {
         /// How many.
         count: usize,

@@ -347,7 +347,6 @@ impl<C> Handoff<C> {
         has_room.then_some(outbox.connections)
     }
 
-    /// Whether the worker can be sent a connection.
     pub(super) fn has_room(&self, now: Time, worker: WorkerId) -> bool {
         self.room(now, worker).is_some()
     }

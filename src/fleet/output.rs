@@ -159,8 +159,8 @@ pub struct Counters {
     pub refused: u64,
     /// Connections that went to another worker because the one they were on the way to ended.
     pub replaced: u64,
-    /// Connections that were lost: a worker ended that had touched them and was not heard to accept them, or they came
-    /// back and nobody was left to take them.
+    /// Connections that were lost: a worker ended that had touched them and was not heard to accept them, or was given up
+    /// with them on the way to it, or they came back and nobody was left to take them.
     pub lost: u64,
     /// Times that connections began to wait in the kernel's queue because no worker had room.
     pub waits: u64,

@@ -64,8 +64,10 @@ pub(crate) fn connections_that_nobody_has_room_for_are_turned_away_and_counted()
     for call in &mut waiting {
         outer.answer(call);
     }
-    let recovered = |event: &Event| matches!(event, Event::Recovered { rejected, .. } if *rejected == MORE as u64);
-    outer.until("there is room again, and nobody has to come first", |outer| outer.seen.iter().any(recovered));
+    let recovered =
+        |event: &Event| matches!(event, Event::Recovered { rejected, .. } if *rejected == MORE as u64);
+    outer
+        .until("there is room again, and nobody has to come first", |outer| outer.seen.iter().any(recovered));
     assert!(pids(&outer).contains(&outer.ask("pid").parse().unwrap()));
     outer.until("all is accounted for", |outer| outer.cluster.counters().handed == ROOM as u64 + 1);
     let counters = outer.cluster.counters();

@@ -27,6 +27,8 @@ pub(super) struct Books {
     pub(super) received: BTreeSet<u32>,
     /// A worker that did not accept it has read from it.
     pub(super) touched: BTreeSet<u32>,
+    /// Sent to a worker that lives and is not waited for any longer.
+    pub(super) left_with: BTreeSet<u32>,
     pub(super) lost: BTreeSet<u32>,
     /// Let go by the master.
     pub(super) ended: BTreeSet<u32>,

@@ -180,6 +180,7 @@ impl World {
                     self.totals.given_up += 1;
                     if let Some(worker) = self.workers.get_mut(&worker) {
                         worker.given_up = true;
+                        self.books.borrow_mut().left_with.extend(&worker.handed);
                     }
                 }
                 Output::Event(Event::Stopped) => self.stopped = true,
@@ -201,9 +202,9 @@ impl World {
         self.fleet.handle_spawned(id, id.0 + 1000);
     }
 
-    /// It dies of any signal, unless the kernel holds it.
+    /// It dies of any signal, unless the kernel holds it or it may not be signalled.
     fn signal(&mut self, id: WorkerId, random: &mut Random) {
-        if self.workers.get(&id).is_some_and(|worker| !worker.held) {
+        if self.workers.get(&id).is_some_and(|worker| !worker.held && !worker.immune) {
             self.die(id, random);
         }
     }
@@ -240,6 +241,7 @@ impl World {
             self.totals.limits += 1;
             self.fleet.handle_unsent(self.now, id, seq, Unsent::SystemLimit);
         } else {
+            worker.handed.push(connection);
             worker.mail.push_back(Mail::Connection(Handed { seq, connection, key }));
         }
     }
@@ -257,7 +259,8 @@ impl World {
         if !books.served.contains(&connection.id) {
             let orphan = !self.sockets.contains_key(&self.came_from[connection.id as usize]);
             self.totals.orphaned += usize::from(orphan && !self.stopping);
-            let allowed = books.touched.contains(&connection.id) || self.stopping || orphan;
+            let doubtful = books.touched.contains(&connection.id) || books.left_with.contains(&connection.id);
+            let allowed = doubtful || self.stopping || orphan;
             assert!(
                 allowed,
                 "seed {}: connection {} is closed and nobody served it",

@@ -104,6 +104,8 @@ pub(super) enum Link {
 pub(super) struct Worker {
     pub(super) mail: VecDeque<Mail>,
     pub(super) words: VecDeque<Word>,
+    /// All that it was ever sent.
+    pub(super) handed: Vec<u32>,
     /// Received and not answered.
     pub(super) received: VecDeque<Handed>,
     /// Accepted and not ended.
@@ -118,6 +120,8 @@ pub(super) struct Worker {
     pub(super) frozen: bool,
     /// The kernel holds it: it does nothing, and no signal ends it.
     pub(super) held: bool,
+    /// No signal ends it: it runs as somebody else.
+    pub(super) immune: bool,
     /// The fleet does not wait for its end any longer.
     pub(super) given_up: bool,
     /// Dead, but what it said is not read yet.
@@ -164,8 +168,8 @@ impl World {
     pub(super) fn worker_acts(&mut self, random: &mut Random) {
         let Some(id) = self.any_worker(random) else { return };
         let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.is_active()) else { return };
-        if worker.given_up {
-            // It was killed, and is free to die of it.
+        if worker.given_up && (!worker.immune || random.once_in(8)) {
+            // It was killed, and is free to die of it; or it goes on with what it has, and ends by itself.
             return self.die(id, random);
         }
         if !worker.can_speak() {
@@ -214,7 +218,8 @@ impl World {
         let place = if random.once_in(4) { random.index(worker.received.len()) } else { 0 };
         let Some(handed) = worker.received.remove(place) else { return };
         let Handed { seq, connection, .. } = handed;
-        let serves = |server: &Server| matches!(&server.state, State::Listening { key } if *key == handed.key);
+        let serves =
+            |server: &Server| matches!(&server.state, State::Listening { key } if *key == handed.key);
         let accepted = worker.servers.iter().any(serves) && !(self.faults && random.once_in(6));
         worker.words.push_back(Word::Accepted { seq, accepted });
         if accepted {
@@ -280,7 +285,7 @@ impl World {
 
     pub(super) fn fault(&mut self, random: &mut Random) {
         let Some(id) = self.any_worker(random) else { return };
-        let kind = random.below(6);
+        let kind = random.below(7);
         let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.dead) else { return };
         match kind {
             0 if !worker.held => self.die(id, random),
@@ -296,6 +301,7 @@ impl World {
                 self.totals.garbage += 1;
                 worker.words.push_back(Word::Garbage);
             }
+            6 => worker.immune = worker.immune || random.once_in(4),
             5 => worker.held = !worker.held && random.once_in(4),
             _ => {}
         }
