@@ -59,7 +59,7 @@ pub(crate) struct Totals {
     pub(super) unheard: usize,
     /// Deaths with words that never left.
     pub(super) unsent: usize,
-    /// Connections that were turned away.
+    /// Lives in which connections were turned away.
     pub(super) refused: usize,
     /// Sockets that were closed.
     pub(super) closed: usize,

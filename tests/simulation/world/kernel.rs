@@ -32,7 +32,7 @@ impl World {
     pub(super) fn connect(&mut self, random: &mut Random) {
         let place = random.index(self.sockets.len());
         let Some((&id, socket)) = self.sockets.iter_mut().nth(place) else { return };
-        let connection = u32::try_from(self.came_from.len()).unwrap();
+        let connection = u32::try_from(self.came_from.len()).unwrap_or(u32::MAX);
         self.came_from.push(id);
         socket.queue.push_back(connection);
         socket.pending = true;

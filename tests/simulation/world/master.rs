@@ -194,7 +194,7 @@ impl World {
         let mut words = VecDeque::from([Word::Online]);
         words.extend(reports.then_some(Word::Hello));
         // Of its own choice; more than the fleet keeps for their successors.
-        let own = if random.once_in(2) { 9000 } else { 9001 + u16::try_from(random.below(60)).unwrap() };
+        let own = if random.once_in(2) { 9000 } else { 9001 + u16::try_from(random.below(60)).unwrap_or(0) };
         let servers = KEPT.into_iter().chain([own]).map(Server::new).collect();
         words.extend(KEPT.into_iter().chain([own]).map(|port| Word::Query { port }));
         let stays = random.once_in(2);
@@ -215,7 +215,8 @@ impl World {
         };
         worker.mail.extend(match told {
             Told::Reply { ack, reply, .. } => {
-                let port = worker.asked.remove(&ack).unwrap();
+                let port = worker.asked.remove(&ack);
+                let port = port.unwrap_or_else(|| panic!("seed {}: nothing was asked as {ack}", self.seed));
                 Some(Mail::Listen { port, key: reply.errno.is_none().then(|| reply.key.into()) })
             }
             Told::Disconnect { .. } => Some(Mail::Disconnect),
