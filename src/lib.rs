@@ -37,7 +37,7 @@ pub use api::{
 pub use balance::{PolicyName, UnknownPolicy};
 pub use endpoint::Endpoint;
 pub use fleet::{
-    Address, Counters, Event, ExitStatus, LoadSource, Mapping, Mode, Overload, Place, Stop, Trouble,
+    Address, Counters, Event, ExitStatus, LoadSource, Loss, Mapping, Mode, Overload, Place, Stop, Trouble,
     WorkerId, WorkerInfo,
 };
 pub use master::{Inherited, Listen, SendError, inherited};

@@ -171,8 +171,8 @@ impl Settings {
         self
     }
 
-    /// How long a worker may owe an answer for a connection before it is taken for stuck, killed and replaced. Default
-    /// 30 s; `None` for ever.
+    /// How long a worker may owe answers for connections and give none before it is taken for stuck, killed and replaced.
+    /// Default 30 s; `None` for ever.
     #[must_use]
     pub fn handoff_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.rules.handoff_timeout = timeout;

@@ -146,7 +146,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "N", value_parser = config::window)]
     window: Option<usize>,
 
-    /// How long a worker may owe an answer for a connection before it is killed, or off [default: 30s]
+    /// How long a worker may owe answers for connections and give none before it is killed, or off [default: 30s]
     #[arg(long, value_name = "TIME")]
     handoff_timeout: Option<Patience>,
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use log::Level::{self, Debug, Error, Info, Warn};
-use pointsman::{Endpoint, Event, ExitStatus, LoadSource, Trouble, WorkerId};
+use pointsman::{Endpoint, Event, ExitStatus, LoadSource, Loss, Trouble, WorkerId};
 
 use super::trouble::{self, Told, about, ended, tell};
 
@@ -175,6 +175,7 @@ impl Report {
                     ),
                 )
             }
+            Event::LostConnections { count, cause } => (Warn, lost(*count, *cause)),
             Event::Stopping { workers, timeout } => {
                 self.stopping = true;
                 let rest = match (workers, timeout) {
@@ -324,6 +325,19 @@ impl Report {
     fn name(&self, worker: WorkerId) -> Name {
         Name { worker, pid: self.workers.get(&worker).map(|known| known.pid) }
     }
+}
+
+/// What is said of connections that nobody is going to take.
+fn lost(count: usize, cause: Loss) -> String {
+    let came_back =
+        if count == 1 { "1 connection that came" } else { &format!("{count} connections that came") };
+    let why = match cause {
+        Loss::ServerClosed => "no worker has a server for the address any more",
+        Loss::Stopping => "no worker takes it while all of them leave",
+        _ => "nobody takes it",
+    };
+    let are = if count == 1 { "is" } else { "are" };
+    format!("{came_back} back from workers {are} closed, lost: {why}")
 }
 
 /// "1 worker", "4 workers".

@@ -29,7 +29,7 @@ pub(super) fn tell(trouble: &Trouble, program: &str) -> Told {
             Some("does it write to descriptor 3, or to NODE_CHANNEL_FD, by itself?".into()),
         ),
         Trouble::LostConnections { count } => (
-            format!("ended with {count} connections that it had been given and not accepted; they are lost"),
+            format!("was given {count} connections and was not heard to accept them; they are lost"),
             None,
         ),
         Trouble::Stuck { after } => (

@@ -1,8 +1,8 @@
 //! What happens to connections: taken from the kernel, on their way to a worker, come back, counted.
 
 use super::{
-    Admission, Event, Held, ListenerId, LoadSource, Output, Share, Trouble, Unsent, WorkerId,
-    handoff::Gate,
+    Admission, Event, Held, ListenerId, LoadSource, Loss, Output, Overload, Share, Trouble, Unsent, WorkerId,
+    handoff::{Gate, Handoff},
     listeners::Change,
     machine::{Fleet, Phase},
 };
@@ -35,6 +35,11 @@ impl<C> Fleet<C> {
         self.listeners.members(listener).any(|worker| self.handoff.has_room(now, worker))
     }
 
+    /// Whether connections that came back wait for a worker with room.
+    pub fn has_returned(&self) -> bool {
+        self.handoff.has_returned()
+    }
+
     /// The connection that is to be sent with `seq`.
     pub fn connection(&self, worker: WorkerId, seq: u64) -> Option<&C> {
         self.handoff.connection(worker, seq)
@@ -62,6 +67,7 @@ impl<C> Fleet<C> {
         let gate = match why {
             Unsent::ChannelFull => Gate::Full,
             Unsent::SystemLimit => Gate::Refused { until: now + self.rules.refusal_pause },
+            Unsent::Gone => return self.handoff.withdraw(worker, seq),
         };
         self.handoff.unsent(worker, seq, gate);
         self.settle(now);
@@ -70,13 +76,19 @@ impl<C> Fleet<C> {
     /// What a worker that is gone had received: `untouched` goes to others, the rest is lost.
     pub fn handle_examined(&mut self, now: Time, worker: WorkerId, untouched: Vec<Held<C>>, lost: Vec<Held<C>>) {
         self.counters.replaced += u64::try_from(untouched.len()).unwrap_or(0);
-        self.counters.lost += u64::try_from(lost.len()).unwrap_or(0);
-        untouched.into_iter().for_each(|held| self.handoff.hold(held));
-        if !lost.is_empty() {
-            self.event(Event::Trouble { worker, trouble: Trouble::LostConnections { count: lost.len() } });
-            self.outputs.extend(lost.into_iter().map(|held| Output::Release(held.connection)));
-        }
+        untouched.into_iter().rev().for_each(|held| self.handoff.hold(held));
+        self.lose(worker, lost);
         self.settle(now);
+    }
+
+    /// Connections are lost with a worker.
+    pub(super) fn lose(&mut self, worker: WorkerId, lost: Vec<Held<C>>) {
+        if lost.is_empty() {
+            return;
+        }
+        self.counters.lost += u64::try_from(lost.len()).unwrap_or(0);
+        self.event(Event::Trouble { worker, trouble: Trouble::LostConnections { count: lost.len() } });
+        self.outputs.extend(lost.into_iter().map(|held| Output::Release(held.connection)));
     }
 
     /// A worker's channel has room again.
@@ -87,11 +99,18 @@ impl<C> Fleet<C> {
 
     /// Whether the kernel tells the ends of a worker's connections from now on; if not, nobody does.
     pub fn handle_kernel_tells(&mut self, worker: WorkerId, tells: bool) {
-        if tells {
-            self.told_by(worker, LoadSource::Kernel);
-        } else {
-            self.event(Event::LoadSource { worker, source: LoadSource::None });
+        // It may have said meanwhile that it tells them itself, or it is gone.
+        let is_open = matches!(self.tally.source(worker), LoadSource::Kernel | LoadSource::None);
+        if !is_open || !self.workers.contains_key(&worker) {
+            return;
         }
+        let source = if tells { LoadSource::Kernel } else { LoadSource::None };
+        if !tells {
+            self.tally.remove(worker);
+            self.tally.add(worker);
+        }
+        self.tally.told_by(worker, source);
+        self.event(Event::LoadSource { worker, source });
     }
 
     /// The kernel's name of a connection that a worker has accepted.
@@ -121,8 +140,9 @@ impl<C> Fleet<C> {
     fn place(&mut self, now: Time, held: Held<C>) -> bool {
         let (handoff, tally) = (&self.handoff, &self.tally);
         let load = |worker| {
-            let load = u32::try_from(handoff.in_flight(worker) + tally.open(worker)).unwrap_or(u32::MAX);
-            handoff.has_room(now, worker).then_some(load)
+            let on_the_way = handoff.room(now, worker)?;
+            let open = if self.needs_load { tally.open(worker) } else { 0 };
+            Some(u32::try_from(on_the_way + open).unwrap_or(u32::MAX))
         };
         let picked = self.listeners.pick(held.listener, load);
         let Some((id, key, worker)) =
@@ -147,26 +167,54 @@ impl<C> Fleet<C> {
         while let Some((worker, seq)) = self.handoff.next_share() {
             self.outputs.push_back(Output::Share { worker, seq });
         }
-        while self.handoff.has_returned() {
-            let (listeners, handoff) = (&self.listeners, &self.handoff);
-            let has_room = |listener| listeners.members(listener).any(|worker| handoff.has_room(now, worker));
-            let placeable: Vec<_> = listeners.all().filter(|&listener| has_room(listener)).collect();
-            let stopping = self.phase != Phase::Running;
-            let is_over = |listener| stopping || listeners.endpoint(listener).is_none();
-            match self.handoff.take_returned(|listener| is_over(listener) || placeable.contains(&listener)) {
-                // Nobody will have room for it any more.
-                Some(held) if is_over(held.listener) => self.outputs.push_back(Output::Release(held.connection)),
-                Some(held) => {
-                    if !self.place(now, held) {
-                        break;
-                    }
-                }
-                None => break,
-            }
+        if self.handoff.has_returned() {
+            self.let_go();
+            self.place_returned(now);
+        }
+        if matches!(self.rules.overload, Overload::Reject { .. }) {
+            self.recover(now);
         }
         if self.phase == Phase::Stopping && self.workers.is_empty() {
             self.phase = Phase::Stopped;
             self.event(Event::Stopped);
+        }
+    }
+
+    /// Where connections are turned away and there is room again, that is over.
+    fn recover(&mut self, now: Time) {
+        let handoff = &self.handoff;
+        while let Some((endpoint, rejected)) = self.listeners.recover(|worker| handoff.has_room(now, worker)) {
+            self.outputs.push_back(Output::Event(Event::Recovered { endpoint, rejected }));
+        }
+    }
+
+    /// Closes connections that came back and that nobody is going to take.
+    fn let_go(&mut self) {
+        let cause = if self.phase == Phase::Running { Loss::ServerClosed } else { Loss::Stopping };
+        let lost =
+            |listener| cause == Loss::Stopping || self.listeners.endpoint(listener).is_none();
+        let mut count = 0;
+        while let Some(held) = self.handoff.take_returned(|_, listener| lost(listener)) {
+            count += 1;
+            self.outputs.push_back(Output::Release(held.connection));
+        }
+        if count > 0 {
+            self.counters.lost += u64::try_from(count).unwrap_or(0);
+            self.event(Event::LostConnections { count, cause });
+        }
+    }
+
+    /// Sends connections that came back to those that have room.
+    fn place_returned(&mut self, now: Time) {
+        loop {
+            let listeners = &self.listeners;
+            let has_room = |handoff: &Handoff<C>, listener| {
+                listeners.members(listener).any(|worker| handoff.has_room(now, worker))
+            };
+            let Some(held) = self.handoff.take_returned(has_room) else { return };
+            if !self.place(now, held) {
+                return;
+            }
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use super::{
     Address, Event, Fleet, Held, ListenerId, LoadSource, Output, Share, Told, Trouble, Wish, WorkerId, errno,
-    handoff::{Hearsay, Unexpected},
+    handoff::Unexpected,
     lifecycle::Happening,
     listeners::{Answer, Listeners, Reply},
-    machine::GRACE,
+    machine::{GRACE, Hearsay},
 };
 use crate::{
     endpoint::Endpoint,
@@ -25,11 +25,11 @@ impl<C> Fleet<C> {
         }
         let result = match message {
             Message::Cluster(ClusterMessage { seq, act }) => self.handle_act(now, worker, seq, act),
-            Message::HandleAck => self.handoff.acknowledged(worker).map_err(|Unexpected| "NODE_HANDLE_ACK"),
+            Message::HandleAck => self.handoff.acknowledged(now, worker).map_err(|Unexpected| "NODE_HANDLE_ACK"),
             Message::HandleNack => {
                 let until = now + self.rules.refusal_pause;
                 self.counters.refused += 1;
-                self.handoff.not_acknowledged(worker, until).map_err(|Unexpected| "NODE_HANDLE_NACK")
+                self.handoff.not_acknowledged(now, worker, until).map_err(|Unexpected| "NODE_HANDLE_NACK")
             }
             // Taken by `handle_handle`.
             Message::Handle(_) => Ok(()),
@@ -134,6 +134,8 @@ impl<C> Fleet<C> {
                 // One that reports says so before it asks to listen.
                 let unasked = !std::mem::replace(&mut worker.asked_to_listen, true);
                 if unasked && self.needs_load && self.tally.source(id) == LoadSource::None {
+                    // Until that is known, so that none of its first connections is missed.
+                    self.tally.told_by(id, LoadSource::Kernel);
                     self.outputs.push_back(Output::WatchKernel(id));
                 }
                 self.handle_query(id, seq, &query);
@@ -141,10 +143,10 @@ impl<C> Fleet<C> {
             // Node's primary does not answer one that is leaving either.
             Act::QueryServer(_) => {}
             Act::Listening(query) => self.handle_listening(now, id, &query),
-            Act::Accepted { ack, accepted: true } => self.handle_accepted(id, ack)?,
+            Act::Accepted { ack, accepted: true } => self.handle_accepted(now, id, ack)?,
             Act::Accepted { ack, accepted: false } => {
                 let until = now + self.rules.refusal_pause;
-                self.handoff.refused(id, ack, until).map_err(|Unexpected| "accepted: false")?;
+                self.handoff.refused(now, id, ack, until).map_err(|Unexpected| "accepted: false")?;
                 self.counters.refused += 1;
             }
             Act::Close { key } => {
@@ -166,8 +168,8 @@ impl<C> Fleet<C> {
         Ok(())
     }
 
-    fn handle_accepted(&mut self, id: WorkerId, seq: u64) -> Result<(), &'static str> {
-        let (held, ended) = self.handoff.accepted(id, seq).map_err(|Unexpected| "accepted")?;
+    fn handle_accepted(&mut self, now: Time, id: WorkerId, seq: u64) -> Result<(), &'static str> {
+        let (held, ended) = self.handoff.accepted(now, id, seq).map_err(|Unexpected| "accepted")?;
         self.counters.handed += 1;
         let Held { connection, listener } = held;
         let kernel = self.tally.source(id) == LoadSource::Kernel;
@@ -271,9 +273,10 @@ mod tests {
         say(&mut fleet, r#"{"cmd":"NODE_CLUSTER","act":"close","seq":2,"key":"null:8000:4:undefined:0"}"#);
         say(&mut fleet, r#"{"cmd":"NODE_HANDLE_ACK"}"#);
         say(&mut fleet, &format!(r#"{{"cmd":"NODE_CLUSTER","seq":3,"ack":{},"accepted":false}}"#, seq.unwrap()));
-        let [closed, released] = &outputs(&mut fleet)[..] else { panic!("two outputs") };
+        let [closed, released, told] = &outputs(&mut fleet)[..] else { panic!("three outputs") };
         assert!(matches!(closed, Output::CloseListener(id) if *id == listener), "{closed:?}");
         assert!(matches!(released, Output::Release(7)), "{released:?}");
+        assert!(matches!(told, Output::Event(Event::LostConnections { count: 1, .. })), "{told:?}");
     }
 
     /// What a fleet does and tells about who counts the connections of a worker that says this.
@@ -296,6 +299,22 @@ mod tests {
             }
         }
         told
+    }
+
+    #[test]
+    fn what_the_kernel_is_known_for_too_late_changes_nothing() {
+        for tells in [true, false] {
+            let mut fleet = Fleet::<u32>::new(Rules::default(), PolicyName::LeastConnections);
+            fleet.start(NOW);
+            fleet.handle_spawned(WORKER, 100);
+            for word in [QUERY, HELLO] {
+                fleet.handle_message(NOW, WORKER, Message::decode(crate::protocol::serialization::Serialization::Json, word.as_bytes()).unwrap());
+            }
+            fleet.handle_kernel_tells(WORKER, tells);
+            assert_eq!(fleet.workers().next().unwrap().load_source, LoadSource::Script);
+            let told = |output: &Output<u32>| matches!(output, Output::Event(Event::LoadSource { .. }));
+            assert_eq!(std::iter::from_fn(|| fleet.poll_output()).filter(told).count(), 1);
+        }
     }
 
     #[test]

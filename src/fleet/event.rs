@@ -200,6 +200,13 @@ pub enum Event {
         /// How many were.
         rejected: u64,
     },
+    /// Connections that workers gave back are closed: nobody is going to take them any more.
+    LostConnections {
+        /// How many.
+        count: usize,
+        /// Why nobody is.
+        cause: Loss,
+    },
     /// The cluster stops: it accepts nothing more and its workers leave.
     Stopping {
         /// How many workers are still there.
@@ -209,6 +216,16 @@ pub enum Event {
     },
     /// The cluster has stopped; no worker is left.
     Stopped,
+}
+
+/// Why nobody is going to take a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Loss {
+    /// The socket that it came from is closed: no worker has a server for it any more.
+    ServerClosed,
+    /// The cluster stops.
+    Stopping,
 }
 
 /// What is wrong with a worker.
@@ -260,14 +277,15 @@ pub enum Trouble {
     },
     /// It closed its channel and had never spoken on it.
     ClosedUnheard,
-    /// It ended with connections that it had received and not yet accepted; they are lost.
+    /// It ended with connections that it may have touched and was not heard to accept, or is not waited for any longer
+    /// with connections on the way to it; they are lost.
     LostConnections {
         /// How many.
         count: usize,
     },
-    /// It has not answered for a connection that it was sent; it is killed and will be replaced.
+    /// It has not answered for any of the connections that it was sent; it is killed and will be replaced.
     Stuck {
-        /// Since the connection was sent.
+        /// Since its last answer, or since the connection was sent.
         after: Duration,
     },
     /// It has not ended though it was killed, and is not waited for any longer.

@@ -24,15 +24,6 @@ pub struct Held<C> {
     pub listener: ListenerId,
 }
 
-/// What a worker that is gone has told us of what it had received.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hearsay {
-    /// Everything it said was heard: what it did not acknowledge it did not receive.
-    Complete,
-    /// It was not listened to until its end.
-    Partial,
-}
-
 /// A listening socket that goes to a worker with the answer to its question.
 #[derive(Debug)]
 pub struct Share {
@@ -92,22 +83,27 @@ struct Outbox<C> {
     unacked: VecDeque<Parcel<C>>,
     /// The worker has the descriptor and has not said whether it accepts.
     acked: VecDeque<Flight<C>>,
+    /// How many connections both have.
+    connections: usize,
     /// Sockets that are to be sent when they can be.
     shares: VecDeque<Share>,
     gate: Gate,
+    /// When it last answered for anything that it was sent.
+    answered: Time,
     /// Was reported as stuck, once; its process is being ended.
     given_up: bool,
 }
 
 impl<C> Outbox<C> {
-    /// Since when the worker owes an answer.
+    /// Since when the oldest connection waits for an answer.
     fn waiting_since(&self) -> Option<Time> {
         let unacked = self.unacked.iter().find_map(Parcel::flight);
         [unacked, self.acked.front()].into_iter().flatten().map(|flight| flight.since).min()
     }
 
-    fn connections(&self) -> usize {
-        self.unacked.iter().filter_map(Parcel::flight).count() + self.acked.len()
+    /// Since when the worker has answered nothing, though it owes an answer: one after the other is work, and not silence.
+    fn silent_since(&self) -> Option<Time> {
+        self.waiting_since().map(|since| since.max(self.answered))
     }
 }
 
@@ -143,7 +139,7 @@ pub(super) struct Limits {
     pub(super) window: usize,
     /// One that owes an answer for this long is sent no more.
     pub(super) stall: Duration,
-    /// One that owes an answer for this long is given up.
+    /// One that owes an answer, and has given none for this long, is given up.
     pub(super) timeout: Option<Duration>,
 }
 
@@ -155,25 +151,26 @@ impl<C> Handoff<C> {
     /// A worker that can be sent connections from now on.
     pub(super) fn add(&mut self, worker: WorkerId) {
         let (unacked, acked) = (VecDeque::with_capacity(self.limits.window), VecDeque::with_capacity(self.limits.window));
-        let shares = VecDeque::new();
-        self.outboxes.insert(worker, Outbox { unacked, acked, shares, gate: Gate::Open, given_up: false });
+        let (shares, gate, answered) = (VecDeque::new(), Gate::Open, Time::default());
+        let outbox = Outbox { unacked, acked, connections: 0, shares, gate, answered, given_up: false };
+        self.outboxes.insert(worker, outbox);
     }
 
-    /// A worker that is gone. What it cannot have received waits for another; the rest is returned: it may have read
-    /// from that.
-    pub(super) fn remove(&mut self, worker: WorkerId, hearsay: Hearsay) -> Vec<Held<C>> {
+    /// A worker that is gone. Returns what it may have touched: all but those un-ACKed ones whose listener `takes_word`,
+    /// which wait for another worker. That it was not heard to acknowledge one proves nothing: its words wait within it
+    /// while its channel is full, and end with it.
+    pub(super) fn remove(&mut self, worker: WorkerId, takes_word: impl Fn(ListenerId) -> bool) -> Vec<Held<C>> {
         let Some(outbox) = self.outboxes.remove(&worker) else { return Vec::new() };
         self.shares -= outbox.shares.len();
-        let unacked = outbox.unacked.into_iter().filter_map(Parcel::into_flight);
-        let acked = outbox.acked.into_iter();
-        let held = |flight: Flight<C>| flight.held;
-        match hearsay {
-            Hearsay::Complete => {
-                self.returned.extend(unacked.map(held));
-                acked.map(held).collect()
+        let mut doubtful = Vec::new();
+        for held in outbox.unacked.into_iter().filter_map(Parcel::into_flight).map(|flight| flight.held) {
+            match takes_word(held.listener) {
+                true => self.returned.push_back(held),
+                false => doubtful.push(held),
             }
-            Hearsay::Partial => unacked.chain(acked).map(held).collect(),
         }
+        doubtful.extend(outbox.acked.into_iter().map(|flight| flight.held));
+        doubtful
     }
 
     /// Puts a connection on its way. The caller sends it next, or says [`Handoff::unsent`].
@@ -188,6 +185,7 @@ impl<C> Handoff<C> {
             Some(outbox) => {
                 let flight = Flight { held, seq, since: now, ended: false };
                 outbox.unacked.push_back(Parcel::Connection(flight));
+                outbox.connections += 1;
                 Ok(())
             }
             None => Err(held),
@@ -236,9 +234,19 @@ impl<C> Handoff<C> {
         outbox.gate = gate;
         let place = outbox.unacked.iter().rposition(|parcel| parcel.seq() == seq);
         match place.and_then(|place| outbox.unacked.remove(place)) {
-            Some(Parcel::Connection(flight)) => self.returned.push_front(flight.held),
+            Some(Parcel::Connection(flight)) => {
+                outbox.connections -= 1;
+                self.returned.push_front(flight.held);
+            }
             Some(Parcel::Socket(share)) => self.put_back(worker, share),
             None => {}
+        }
+    }
+
+    /// The socket with `seq` is not going to be sent: no acknowledgement of it will come.
+    pub(super) fn withdraw(&mut self, worker: WorkerId, seq: u64) {
+        if let Some(outbox) = self.outboxes.get_mut(&worker) {
+            outbox.unacked.retain(|parcel| parcel.seq() != seq || parcel.flight().is_some());
         }
     }
 
@@ -252,8 +260,9 @@ impl<C> Handoff<C> {
     }
 
     /// The worker has the descriptor of the oldest handle.
-    pub(super) fn acknowledged(&mut self, worker: WorkerId) -> Result<(), Unexpected> {
+    pub(super) fn acknowledged(&mut self, now: Time, worker: WorkerId) -> Result<(), Unexpected> {
         let outbox = self.outboxes.get_mut(&worker).ok_or(Unexpected)?;
+        outbox.answered = now;
         // With a socket that is all; a connection is to be accepted yet.
         let flight = outbox.unacked.pop_front().ok_or(Unexpected)?.into_flight();
         outbox.acked.extend(flight);
@@ -261,12 +270,16 @@ impl<C> Handoff<C> {
     }
 
     /// The worker got no descriptor with the oldest handle (it has none free): the connection goes to somebody else.
-    pub(super) fn not_acknowledged(&mut self, worker: WorkerId, until: Time) -> Result<(), Unexpected> {
+    pub(super) fn not_acknowledged(&mut self, now: Time, worker: WorkerId, until: Time) -> Result<(), Unexpected> {
         let outbox = self.outboxes.get_mut(&worker).ok_or(Unexpected)?;
+        outbox.answered = now;
         let parcel = outbox.unacked.pop_front().ok_or(Unexpected)?;
         outbox.gate = Gate::Refused { until };
         match parcel {
-            Parcel::Connection(flight) => self.returned.push_back(flight.held),
+            Parcel::Connection(flight) => {
+                outbox.connections -= 1;
+                self.returned.push_back(flight.held);
+            }
             // Nobody else has a use for it.
             Parcel::Socket(share) => self.put_back(worker, share),
         }
@@ -281,13 +294,13 @@ impl<C> Handoff<C> {
     }
 
     /// The worker has taken the connection: ours to let go. Also says whether it has ended already.
-    pub(super) fn accepted(&mut self, worker: WorkerId, seq: u64) -> Result<(Held<C>, bool), Unexpected> {
-        self.answered(worker, seq).map(|flight| (flight.held, flight.ended))
+    pub(super) fn accepted(&mut self, now: Time, worker: WorkerId, seq: u64) -> Result<(Held<C>, bool), Unexpected> {
+        self.answered(now, worker, seq).map(|flight| (flight.held, flight.ended))
     }
 
     /// The worker does not take the connection: it goes to somebody else, and the worker gets none until `until`.
-    pub(super) fn refused(&mut self, worker: WorkerId, seq: u64, until: Time) -> Result<(), Unexpected> {
-        let flight = self.answered(worker, seq)?;
+    pub(super) fn refused(&mut self, now: Time, worker: WorkerId, seq: u64, until: Time) -> Result<(), Unexpected> {
+        let flight = self.answered(now, worker, seq)?;
         if let Some(outbox) = self.outboxes.get_mut(&worker) {
             outbox.gate = Gate::Refused { until };
         }
@@ -295,10 +308,12 @@ impl<C> Handoff<C> {
         Ok(())
     }
 
-    fn answered(&mut self, worker: WorkerId, seq: u64) -> Result<Flight<C>, Unexpected> {
-        let flights = &mut self.outboxes.get_mut(&worker).ok_or(Unexpected)?.acked;
-        let place = flights.iter().position(|flight| flight.seq == seq).ok_or(Unexpected)?;
-        flights.remove(place).ok_or(Unexpected)
+    fn answered(&mut self, now: Time, worker: WorkerId, seq: u64) -> Result<Flight<C>, Unexpected> {
+        let outbox = self.outboxes.get_mut(&worker).ok_or(Unexpected)?;
+        outbox.answered = now;
+        let place = outbox.acked.iter().position(|flight| flight.seq == seq).ok_or(Unexpected)?;
+        outbox.connections -= 1;
+        outbox.acked.remove(place).ok_or(Unexpected)
     }
 
     /// The worker tells the end of a connection that it has not accepted yet.
@@ -312,9 +327,9 @@ impl<C> Handoff<C> {
         flights.filter(|flight| flight.seq == seq).for_each(|flight| flight.ended = true);
     }
 
-    /// Takes back the next connection that needs another worker and for whose listener `placeable` holds.
-    pub(super) fn take_returned(&mut self, placeable: impl Fn(ListenerId) -> bool) -> Option<Held<C>> {
-        let place = self.returned.iter().position(|held| placeable(held.listener))?;
+    /// Takes back the next connection that needs another worker and for whose listener `wanted` holds.
+    pub(super) fn take_returned(&mut self, wanted: impl Fn(&Self, ListenerId) -> bool) -> Option<Held<C>> {
+        let place = self.returned.iter().position(|held| wanted(self, held.listener))?;
         self.returned.remove(place)
     }
 
@@ -323,18 +338,22 @@ impl<C> Handoff<C> {
         self.returned.push_front(held);
     }
 
-    /// Whether the worker can be sent a connection.
+    /// How many connections the worker has been sent and not accepted, if it can be sent one more.
+    pub(super) fn room(&self, now: Time, worker: WorkerId) -> Option<usize> {
+        let outbox = self.outboxes.get(&worker)?;
+        let has_room = outbox.gate == Gate::Open
+            && outbox.connections < self.limits.window
+            && outbox.waiting_since().is_none_or(|since| now < since + self.limits.stall);
+        has_room.then_some(outbox.connections)
+    }
+
     pub(super) fn has_room(&self, now: Time, worker: WorkerId) -> bool {
-        self.outboxes.get(&worker).is_some_and(|outbox| {
-            outbox.gate == Gate::Open
-                && outbox.connections() < self.limits.window
-                && outbox.waiting_since().is_none_or(|since| now < since + self.limits.stall)
-        })
+        self.room(now, worker).is_some()
     }
 
     /// How many connections the worker has been sent and not accepted.
     pub(super) fn in_flight(&self, worker: WorkerId) -> usize {
-        self.outboxes.get(&worker).map_or(0, Outbox::connections)
+        self.outboxes.get(&worker).map_or(0, |outbox| outbox.connections)
     }
 
     /// Whether connections wait for another worker.
@@ -358,7 +377,7 @@ impl<C> Handoff<C> {
         if outbox.given_up {
             return None;
         }
-        Some(outbox.waiting_since()? + self.limits.timeout?)
+        Some(outbox.silent_since()? + self.limits.timeout?)
     }
 
     /// Time has passed. Returns a worker that owes answers for too long, each once; ask until there is none.
@@ -372,7 +391,7 @@ impl<C> Handoff<C> {
         let stuck = self.outboxes.iter().find(|(_, outbox)| due(outbox)).map(|(&worker, _)| worker)?;
         let outbox = self.outboxes.get_mut(&stuck)?;
         outbox.given_up = true;
-        Some((stuck, now - outbox.waiting_since()?))
+        Some((stuck, now - outbox.silent_since()?))
     }
 }
 

@@ -20,13 +20,23 @@ fn assign(handoff: &mut Handoff<u32>, worker: WorkerId, seq: u64, connection: u3
     handoff.assign(NOW, worker, seq, Held { connection, listener: LISTENER }).unwrap();
 }
 
+/// The number that is kept is the number that there is.
+fn check_counts(handoff: &Handoff<u32>) {
+    for outbox in handoff.outboxes.values() {
+        let unacked = outbox.unacked.iter().filter_map(Parcel::flight).count();
+        assert_eq!(outbox.connections, unacked + outbox.acked.len());
+    }
+}
+
 /// What A accepts.
 fn accepted(handoff: &mut Handoff<u32>, seq: u64) -> Result<(u32, bool), Unexpected> {
-    handoff.accepted(A, seq).map(|(held, ended)| (held.connection, ended))
+    check_counts(handoff);
+    handoff.accepted(NOW, A, seq).map(|(held, ended)| (held.connection, ended))
 }
 
 fn returned(handoff: &mut Handoff<u32>) -> Vec<u32> {
-    std::iter::from_fn(|| handoff.take_returned(|_| true)).map(|held| held.connection).collect()
+    check_counts(handoff);
+    std::iter::from_fn(|| handoff.take_returned(|_, _| true)).map(|held| held.connection).collect()
 }
 
 #[test]
@@ -38,10 +48,10 @@ fn a_connection_leaves_when_it_is_accepted() {
     assert!(!handoff.has_room(NOW, A), "the window is full");
     assert!(handoff.has_room(NOW, B));
     assert_eq!(accepted(&mut handoff, 5), Err(Unexpected), "not before its descriptor has arrived");
-    handoff.acknowledged(A).unwrap();
+    handoff.acknowledged(NOW, A).unwrap();
     assert!(!handoff.has_room(NOW, A), "an acknowledged one still counts");
-    handoff.acknowledged(A).unwrap();
-    assert_eq!(handoff.acknowledged(A), Err(Unexpected));
+    handoff.acknowledged(NOW, A).unwrap();
+    assert_eq!(handoff.acknowledged(NOW, A), Err(Unexpected));
     assert_eq!(accepted(&mut handoff, 6), Ok((60, false)), "in any order");
     assert_eq!(accepted(&mut handoff, 6), Err(Unexpected), "and once");
     handoff.ended(A, 5);
@@ -54,7 +64,7 @@ fn a_connection_leaves_when_it_is_accepted() {
 fn what_a_worker_does_not_take_comes_back_and_it_gets_a_rest() {
     let mut handoff = handoff();
     assign(&mut handoff, A, 1, 10);
-    handoff.not_acknowledged(A, LATER).unwrap();
+    handoff.not_acknowledged(NOW, A, LATER).unwrap();
     assert!(!handoff.has_room(NOW, A));
     assert_eq!(handoff.deadline(), Some(LATER));
     handoff.handle_timeout(NOW);
@@ -64,19 +74,19 @@ fn what_a_worker_does_not_take_comes_back_and_it_gets_a_rest() {
     assert_eq!(handoff.deadline(), None);
     assert_eq!(returned(&mut handoff), [10]);
     assign(&mut handoff, B, 1, 11);
-    handoff.acknowledged(B).unwrap();
-    handoff.refused(B, 1, LATER).unwrap();
+    handoff.acknowledged(NOW, B).unwrap();
+    handoff.refused(NOW, B, 1, LATER).unwrap();
     assert!(!handoff.has_room(NOW, B));
     assert_eq!(returned(&mut handoff), [11]);
-    assert_eq!(handoff.not_acknowledged(A, LATER), Err(Unexpected));
-    assert_eq!(handoff.refused(A, 9, LATER), Err(Unexpected));
+    assert_eq!(handoff.not_acknowledged(NOW, A, LATER), Err(Unexpected));
+    assert_eq!(handoff.refused(NOW, A, 9, LATER), Err(Unexpected));
 }
 
 #[test]
 fn a_full_channel_gives_the_connection_back_first() {
     let mut handoff = handoff();
     assign(&mut handoff, B, 1, 10);
-    handoff.not_acknowledged(B, LATER).unwrap();
+    handoff.not_acknowledged(NOW, B, LATER).unwrap();
     assign(&mut handoff, A, 1, 20);
     assign(&mut handoff, A, 2, 30);
     handoff.unsent(A, 2, Gate::Full);
@@ -90,17 +100,21 @@ fn a_full_channel_gives_the_connection_back_first() {
 #[test]
 fn a_dead_worker_keeps_nothing() {
     let mut handoff = handoff();
+    let by_word = ListenerId(7);
     assign(&mut handoff, A, 1, 10);
     assign(&mut handoff, A, 2, 20);
-    handoff.acknowledged(A).unwrap();
-    let doubtful: Vec<_> = handoff.remove(A, Hearsay::Complete).into_iter().map(|held| held.connection).collect();
-    assert_eq!(doubtful, [10], "it may have read from this one");
-    assert_eq!(returned(&mut handoff), [20], "but not from this one");
+    handoff.acknowledged(NOW, A).unwrap();
+    handoff.assign(NOW, A, 3, Held { connection: 30, listener: by_word }).unwrap();
+    let takes_word = |listener| listener == by_word;
+    let doubtful: Vec<_> = handoff.remove(A, takes_word).into_iter().map(|held| held.connection).collect();
+    assert_eq!(doubtful, [20, 10], "it may have read from these, acknowledged or not");
+    assert_eq!(returned(&mut handoff), [30], "but not from this one, by its word");
     assert!(handoff.assign(NOW, A, 3, Held { connection: 30, listener: LISTENER }).is_err());
-    assert!(handoff.remove(A, Hearsay::Complete).is_empty());
+    assert!(handoff.remove(A, takes_word).is_empty());
     assert!(!handoff.has_room(NOW, A));
-    assign(&mut handoff, B, 1, 40);
-    assert_eq!(handoff.remove(B, Hearsay::Partial).len(), 1, "it may have received this without a word");
+    handoff.assign(NOW, B, 1, Held { connection: 40, listener: by_word }).unwrap();
+    handoff.acknowledged(NOW, B).unwrap();
+    assert_eq!(handoff.remove(B, takes_word).len(), 1, "it has said that it had this");
 }
 
 #[test]
@@ -113,10 +127,38 @@ fn a_worker_that_does_not_answer_gets_no_more_and_is_given_up_once() {
     assert_eq!(handoff.handle_timeout(Time(599)), None);
     assert_eq!(handoff.handle_timeout(overdue), Some((A, Duration::from_nanos(500))));
     assert_eq!((handoff.handle_timeout(overdue), handoff.deadline()), (None, None), "once");
-    handoff.acknowledged(A).unwrap();
+    handoff.acknowledged(NOW, A).unwrap();
     assert!(!handoff.has_room(stalled, A), "it still has not accepted");
-    handoff.accepted(A, 1).unwrap();
+    handoff.accepted(NOW, A, 1).unwrap();
     assert!(handoff.has_room(stalled, A));
+}
+
+/// A slow one, with its window full: the oldest connection has waited for longer than the timeout, which is 500.
+#[test]
+fn a_worker_that_answers_one_after_the_other_is_not_stuck() {
+    let mut handoff = handoff();
+    let (mut now, half) = (NOW, Duration::from_nanos(250));
+    let mut next = 0;
+    let mut fill = |handoff: &mut Handoff<u32>, now| {
+        while handoff.in_flight(A) < 8 {
+            handoff.assign(now, A, next, Held { connection: 0, listener: LISTENER }).unwrap();
+            next += 1;
+        }
+    };
+    for answer in 0..40 {
+        fill(&mut handoff, now);
+        now = now + half;
+        assert_eq!(handoff.handle_timeout(now), None, "answer {answer}");
+        assert!(!handoff.has_room(now, A), "it gets no more while others wait for an answer");
+        handoff.acknowledged(now, A).unwrap();
+        match answer % 4 {
+            0 => handoff.refused(now, A, answer, now).unwrap(),
+            _ => drop(handoff.accepted(now, A, answer).unwrap()),
+        }
+    }
+    fill(&mut handoff, now);
+    assert_eq!(handoff.deadline().map(|at| at - now), Some(2 * half));
+    assert_eq!(handoff.handle_timeout(now + 2 * half), Some((A, 2 * half)), "silence since its last answer");
 }
 
 #[test]
@@ -126,9 +168,9 @@ fn a_listener_that_nobody_serves_holds_up_no_other() {
     handoff.hold(Held { connection: 1, listener: LISTENER });
     handoff.hold(Held { connection: 2, listener: other });
     handoff.hold(Held { connection: 3, listener: LISTENER });
-    let taken = handoff.take_returned(|listener| listener == other).unwrap();
+    let taken = handoff.take_returned(|_, listener| listener == other).unwrap();
     assert_eq!(taken.connection, 2);
-    assert!(handoff.take_returned(|listener| listener == other).is_none());
+    assert!(handoff.take_returned(|_, listener| listener == other).is_none());
     assert_eq!(returned(&mut handoff), [3, 1]);
 }
 
@@ -151,17 +193,26 @@ fn a_socket_waits_for_room_and_is_acknowledged_among_connections() {
     handoff.writable(A);
     assert_eq!(handoff.next_share(), Some((A, 2)));
     assign(&mut handoff, A, 3, 30);
-    handoff.acknowledged(A).unwrap();
-    handoff.not_acknowledged(A, LATER).unwrap();
+    handoff.acknowledged(NOW, A).unwrap();
+    handoff.not_acknowledged(NOW, A, LATER).unwrap();
     assert_eq!(handoff.next_share(), None, "it gets a rest");
-    handoff.acknowledged(A).unwrap();
+    handoff.acknowledged(NOW, A).unwrap();
     assert_eq!((accepted(&mut handoff, 1), accepted(&mut handoff, 3)), (Ok((10, false)), Ok((30, false))));
     handoff.handle_timeout(LATER);
     assert_eq!(handoff.next_share(), Some((A, 2)));
-    handoff.acknowledged(A).unwrap();
-    assert_eq!(handoff.acknowledged(A), Err(Unexpected));
-    handoff.share(A, share(4));
-    assert!(handoff.remove(A, Hearsay::Complete).is_empty());
+    handoff.acknowledged(NOW, A).unwrap();
+    assert_eq!(handoff.acknowledged(NOW, A), Err(Unexpected));
+    handoff.share(A, share(3));
+    assign(&mut handoff, A, 4, 40);
+    assert_eq!(handoff.next_share(), Some((A, 3)));
+    handoff.withdraw(A, 4);
+    assert_eq!(handoff.connection(A, 4), Some(&40), "it is no socket");
+    handoff.withdraw(A, 3);
+    handoff.acknowledged(NOW, A).unwrap();
+    assert_eq!(handoff.acknowledged(NOW, A), Err(Unexpected), "what was not sent is not acknowledged");
+    assert_eq!(accepted(&mut handoff, 4), Ok((40, false)));
+    handoff.share(A, share(5));
+    assert!(handoff.remove(A, |_| true).is_empty());
     assert_eq!(handoff.next_share(), None, "it went with its worker");
     assert!(returned(&mut handoff).is_empty());
 }

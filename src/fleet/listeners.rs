@@ -391,6 +391,19 @@ impl Listeners {
         begins.collect()
     }
 
+    /// Ends the turning away where a worker has room again, whether or not a connection comes to use it: the next time
+    /// that there is none, connections wait before they are turned away. Returns one such place at a time, and how many
+    /// were turned away.
+    pub(super) fn recover(&mut self, has_room: impl Fn(WorkerId) -> bool) -> Option<(Endpoint, u64)> {
+        self.open.values_mut().find_map(|listener| match listener.crowding {
+            Crowding::Refusing { rejected } if listener.members.iter().any(|member| has_room(member.worker)) => {
+                listener.crowding = Crowding::Room;
+                Some((listener.endpoint.clone(), rejected))
+            }
+            Crowding::Room | Crowding::Full { .. } | Crowding::Refusing { .. } => None,
+        })
+    }
+
     /// A connection was turned away.
     pub(super) fn rejected(&mut self, listener: ListenerId) {
         if let Some(Listener { crowding: Crowding::Refusing { rejected }, .. }) = self.open.get_mut(&listener) {
@@ -406,11 +419,6 @@ impl Listeners {
     /// Whether connections of a socket are turned away.
     pub(super) fn refuses(&self, listener: ListenerId) -> bool {
         self.open.get(&listener).is_some_and(|listener| matches!(listener.crowding, Crowding::Refusing { .. }))
-    }
-
-    /// Every open socket.
-    pub(super) fn all(&self) -> impl Iterator<Item = ListenerId> {
-        self.open.keys().copied()
     }
 
     /// The workers that serve a socket.

@@ -4,12 +4,20 @@ use std::time::Duration;
 
 use super::{
     Event, ExitStatus, Output, Told, Trouble, WorkerId,
-    handoff::Hearsay,
     lifecycle::{Action, Happening, Lifecycle},
-    machine::{Fleet, GRACE, Phase, Slot, Worker},
+    machine::{Fleet, GRACE, Hearsay, Phase, Slot, Worker},
     signal,
 };
-use crate::time::Time;
+use crate::{endpoint::Endpoint, time::Time};
+
+/// What has become of a worker that is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Its process is over.
+    Over,
+    /// Its process may still be there.
+    GivenUp,
+}
 
 impl<C> Fleet<C> {
     /// A worker process was started.
@@ -24,7 +32,7 @@ impl<C> Fleet<C> {
     pub fn handle_spawn_failed(&mut self, now: Time, worker: WorkerId, errno: i32) {
         let retry = self.rules.restart_delay;
         self.event(Event::Trouble { worker, trouble: Trouble::SpawnFailed { errno, retry } });
-        self.remove(now, worker);
+        self.remove(now, worker, Fate::Over);
         self.settle(now);
     }
 
@@ -57,7 +65,7 @@ impl<C> Fleet<C> {
         if worker.channel_open {
             self.event(Event::Disconnect { worker: id });
         }
-        let Some(worker) = self.remove(now, id) else { return };
+        let Some(worker) = self.remove(now, id, Fate::Over) else { return };
         let restart = match self.slots.get(worker.slot as usize) {
             Some(&Slot::Waiting(at)) => Some(at - now),
             _ => None,
@@ -92,16 +100,22 @@ impl<C> Fleet<C> {
     }
 
     /// Forgets a worker that is gone, gives its place to a successor and its connections to others.
-    fn remove(&mut self, now: Time, id: WorkerId) -> Option<Worker> {
+    fn remove(&mut self, now: Time, id: WorkerId, fate: Fate) -> Option<Worker> {
         let worker = self.workers.remove(&id)?;
         self.listeners.leave(id);
         self.outputs.extend(self.listeners.forget_oldest().into_iter().map(Output::CloseListener));
         self.tally.remove(id);
         let on_the_way = self.handoff.in_flight(id);
-        let doubtful = self.handoff.remove(id, worker.hearsay);
+        // The kernel tells of a TCP connection whether it was touched, and of no other: there the worker's word must do.
+        let is_unix = |listener| matches!(self.listeners.endpoint(listener), Some(Endpoint::Unix(_)));
+        let heard = worker.hearsay == Hearsay::Complete;
+        let doubtful = self.handoff.remove(id, |listener| heard && is_unix(listener));
         self.counters.replaced += u64::try_from(on_the_way - doubtful.len()).unwrap_or(0);
-        if !doubtful.is_empty() {
-            self.outputs.push_back(Output::Examine { worker: id, doubtful });
+        match fate {
+            Fate::Over if doubtful.is_empty() => {}
+            Fate::Over => self.outputs.push_back(Output::Examine { worker: id, doubtful }),
+            // It has them, or will read them from its channel: that none is touched now says nothing.
+            Fate::GivenUp => self.lose(id, doubtful),
         }
         if let Some(slot) = self.slots.get_mut(worker.slot as usize).filter(|slot| **slot == Slot::Taken(id)) {
             *slot = match self.phase {
@@ -158,7 +172,7 @@ impl<C> Fleet<C> {
             self.event(Event::Trouble { worker: id, trouble: Trouble::Unkillable { pid, after } });
         }
         self.outputs.push_back(Output::CloseChannel(id));
-        self.remove(now, id);
+        self.remove(now, id, Fate::GivenUp);
     }
 
     fn signal(&mut self, id: WorkerId, signal: i32, overdue: Option<Duration>) -> Option<Trouble> {

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Counters, Event, ListenerId, Mode, Output, Overload, Rules, Stop, Trouble, WorkerId, WorkerInfo,
-    handoff::{Handoff, Hearsay, Limits},
+    handoff::{Handoff, Limits},
     lifecycle::{Action, Happening, Lifecycle},
     listeners::Listeners,
     tally::Tally,
@@ -40,6 +40,15 @@ impl Worker {
         self.next_seq += 1;
         seq
     }
+}
+
+/// How much of what a worker said was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hearsay {
+    /// Everything that left it.
+    Complete,
+    /// It was not listened to until its end.
+    Partial,
 }
 
 /// What looks wrong with a worker may be right a moment later; after this long it is reported.

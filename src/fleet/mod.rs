@@ -21,7 +21,7 @@ mod wish;
 
 use std::fmt;
 
-pub use event::{Address, Event, ExitStatus, Trouble, WorkerId};
+pub use event::{Address, Event, ExitStatus, Loss, Trouble, WorkerId};
 pub use handoff::{Held, Share};
 pub use listeners::Admission;
 pub use machine::Fleet;

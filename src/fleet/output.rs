@@ -69,7 +69,7 @@ pub enum Output<C> {
     Examine {
         /// The worker.
         worker: WorkerId,
-        /// What it had received and not accepted.
+        /// What was on the way to it.
         doubtful: Vec<Held<C>>,
     },
     /// Tell the user.
@@ -123,6 +123,8 @@ pub enum Unsent {
     ChannelFull,
     /// The system has too many descriptors on their way (ETOOMANYREFS) or no memory: later.
     SystemLimit,
+    /// The listening socket that was to be sent, or the channel for it, is closed: never.
+    Gone,
 }
 
 /// A worker as users see it.
@@ -157,7 +159,8 @@ pub struct Counters {
     pub refused: u64,
     /// Connections that went to another worker because the one they were on the way to ended.
     pub replaced: u64,
-    /// Connections that were lost: a worker ended that had touched and not accepted them.
+    /// Connections that were lost: a worker ended that had touched them and was not heard to accept them, or was given up
+    /// with them on the way to it, or they came back and nobody was left to take them.
     pub lost: u64,
     /// Times that connections began to wait in the kernel's queue because no worker had room.
     pub waits: u64,

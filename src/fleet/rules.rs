@@ -28,7 +28,7 @@ pub struct Rules {
     /// A worker that owes an answer for a connection for this long gets no more of them until it answers: it is busy, and
     /// others may not be.
     pub stall: Duration,
-    /// A worker that owes an answer for this long is stuck: it is killed and replaced, which is the only way to get back
+    /// A worker that owes answers and has given none for this long is stuck: it is killed and replaced, which is the only way to get back
     /// the connections on their way to it. `None`: never. gunicorn gives a silent worker as long.
     pub handoff_timeout: Option<Duration>,
     /// A worker that refused a connection, or was out of descriptors, gets none for this long: an immediate retry

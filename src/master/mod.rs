@@ -30,6 +30,7 @@ use nix::sys::signal::Signal;
 
 pub(crate) use self::stop::SIGNALS;
 use self::{
+    accept::Turns,
     channel::Channel,
     kernel::Kernel,
     preload::{Preload, Progress},
@@ -104,6 +105,7 @@ pub(crate) struct Master {
     /// After the system refused to give out a connection.
     accept_again: Option<Time>,
     accept_failed: bool,
+    turns: Turns,
     /// The last turn took as many events as it could; there may be more.
     full: bool,
     /// Events for the user.
@@ -218,6 +220,7 @@ impl Master {
             stopping: Stopping::default(),
             accept_again: None,
             accept_failed: false,
+            turns: Turns::default(),
             full: false,
             happened: VecDeque::new(),
             buffer: vec![0; BUFFER],

@@ -60,6 +60,7 @@ impl Master {
     /// Learns what the kernel calls a connection, before our copy is closed: from then on it may be destroyed.
     fn name(&mut self, id: WorkerId, seq: u64, connection: OwnedFd) {
         if let Ok(cookie) = sock_diag::cookie(&connection) {
+            self.kernel.named(cookie);
             self.fleet.handle_named(id, seq, cookie);
         }
         drop(connection);

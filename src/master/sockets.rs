@@ -174,7 +174,9 @@ impl Master {
     fn try_share(&mut self, id: WorkerId, seq: u64) -> Result<(), Unsent> {
         let Some(Share { ack, listener, reply, .. }) = self.fleet.share(id, seq) else { return Ok(()) };
         let channel = self.workers.get_mut(&id).and_then(|worker| worker.channel.as_mut());
-        let (Some(channel), Some(listener)) = (channel, self.listeners.get(listener)) else { return Ok(()) };
+        let (Some(channel), Some(listener)) = (channel, self.listeners.get(listener)) else {
+            return Err(Unsent::Gone);
+        };
         // Whoever asks by this protocol waits for readiness and not in `accept`.
         let _ = channel::set_nonblocking(&listener.socket, true);
         let kind = match listener.endpoint {

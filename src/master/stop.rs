@@ -40,7 +40,7 @@ pub(super) struct Stopping {
     asked: Option<Time>,
     /// There was a terminal when signals were first taken.
     terminal: bool,
-    /// Queued connections are still taken, until then.
+    /// Queued connections are still taken, and those that came back still placed, until then.
     last: Option<(Stop, Time)>,
 }
 
@@ -75,10 +75,12 @@ impl Master {
         self.go_on_stopping();
     }
 
-    /// Stops for good when the kernel's queues are empty, or it has taken too long.
+    /// Stops for good when the kernel's queues are empty and what came back is on its way again, or it has taken too
+    /// long.
     pub(super) fn go_on_stopping(&mut self) {
         let Some((how, until)) = self.stopping.last else { return };
-        if self.now >= until || self.listeners.values().all(|listener| !listener.pending) {
+        let waits = self.fleet.has_returned() || self.listeners.values().any(|listener| listener.pending);
+        if self.now >= until || !waits {
             self.stopping.last = None;
             self.fleet.stop(self.now, how);
             self.perform();

@@ -39,8 +39,8 @@ pub(crate) fn is_of_the_client(error: &io::Error) -> bool {
     )
 }
 
-/// Whether nobody has read from an accepted TCP connection or written to it, so that it can be given to another as if
-/// it were new: every byte that the kernel ever received for it is still unread, and none was sent. In doubt, no.
+/// Whether nobody has read from an accepted TCP connection, written to it or shut it, so that it can be given to another
+/// as if it were new: every byte that the kernel ever received for it is still unread, and none was sent. In doubt, no.
 #[allow(unsafe_code, reason = "TCP_INFO and FIONREAD into plain memory")]
 pub(crate) fn is_untouched(connection: impl AsFd) -> bool {
     let number = connection.as_fd().as_raw_fd();
@@ -53,16 +53,26 @@ pub(crate) fn is_untouched(connection: impl AsFd) -> bool {
     let mut unread: libc::c_int = 0;
     // SAFETY: FIONREAD writes one int to a pointer that is valid for the call.
     let counted = unsafe { libc::ioctl(number, libc::FIONREAD, &raw mut unread) };
+    // A client that has said all that it will say has sent its FIN as well, which counts as a byte and cannot be read.
+    // In every other state somebody has shut it, or it is over.
+    let fin = match info.state {
+        TcpInfo::ESTABLISHED => 0,
+        TcpInfo::CLOSE_WAIT => 1,
+        _ => return false,
+    };
     let unread = u64::try_from(unread).unwrap_or(u64::MAX);
-    known == 0 && len == full && counted == 0 && info.bytes_received == unread && info.bytes_sent == 0
+    known == 0 && len == full && counted == 0 && info.bytes_received == unread + fin && info.bytes_sent == 0
 }
 
 /// `struct tcp_info` of `<linux/tcp.h>` up to `tcpi_bytes_sent` (Linux 4.19), which the C library's own lacks.
 #[repr(C)]
 #[derive(Default)]
 struct TcpInfo {
-    /// Eight bytes of state and options, 24 numbers, two rates, and `tcpi_bytes_acked`.
-    before: [u64; 16],
+    state: u8,
+    /// Seven bytes of options.
+    options: [u8; 7],
+    /// 24 numbers, two rates, and `tcpi_bytes_acked`.
+    before: [u64; 15],
     bytes_received: u64,
     /// Segments, bytes not sent, round trip, rates, and the times spent limited.
     between: [u64; 8],
@@ -72,6 +82,10 @@ struct TcpInfo {
 impl TcpInfo {
     #[expect(clippy::cast_possible_truncation, reason = "208")]
     const LEN: libc::socklen_t = size_of::<Self>() as libc::socklen_t;
+
+    /// States of `<net/tcp_states.h>`.
+    const ESTABLISHED: u8 = 1;
+    const CLOSE_WAIT: u8 = 8;
 }
 
 /// What a client is answered that nobody has room for (RFC 9110 section 15.6.4).
@@ -128,6 +142,29 @@ mod tests {
         here.write_all(b"banner").unwrap();
         assert!(!is_untouched(&here));
         assert!(!is_untouched(std::fs::File::open("/dev/null").unwrap()), "in doubt, no");
+    }
+
+    #[test]
+    fn a_client_that_has_said_all_leaves_a_connection_untouched_and_a_worker_that_has_does_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        for request in [&b""[..], b"request"] {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (mut here, _) = listener.accept().unwrap();
+            client.write_all(request).unwrap();
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            // The FIN is there as soon as a peek finds the end behind the request.
+            let all = MsgFlags::MSG_PEEK | MsgFlags::MSG_WAITALL;
+            assert_eq!(recv(here.as_raw_fd(), &mut [0; 64], all).unwrap(), request.len());
+            assert!(is_untouched(&here), "{request:?} and the end are the next one's");
+            if !request.is_empty() {
+                here.read_exact(&mut [0]).unwrap();
+                assert!(!is_untouched(&here));
+            }
+        }
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (here, _) = listener.accept().unwrap();
+        here.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(!is_untouched(&here), "nobody can answer on it any more");
     }
 
     #[test]

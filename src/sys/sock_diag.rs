@@ -4,7 +4,7 @@
 //! once its last descriptor is closed, in whatever process, and TCP has been answered. What enters is the kernel's
 //! messages, what leaves is cookies, those of strangers too: the whole network namespace is reported.
 //!
-//! When more is destroyed than the receive buffer holds, notifications are lost. The kernel says so, and [`alive`] asks
+//! When more is destroyed than the receive buffer holds, notifications are lost. The kernel says so, and [`Dump`] asks
 //! it for what is left. Not known here: what a connection is to anybody.
 
 #![allow(unsafe_code, reason = "recvmmsg and two socket options, into and out of plain memory")]
@@ -13,19 +13,12 @@ use std::{
     array, io, mem,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     ptr,
-    time::Duration,
 };
 
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{
-        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
-        socket, sockopt,
-    },
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
+    socket, sockopt,
 };
-
-use super::clock;
 
 /// The kernel's number for a socket, of which there is never another.
 pub(crate) type Cookie = u64;
@@ -37,7 +30,7 @@ pub(crate) enum Read {
     Drained,
     /// There are more than one turn may take: read again, without waiting.
     More,
-    /// There are no more for now, but some were lost on the way: only [`alive`] tells now.
+    /// There are no more for now, but some were lost on the way: only [`Dump`] tells now.
     Lost,
 }
 
@@ -118,7 +111,7 @@ impl Notifications {
                 Ok(_) => {}
                 Err(error) => match error.raw_os_error() {
                     // Until the queue is empty the kernel loses all that comes and does not say so again. So nobody is
-                    // told before that: what [`alive`] says would not be the last word.
+                    // told before that: what [`Dump`] says would not be the last word.
                     Some(libc::ENOBUFS) => self.lost = true,
                     Some(libc::EINTR) => {}
                     Some(libc::EAGAIN) => {
@@ -185,38 +178,51 @@ const ANSWER: usize = 32 << 10;
 const INET: u8 = 2;
 const INET6: u8 = 10;
 
-/// The cookies of all TCP connections that somebody has a descriptor of, whoever it is.
+/// Asks for the cookies of all TCP connections that somebody has a descriptor of, whoever it is, in steps.
 ///
-/// A connection that was reset is not among them, even if its descriptor is not closed yet. The kernel walks its whole
-/// table of connections, once for IPv4 and once for IPv6, within the calls: that waits for nobody, but takes 5 ms for a
-/// table of 262144 places, more on a busy machine. It needs nothing of a [`Notifications`], so any thread may do it.
-///
-/// The walk is done in steps. A connection may be missed if, between two of them, another one in the same place of the
-/// table goes: its notification then comes for a socket that was held to be over.
-pub(crate) fn alive(mut each: impl FnMut(Cookie)) -> io::Result<()> {
-    let mut buffer = vec![0; ANSWER];
-    dump(INET, &mut buffer, &mut each)?;
-    match dump(INET6, &mut buffer, &mut each) {
-        // This kernel has no IPv6.
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-        other => other,
-    }
+/// A connection that was reset is not among them, even if its descriptor is not closed yet. One that begins after the
+/// first step may be, or not. The kernel walks its table of connections, once for IPv4 and once for IPv6, within the
+/// steps: none waits for anybody, and each ends when its answer is full, or after 5 ms where a table of 262144 places is
+/// empty.
+#[derive(Debug)]
+pub(crate) struct Dump {
+    socket: OwnedFd,
+    family: u8,
+    buffer: Vec<u8>,
 }
 
-fn dump(family: u8, buffer: &mut [u8], each: &mut impl FnMut(Cookie)) -> io::Result<()> {
-    let socket = diag_socket()?;
-    send(socket.as_raw_fd(), &request(family), MsgFlags::empty())?;
-    loop {
+impl Dump {
+    /// Asks.
+    pub(crate) fn start() -> io::Result<Self> {
+        Ok(Self { socket: ask(INET)?, family: INET, buffer: vec![0; ANSWER] })
+    }
+
+    /// Reads one answer, and says whether it was the last.
+    pub(crate) fn step(&mut self, each: &mut impl FnMut(Cookie)) -> io::Result<bool> {
+        match (self.read_answer(each), self.family) {
+            (Ok(false), _) => Ok(false),
+            (Ok(true), INET) => {
+                self.socket = ask(INET6)?;
+                self.family = INET6;
+                Ok(false)
+            }
+            // This kernel has no IPv6.
+            (Err(error), INET6) if error.raw_os_error() == Some(libc::ENOENT) => Ok(true),
+            (other, _) => other,
+        }
+    }
+
+    fn read_answer(&mut self, each: &mut impl FnMut(Cookie)) -> io::Result<bool> {
         // The whole length, also of what did not fit. It never blocks: the next step of the walk is done here.
-        let length = recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?;
-        let mut answer = buffer.get(..length).ok_or(io::ErrorKind::InvalidData)?;
+        let length = recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC)?;
+        let mut answer = self.buffer.get(..length).ok_or(io::ErrorKind::InvalidData)?;
         while let Some(message) = next_message(&mut answer) {
             match message.kind {
                 DONE | ERROR => {
                     // A negative error number, or 0 after a whole walk.
                     let errno = i32_at(message.body, 0).ok_or(io::ErrorKind::InvalidData)?;
                     return if errno == 0 {
-                        Ok(())
+                        Ok(true)
                     } else {
                         Err(io::Error::from_raw_os_error(errno.saturating_neg()))
                     };
@@ -228,49 +234,22 @@ fn dump(family: u8, buffer: &mut [u8], each: &mut impl FnMut(Cookie)) -> io::Res
                 }
             }
         }
+        Ok(false)
     }
 }
 
-/// How long to wait for a notification that should be there at once.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Whether notifications come here: not every kernel has them, nor every sandbox that acts as one. Takes less than a
-/// millisecond if so, and up to [`PATIENCE`] if the kernel accepts all and then says nothing.
-pub(crate) fn probe() -> bool {
-    notices_a_close().unwrap_or(false)
+fn ask(family: u8) -> io::Result<OwnedFd> {
+    let socket = diag_socket()?;
+    send(socket.as_raw_fd(), &request(family), MsgFlags::empty())?;
+    Ok(socket)
 }
 
-fn notices_a_close() -> io::Result<bool> {
-    let mut notifications = Notifications::open()?;
+/// Gives the kernel something to notify of, and returns its name: not every kernel notifies, nor every sandbox that acts
+/// as one. What is unfiltered brings it, in less than a millisecond, or nothing does.
+pub(crate) fn provoke() -> io::Result<Cookie> {
     // A socket that was never connected is reported like any other, and needs no port.
     let unused = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    let wanted = cookie(&unused)?;
-    drop(unused);
-    let start = clock::now();
-    loop {
-        let mut noticed = false;
-        let read = notifications.read(|cookie| noticed |= cookie == wanted)?;
-        // What can be lost does come.
-        if noticed || read == Read::Lost {
-            return Ok(true);
-        }
-        let left = PATIENCE.saturating_sub(clock::now().since(start));
-        if left.is_zero() {
-            return Ok(false);
-        }
-        if read == Read::Drained {
-            wait(&notifications, left)?;
-        }
-    }
-}
-
-/// Waits until something is there, a signal comes, or the time is over.
-fn wait(notifications: &Notifications, timeout: Duration) -> io::Result<()> {
-    let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-    match poll(&mut [PollFd::new(notifications.as_fd(), PollFlags::POLLIN)], timeout) {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    cookie(&unused)
 }
 
 /// The length of an option.

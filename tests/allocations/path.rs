@@ -134,7 +134,8 @@ impl Path {
                     self.fleet.handle_spawned(worker, 1000 + worker.0);
                 }
                 // The beginnings: Fork, Online, the answer to the question, Listening.
-                Output::Event(_) | Output::Tell(..) | Output::WatchKernel(_) => {}
+                Output::Event(_) | Output::Tell(..) => {}
+                Output::WatchKernel(worker) => self.fleet.handle_kernel_tells(worker, false),
                 other => panic!("nothing of this is at fault: {other:?}"),
             }
         }

@@ -8,6 +8,7 @@
 mod barrier;
 mod call;
 mod limit;
+mod load;
 mod messages;
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "../e2e/harness/node.rs"]
@@ -66,8 +67,10 @@ fn main() -> ExitCode {
         pollable::a_dropped_cluster_takes_everything_with_it,
         pollable::a_cluster_that_cannot_start_leaves_nothing,
         barrier::connections_between_large_messages_reach_node_workers_unmixed,
+        load::what_is_counted_is_what_is_open_by_the_script_and_by_the_kernel,
         overload::connections_that_nobody_has_room_for_are_turned_away_and_counted,
         overload::connections_that_nobody_has_room_for_wait_and_all_are_served,
+        overload::connections_that_came_back_before_a_stop_are_served_or_counted,
         overload::a_stuck_worker_is_replaced_and_one_that_owes_nothing_is_left_alone,
         messages::any_message_arrives_as_it_is_and_comes_back,
         messages::messages_that_json_cannot_say_come_as_it_would_say_them_or_not_at_all,

@@ -3,13 +3,14 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use pointsman::{Event, ExitStatus, Overload, Settings, Trouble, WorkerId};
+use nix::sys::signal::Signal;
+use pointsman::{Event, ExitStatus, Loss, Overload, Settings, Stop, Trouble, WorkerId};
 
 use crate::{
     call::Call,
     outer::Outer,
     pollable::settings,
-    process::{freeze, is_alive, thaw},
+    process::{freeze, is_alive, signal, thaw},
 };
 
 const WORKERS: usize = 2;
@@ -63,7 +64,11 @@ pub(crate) fn connections_that_nobody_has_room_for_are_turned_away_and_counted()
     for call in &mut waiting {
         outer.answer(call);
     }
-    assert!(pids(&outer).contains(&outer.ask("pid").parse().unwrap()), "there is room again");
+    let recovered =
+        |event: &Event| matches!(event, Event::Recovered { rejected, .. } if *rejected == MORE as u64);
+    outer
+        .until("there is room again, and nobody has to come first", |outer| outer.seen.iter().any(recovered));
+    assert!(pids(&outer).contains(&outer.ask("pid").parse().unwrap()));
     outer.until("all is accounted for", |outer| outer.cluster.counters().handed == ROOM as u64 + 1);
     let counters = outer.cluster.counters();
     assert_eq!((counters.rejected, counters.refused, counters.lost), (MORE as u64, 0, 0));
@@ -90,6 +95,36 @@ pub(crate) fn connections_that_nobody_has_room_for_wait_and_all_are_served() {
     let counters = outer.cluster.counters();
     assert_eq!((counters.accepted, counters.rejected, counters.refused, counters.lost), (all, 0, 0, 0));
     outer.until_nothing_is_open();
+}
+
+/// Of two frozen workers one is killed: what was on the way to it comes back, and the other's window is full. It has
+/// a second from the word to stop.
+pub(crate) fn connections_that_came_back_before_a_stop_are_served_or_counted() {
+    for thaws in [true, false] {
+        // Whoever comes now is turned away: nothing waits in the kernel's queue.
+        let overload = Overload::Reject { after: Duration::from_millis(50) };
+        let settings = patient().overload(overload).restart_delay(Duration::from_secs(60));
+        let (mut outer, mut waiting) = full(settings);
+        assert!(outer.ask("pid").contains(" 503 "));
+        let pids = pids(&outer);
+        signal(pids[0], Signal::SIGKILL);
+        outer.until("its end is seen", |outer| outer.words(WorkerId(1)).contains(&"exit"));
+        assert_eq!(outer.cluster.counters().replaced, WINDOW as u64);
+        outer.cluster.stop(Stop::Graceful);
+        if !thaws {
+            let told = |event: &Event| {
+                matches!(event, Event::LostConnections { count: WINDOW, cause: Loss::Stopping })
+            };
+            outer.until("they are given up", |outer| outer.seen.iter().any(told));
+        }
+        thaw(pids[1]);
+        outer.until("it has stopped", |outer| matches!(outer.seen.last(), Some(Event::Stopped)));
+        let answers: Vec<_> = waiting.iter_mut().map(|call| outer.answer(call)).collect();
+        let served = answers.iter().filter(|answer| **answer == pids[1].to_string()).count();
+        let lost = if thaws { 0 } else { WINDOW };
+        assert_eq!(served, ROOM - lost, "{answers:?}");
+        assert_eq!(outer.cluster.counters().lost, lost as u64);
+    }
 }
 
 /// Two clusters at once: the one's worker is stuck, the other's has nothing to do.

@@ -147,6 +147,27 @@ fn what_a_worker_received_and_did_not_touch_is_served_by_others_when_it_dies() {
     master.finish();
 }
 
+/// As with Node, whose acknowledgements wait within it while its channel is full.
+#[test]
+fn what_a_worker_read_and_never_acknowledged_is_lost_and_not_served_twice() {
+    let run = Pointsman::run().expect_log("was killed by SIGKILL").expect_log("they are lost");
+    let mut master = run.python("wire.py").workers(2).start();
+    master.wait_ready(2);
+    let worker = Process::find(master.get("/do/read_unheard").pid()).unwrap();
+    let mut clients: Vec<_> = (0..6).map(|_| master.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send_get("/").unwrap());
+    eventually("half are answered", || clients.iter().filter(|client| client.has_answer()).count() == 3);
+    eventually("the rest is read", || worker.connections() == 2 * 3);
+    let (answered, mut unanswered): (Vec<_>, Vec<_>) = clients.into_iter().partition(Client::has_answer);
+    worker.signal(Signal::SIGKILL);
+    for client in &mut unanswered {
+        assert!(client.is_closed_by_server(), "what it read of this is gone");
+    }
+    drop((answered, unanswered));
+    master.wait_ready(2);
+    master.finish();
+}
+
 #[test]
 fn connections_that_come_before_the_first_worker_are_served_by_it() {
     let mut master = Pointsman::run().workers(2).node(Node::DEFAULT, "plain.js").start();

@@ -1,6 +1,6 @@
 //! Too many connections for the workers, for the master's descriptors, or for somebody's patience.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use nix::sys::signal::Signal;
 
@@ -82,6 +82,35 @@ fn a_stuck_worker_is_reported_killed_and_replaced() {
         assert_eq!(after.keys().filter(|pid| before.contains_key(pid)).count(), 1, "the other has stayed");
         master.finish();
     }
+}
+
+/// Room for one, and two full queues: neither waits until the other is empty.
+#[test]
+fn queues_take_turns() {
+    const EACH: usize = 10;
+    let run = Pointsman::run().workers(1).option("--window", "1").node(Node::DEFAULT, "two.js");
+    let mut master = run.start();
+    master.wait_ready(1);
+    let first = master.get("/");
+    let second = SocketAddr::from(([127, 0, 0, 1], u16::try_from(first.number("second")).unwrap()));
+    let worker = Process::find(first.pid()).unwrap();
+    eventually("nothing is on its way", || master.connections() == 0);
+    worker.freeze();
+    let mut clients = clients(&master, EACH);
+    eventually("the window is full", || master.connections() == 1);
+    clients.extend((0..EACH).map(|_| Client::connect(second).unwrap()));
+    clients[EACH..].iter_mut().for_each(|client| client.send_get("/").unwrap());
+    master.wait_turn();
+    worker.signal(Signal::SIGCONT);
+    let mut answers: Vec<_> = clients.iter_mut().map(|client| client.receive().unwrap()).collect();
+    answers.sort_unstable_by_key(|answer| answer.number("number"));
+    let ports: Vec<_> = answers.iter().map(|answer| answer.number("port")).collect();
+    for half in [&ports[..EACH], &ports[EACH..]] {
+        let of_second = half.iter().filter(|&&port| port == u32::from(second.port())).count();
+        assert_eq!(of_second, EACH / 2, "{ports:?}");
+    }
+    drop(clients);
+    master.finish();
 }
 
 /// Fewer descriptors than the windows would take: the kernel's queue holds the rest.

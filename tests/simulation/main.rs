@@ -1,7 +1,7 @@
 //! The fleet in a made-up world: a seed makes workers that die, freeze, refuse and lie, slow channels and jumping time.
 //!
 //! After every step each connection is in exactly one place; then the faults stop, and the world must come to rest
-//! with every connection served, but those that a worker had received and not accepted when it died. A failure prints
+//! with every connection served, but those that a worker had received and touched, and not accepted, when it died. A failure prints
 //! its seed: `SIMULATION_SEED=n cargo test --all-features --test simulation` lives it again.
 //! `SIMULATION_SEEDS=n` lives more lives.
 

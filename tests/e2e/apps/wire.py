@@ -85,6 +85,11 @@ def hoard(channel):
     channel.hoards = True
 
 
+def read_unheard(channel):
+    """From now on it reads what its connections bring, and none of its words about them leave it."""
+    channel.mutters = True
+
+
 def chatter(channel):
     """Each is a line of the log for who wants to see everything."""
     for number in range(5000):
@@ -183,6 +188,7 @@ class Channel:
         self.descriptors = []
         self.seq = 0
         self.hoards = False
+        self.mutters = False
 
     def write(self, data):
         try:
@@ -255,6 +261,12 @@ class Worker:
         inner = frame.get("msg", {})
         if inner.get("act") == "newconn":
             connection = socket.socket(fileno=self.channel.descriptors.pop(0))
+            if self.channel.mutters:
+                connection.setblocking(True)
+                connection.recv(1)
+                # A second descriptor is how others see that it was read.
+                self.hoard += [connection, connection.dup()]
+                return
             self.channel.send({"cmd": "NODE_HANDLE_ACK"})
             if self.channel.hoards:
                 self.hoard.append(connection)

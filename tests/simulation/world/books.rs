@@ -19,12 +19,16 @@ impl Drop for Connection {
 #[derive(Debug, Default)]
 pub(super) struct Books {
     pub(super) in_hand: BTreeSet<u32>,
+    /// Turned away, or reset in the kernel's queue.
+    pub(super) refused: BTreeSet<u32>,
     /// Accepted by a worker, which has therefore served it.
     pub(super) served: BTreeSet<u32>,
     /// Some worker has had its descriptor.
     pub(super) received: BTreeSet<u32>,
     /// A worker that did not accept it has read from it.
     pub(super) touched: BTreeSet<u32>,
+    /// Sent to a worker that lives and is not waited for any longer.
+    pub(super) left_with: BTreeSet<u32>,
     pub(super) lost: BTreeSet<u32>,
     /// Let go by the master.
     pub(super) ended: BTreeSet<u32>,
@@ -53,6 +57,14 @@ pub(crate) struct Totals {
     pub(super) hung_up: usize,
     /// Deaths whose last words were not heard.
     pub(super) unheard: usize,
+    /// Deaths with words that never left.
+    pub(super) unsent: usize,
+    /// Lives in which connections were turned away.
+    pub(super) refused: usize,
+    /// Sockets that were closed.
+    pub(super) closed: usize,
+    /// Connections that came back when their socket was closed.
+    pub(super) orphaned: usize,
     /// Workers that no signal ended.
     pub(super) given_up: usize,
 }
@@ -74,6 +86,10 @@ impl Totals {
         self.reopened += other.reopened;
         self.hung_up += other.hung_up;
         self.unheard += other.unheard;
+        self.unsent += other.unsent;
+        self.refused += other.refused;
+        self.closed += other.closed;
+        self.orphaned += other.orphaned;
         self.given_up += other.given_up;
     }
 
@@ -94,6 +110,10 @@ impl Totals {
             self.reopened,
             self.hung_up,
             self.unheard,
+            self.unsent,
+            self.refused,
+            self.closed,
+            self.orphaned,
             self.given_up,
         ];
         assert!(all.iter().all(|&count| count > 0), "too tame: {self:?}");

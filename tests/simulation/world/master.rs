@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,26 +17,21 @@ use pointsman::{
 };
 
 use super::{
-    CHANNEL, World,
+    CHANNEL, KEPT, World,
     books::Connection,
-    workers::{Link, Mail, Word, Worker},
+    workers::{Handed, Link, Mail, Server, Word, Worker},
 };
 use crate::random::Random;
 
 impl World {
-    /// As the master does: never more than has room.
-    pub(super) fn accept(&mut self, random: &mut Random) {
-        while !self.kernel.is_empty() && self.fleet.has_room(self.now, self.listener) {
-            let Some(id) = self.kernel.pop_front() else { break };
-            assert!(self.books.borrow_mut().in_hand.insert(id), "seed {}: {id} is in hand twice", self.seed);
-            let connection = Connection { id, books: self.books.clone() };
-            self.fleet.handle_connection(self.now, self.listener, connection);
-            self.perform(random);
-        }
-    }
-
     /// It reads one thing from a worker's channel, or sees its end.
     pub(super) fn master_reads(&mut self, random: &mut Random) {
+        if random.once_in(8) {
+            let tells = !random.once_in(8);
+            for worker in std::mem::take(&mut self.asked_kernel) {
+                self.fleet.handle_kernel_tells(worker, tells);
+            }
+        }
         let Some(id) = self.any_worker(random) else { return };
         if random.once_in(4)
             && let Some(connection) = self.destroyed.pop_front()
@@ -62,6 +58,9 @@ impl World {
         } else if let Some(word) = worker.words.pop_front() {
             let seq = worker.seq;
             worker.seq += 1;
+            if let Word::Query { port } = word {
+                worker.asked.insert(seq, port);
+            }
             self.tell_master(id, seq, word);
         } else if worker.link == Link::HungUp {
             worker.link = Link::Ended;
@@ -83,15 +82,15 @@ impl World {
 
     fn open_anywhere(&self) -> impl Iterator<Item = u64> {
         let open = self.workers.values().filter(|worker| !worker.dead).flat_map(|worker| &worker.open);
-        open.map(|&(_, connection)| u64::from(connection))
+        open.map(|handed| u64::from(handed.connection))
     }
 
     fn tell_master(&mut self, id: WorkerId, seq: u64, word: Word) {
         let act = match word {
             Word::Online => Act::Online,
-            Word::Query => Act::QueryServer(query()),
-            Word::Listening => Act::Listening(query()),
-            Word::Close { key } => Act::Close { key: key.into() },
+            Word::Query { port } => Act::QueryServer(query(port)),
+            Word::Listening { port } => Act::Listening(query(port)),
+            Word::Close { key } => Act::Close { key: key.to_string().into() },
             Word::Accepted { seq, accepted } => Act::Accepted { ack: seq, accepted },
             Word::Leaves => Act::ExitedAfterDisconnect,
             Word::Ack => return self.fleet.handle_message(self.now, id, Message::HandleAck),
@@ -148,7 +147,7 @@ impl World {
                 }
                 Output::Spawn { worker, .. } => self.spawn(worker, random),
                 Output::Tell(id, told) => self.tell(id, told),
-                Output::Hand { worker, seq, .. } => self.hand(random, worker, seq),
+                Output::Hand { worker, key, seq } => self.hand(random, worker, key, seq),
                 Output::Release(connection) => self.release(&connection),
                 Output::Name { worker, seq, connection } => {
                     self.fleet.handle_named(worker, seq, u64::from(connection.id));
@@ -159,19 +158,18 @@ impl World {
                         doubtful.into_iter().partition(|held| self.is_untouched(held.connection.id));
                     self.fleet.handle_examined(self.now, worker, untouched, lost);
                 }
-                Output::Signal(id, _) => self.signal(id),
+                Output::Signal(id, _) => self.signal(id, random),
                 Output::CloseChannel(id) => {
                     if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.link == Link::Open)
                     {
                         worker.link = Link::Cut;
                     }
                 }
-                Output::WatchKernel(worker) => self.fleet.handle_kernel_tells(worker, true),
+                // It may take the kernel a while.
+                Output::WatchKernel(worker) => self.asked_kernel.push(worker),
                 Output::Share { .. } => panic!("seed {}: the master accepts", self.seed),
-                Output::Bind { .. } => panic!("seed {}: the address is open", self.seed),
-                Output::CloseListener(id) => {
-                    assert!(self.stopping, "seed {}: {id} is open as long as the fleet lives", self.seed);
-                }
+                Output::Bind { worker, ack, wish } => self.bind(worker, ack, &wish, random),
+                Output::CloseListener(id) => self.close_socket(id),
                 Output::Event(Event::Trouble { trouble: Trouble::Overdue { .. }, .. }) => {
                     self.totals.overdue += 1;
                 }
@@ -182,6 +180,7 @@ impl World {
                     self.totals.given_up += 1;
                     if let Some(worker) = self.workers.get_mut(&worker) {
                         worker.given_up = true;
+                        self.books.borrow_mut().left_with.extend(&worker.handed);
                     }
                 }
                 Output::Event(Event::Stopped) => self.stopped = true,
@@ -194,16 +193,19 @@ impl World {
         let reports = random.once_in(2);
         let mut words = VecDeque::from([Word::Online]);
         words.extend(reports.then_some(Word::Hello));
-        words.push_back(Word::Query);
+        // Of its own choice; more than the fleet keeps for their successors.
+        let own = if random.once_in(2) { 9000 } else { 9001 + u16::try_from(random.below(60)).unwrap_or(0) };
+        let servers = KEPT.into_iter().chain([own]).map(Server::new).collect();
+        words.extend(KEPT.into_iter().chain([own]).map(|port| Word::Query { port }));
         let stays = random.once_in(2);
-        self.workers.insert(id, Worker { words, reports, stays, ..Worker::default() });
+        self.workers.insert(id, Worker { words, reports, stays, servers, ..Worker::default() });
         self.fleet.handle_spawned(id, id.0 + 1000);
     }
 
-    /// It dies of any signal, unless the kernel holds it.
-    fn signal(&mut self, id: WorkerId) {
-        if self.workers.get(&id).is_some_and(|worker| !worker.held) {
-            self.die(id);
+    /// It dies of any signal, unless the kernel holds it or it may not be signalled.
+    fn signal(&mut self, id: WorkerId, random: &mut Random) {
+        if self.workers.get(&id).is_some_and(|worker| !worker.held && !worker.immune) {
+            self.die(id, random);
         }
     }
 
@@ -212,9 +214,10 @@ impl World {
             return;
         };
         worker.mail.extend(match told {
-            Told::Reply { reply, .. } => {
-                assert_eq!(reply.errno, None, "seed {}", self.seed);
-                Some(Mail::Listen { key: reply.key })
+            Told::Reply { ack, reply, .. } => {
+                let port = worker.asked.remove(&ack);
+                let port = port.unwrap_or_else(|| panic!("seed {}: nothing was asked as {ack}", self.seed));
+                Some(Mail::Listen { port, key: reply.errno.is_none().then(|| reply.key.into()) })
             }
             Told::Disconnect { .. } => Some(Mail::Disconnect),
             Told::Ack { .. } => Some(Mail::MayLeave),
@@ -224,7 +227,7 @@ impl World {
         });
     }
 
-    fn hand(&mut self, random: &mut Random, id: WorkerId, seq: u64) {
+    fn hand(&mut self, random: &mut Random, id: WorkerId, key: Arc<str>, seq: u64) {
         let connection = self.fleet.connection(id, seq).map(|connection| connection.id);
         let connection =
             connection.unwrap_or_else(|| panic!("seed {}: nothing to send for {seq}", self.seed));
@@ -239,7 +242,8 @@ impl World {
             self.totals.limits += 1;
             self.fleet.handle_unsent(self.now, id, seq, Unsent::SystemLimit);
         } else {
-            worker.mail.push_back(Mail::Connection { seq, id: connection });
+            worker.handed.push(connection);
+            worker.mail.push_back(Mail::Connection(Handed { seq, connection, key }));
         }
     }
 
@@ -254,7 +258,10 @@ impl World {
         let mut books = self.books.borrow_mut();
         assert!(books.ended.insert(connection.id), "seed {}: {} is let go twice", self.seed, connection.id);
         if !books.served.contains(&connection.id) {
-            let allowed = books.touched.contains(&connection.id) || self.stopping;
+            let orphan = !self.sockets.contains_key(&self.came_from[connection.id as usize]);
+            self.totals.orphaned += usize::from(orphan && !self.stopping);
+            let doubtful = books.touched.contains(&connection.id) || books.left_with.contains(&connection.id);
+            let allowed = doubtful || self.stopping || orphan;
             assert!(
                 allowed,
                 "seed {}: connection {} is closed and nobody served it",
@@ -269,7 +276,7 @@ impl World {
     }
 }
 
-/// What every worker asks for, and tells when it listens.
-fn query() -> Box<Query> {
-    Box::new(Query { port: Some(8000), address_type: AddressType::Tcp4, ..Query::default() })
+/// What a worker asks for, and tells when it listens.
+fn query(port: u16) -> Box<Query> {
+    Box::new(Query { port: Some(port.into()), address_type: AddressType::Tcp4, ..Query::default() })
 }

@@ -1,9 +1,10 @@
 //! A kernel's queue, clients, and workers with moods; the fleet in the middle is the real one.
 //!
-//! `workers` is what workers do, `master` the loop around the fleet, `books` where every connection is; here is the
-//! world as a whole: its steps, its healing and its end.
+//! `workers` is what workers do, `master` the loop around the fleet, `kernel` the sockets that it accepts from, `books`
+//! where every connection is; here is the world as a whole: its steps, its healing and its end.
 
 mod books;
+mod kernel;
 mod master;
 mod workers;
 
@@ -12,10 +13,11 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
     rc::Rc,
+    time::Duration,
 };
 
 use pointsman::{
-    LoadSource, PolicyName, Stop, WorkerId, WorkerInfo,
+    Endpoint, LoadSource, Overload, PolicyName, Stop, WorkerId, WorkerInfo,
     fleet::{Fleet, ListenerId, Rules},
     time::Time,
 };
@@ -23,7 +25,8 @@ use pointsman::{
 pub(crate) use self::books::Totals;
 use self::{
     books::{Books, Connection},
-    workers::{Link, Server, Worker},
+    kernel::Socket,
+    workers::{Link, State, Worker},
 };
 use crate::random::Random;
 
@@ -31,6 +34,8 @@ const WORKERS: usize = 3;
 const WINDOW: usize = 4;
 /// Frames that a channel holds before it is full.
 const CHANNEL: usize = 3;
+/// Ports that are open as long as the fleet lives. Each worker serves them, and one of its own choice.
+const KEPT: [u16; 2] = [8000, 8001];
 
 /// See the module.
 #[derive(Debug)]
@@ -38,9 +43,9 @@ pub(crate) struct World {
     seed: u64,
     now: Time,
     fleet: Fleet<Connection>,
-    listener: ListenerId,
-    kernel: VecDeque<u32>,
-    next_connection: u32,
+    sockets: BTreeMap<ListenerId, Socket>,
+    /// Where each connection was made to.
+    came_from: Vec<ListenerId>,
     workers: BTreeMap<WorkerId, Worker>,
     books: Rc<RefCell<Books>>,
     totals: Totals,
@@ -54,24 +59,30 @@ pub(crate) struct World {
     closing: BTreeSet<u32>,
     /// The kernel's notifications on their way.
     destroyed: VecDeque<u32>,
+    /// Workers for which the kernel was asked whether it notifies.
+    asked_kernel: Vec<WorkerId>,
 }
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
-        let rules = Rules { workers: WORKERS, window: WINDOW, ..Rules::default() };
+        let overload = match seed % 3 {
+            0 => Overload::Reject { after: Duration::from_millis(50) },
+            _ => Overload::Wait,
+        };
+        let rules = Rules { workers: WORKERS, window: WINDOW, overload, ..Rules::default() };
         let policy =
             if seed.is_multiple_of(2) { PolicyName::RoundRobin } else { PolicyName::LeastConnections };
         let mut fleet = Fleet::new(rules, policy);
-        let listener = fleet.listen(SocketAddr::from(([127, 0, 0, 1], 8000)).into(), false);
+        let listen = |port| (fleet.listen(endpoint(port), false), Socket::new(port, true));
+        let sockets = KEPT.map(listen).into();
         let now = Time(1);
         fleet.start(now);
         let mut world = Self {
             seed,
             now,
             fleet,
-            listener,
-            kernel: VecDeque::new(),
-            next_connection: 0,
+            sockets,
+            came_from: Vec::new(),
             workers: BTreeMap::new(),
             books: Rc::default(),
             totals: Totals::default(),
@@ -80,6 +91,7 @@ impl World {
             stopped: false,
             closing: BTreeSet::new(),
             destroyed: VecDeque::new(),
+            asked_kernel: Vec::new(),
         };
         world.perform(&mut Random::new(seed));
         world
@@ -88,7 +100,7 @@ impl World {
     /// One thing happens.
     pub(crate) fn step(&mut self, random: &mut Random) {
         match random.below(16) {
-            0..=3 => self.connect(),
+            0..=3 => self.connect(random),
             4..=8 => self.worker_acts(random),
             9..=12 => self.master_reads(random),
             13 => self.time_passes(random),
@@ -98,22 +110,22 @@ impl World {
         self.accept(random);
     }
 
-    fn connect(&mut self) {
-        self.kernel.push_back(self.next_connection);
-        self.next_connection += 1;
-    }
-
     fn any_worker(&self, random: &mut Random) -> Option<WorkerId> {
         let place = random.index(self.workers.len());
         self.workers.keys().nth(place).copied()
     }
 
-    /// Every connection is in the kernel's queue, in the master's hand, or at a worker that accepted it.
+    /// Every connection is in the kernel's queue, was refused from there, is in the master's hand, or was let go by it:
+    /// handed over, or lost, and counted so.
     pub(crate) fn check(&self) {
         let books = self.books.borrow();
+        let queued: usize = self.sockets.values().map(|socket| socket.queue.len()).sum();
         // Each move from one place to the next checks that it had not been there before, so the sum tells.
-        let places = self.kernel.len() + books.in_hand.len() + books.ended.len();
-        assert_eq!(places, self.next_connection as usize, "seed {}: {:?}", self.seed, books);
+        let places = queued + books.refused.len() + books.in_hand.len() + books.ended.len();
+        assert_eq!(places, self.came_from.len(), "seed {}: {:?}", self.seed, books);
+        let counters = self.fleet.counters();
+        let told = counters.handed + counters.lost;
+        assert_eq!(books.ended.len() as u64, told, "seed {}: {counters:?}", self.seed);
         let alive = self.workers.values().filter(|worker| !worker.dead && !worker.given_up).count();
         assert!(alive <= WORKERS, "seed {}: {alive} workers", self.seed);
     }
@@ -126,8 +138,7 @@ impl World {
             worker.held = false;
         }
         for _ in 0..20_000 {
-            let placed = self.kernel.is_empty() && self.books.borrow().in_hand.is_empty();
-            if placed && self.all_serve() && self.counts_are_true() {
+            if self.all_is_placed() && self.all_serve() && self.counts_are_true() {
                 return;
             }
             match random.below(3) {
@@ -142,8 +153,10 @@ impl World {
     }
 
     fn all_serve(&self) -> bool {
-        let serves =
-            |worker: &Worker| worker.link == Link::Open && matches!(worker.server, Server::Listening { .. });
+        let listens = |worker: &Worker| {
+            worker.servers.iter().all(|server| matches!(server.state, State::Listening { .. }))
+        };
+        let serves = |worker: &Worker| worker.link == Link::Open && listens(worker);
         let serving = self.fleet.workers().filter(|worker| worker.serving);
         serving.filter(|worker| self.workers.get(&worker.id).is_some_and(serves)).count() == WORKERS
     }
@@ -159,8 +172,11 @@ impl World {
 
     pub(crate) fn finish(mut self) -> Totals {
         let books = self.books.borrow();
-        let total = self.next_connection as usize;
-        assert_eq!(books.served.union(&books.lost).count(), total, "seed {}", self.seed);
+        let queued: usize = self.sockets.values().map(|socket| socket.queue.len()).sum();
+        let waiting = queued + books.in_hand.difference(&books.served).count();
+        let over = books.served.union(&books.lost).count() + books.refused.len();
+        assert_eq!(waiting + over, self.came_from.len(), "seed {}", self.seed);
+        self.totals.refused = usize::from(self.fleet.counters().rejected > 0);
         self.totals.served = books.served.len();
         self.totals.lost = books.lost.len();
         self.totals
@@ -171,7 +187,6 @@ impl World {
         let how = [Stop::Graceful, Stop::NoDeadline, Stop::Now][random.index(3)];
         self.faults = false;
         self.stopping = true;
-        self.kernel.clear();
         self.fleet.stop(self.now, how);
         self.perform(random);
         if how == Stop::NoDeadline {
@@ -180,6 +195,7 @@ impl World {
             self.perform(random);
         }
         for _ in 0..20_000 {
+            self.check();
             if self.stopped {
                 // One that was killed is not waited for without end, though its end may not have been read yet.
                 let is_over = |worker: &Worker| worker.dead || worker.given_up;
@@ -195,4 +211,8 @@ impl World {
         }
         panic!("seed {}: {how:?} does not end: {self:?}", self.seed);
     }
+}
+
+fn endpoint(port: u16) -> Endpoint {
+    SocketAddr::from(([127, 0, 0, 1], port)).into()
 }

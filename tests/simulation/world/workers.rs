@@ -1,6 +1,9 @@
 //! What workers do by themselves: answer, end connections, close their servers, leave, freeze and die.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use pointsman::WorkerId;
 
@@ -10,28 +13,38 @@ use crate::random::Random;
 /// What is on its way to a worker.
 #[derive(Debug)]
 pub(super) enum Mail {
-    /// The answer to its question.
+    /// The answer to its question, if it may listen.
     Listen {
-        key: String,
+        port: u16,
+        key: Option<Arc<str>>,
     },
-    Connection {
-        seq: u64,
-        id: u32,
-    },
+    Connection(Handed),
     Disconnect,
     /// It may leave, as it said it would.
     MayLeave,
+}
+
+/// A connection on its way to a worker, or at it.
+#[derive(Debug)]
+pub(super) struct Handed {
+    pub(super) seq: u64,
+    pub(super) connection: u32,
+    pub(super) key: Arc<str>,
 }
 
 /// What is on its way to the master.
 #[derive(Debug)]
 pub(super) enum Word {
     Online,
-    Query,
-    Listening,
+    Query {
+        port: u16,
+    },
+    Listening {
+        port: u16,
+    },
     /// The server for this key is closed.
     Close {
-        key: String,
+        key: Arc<str>,
     },
     Ack,
     Nack,
@@ -49,18 +62,29 @@ pub(super) enum Word {
 }
 
 /// A worker's server.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) enum Server {
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) port: u16,
+    pub(super) state: State,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum State {
     /// It has asked, or is about to.
-    #[default]
     Asking,
     Listening {
-        key: String,
+        key: Arc<str>,
     },
     /// Until it listens again.
     Closed,
-    /// For ever: it leaves.
+    /// For ever: the worker leaves.
     Leaving,
+}
+
+impl Server {
+    pub(super) fn new(port: u16) -> Self {
+        Self { port, state: State::Asking }
+    }
 }
 
 /// The channel between a worker and the master.
@@ -80,11 +104,15 @@ pub(super) enum Link {
 pub(super) struct Worker {
     pub(super) mail: VecDeque<Mail>,
     pub(super) words: VecDeque<Word>,
+    /// All that it was ever sent.
+    pub(super) handed: Vec<u32>,
     /// Received and not answered.
-    pub(super) received: VecDeque<(u64, u32)>,
+    pub(super) received: VecDeque<Handed>,
     /// Accepted and not ended.
-    pub(super) open: Vec<(u64, u32)>,
-    pub(super) server: Server,
+    pub(super) open: Vec<Handed>,
+    pub(super) servers: Vec<Server>,
+    /// Its questions on their way, by number.
+    pub(super) asked: BTreeMap<u64, u16>,
     pub(super) link: Link,
     pub(super) reports: bool,
     /// It does not end by itself when its channel has.
@@ -92,6 +120,8 @@ pub(super) struct Worker {
     pub(super) frozen: bool,
     /// The kernel holds it: it does nothing, and no signal ends it.
     pub(super) held: bool,
+    /// No signal ends it: it runs as somebody else.
+    pub(super) immune: bool,
     /// The fleet does not wait for its end any longer.
     pub(super) given_up: bool,
     /// Dead, but what it said is not read yet.
@@ -110,9 +140,22 @@ impl Worker {
         matches!(self.link, Link::Open | Link::Cut)
     }
 
+    /// Its question about this port is answered; one that leaves has no use for that any more.
+    fn may_listen(&mut self, port: u16, key: Option<Arc<str>>) {
+        let asks = |server: &&mut Server| server.port == port && server.state == State::Asking;
+        let Some(server) = self.servers.iter_mut().find(asks) else { return };
+        server.state = match key {
+            Some(key) => {
+                self.words.push_back(Word::Listening { port });
+                State::Listening { key }
+            }
+            None => State::Closed,
+        };
+    }
+
     /// Takes nothing that it has not accepted, and closes its channel.
     fn hang_up(&mut self) {
-        for (seq, _) in std::mem::take(&mut self.received) {
+        for Handed { seq, .. } in std::mem::take(&mut self.received) {
             self.words.push_back(Word::Accepted { seq, accepted: false });
         }
         self.mail.clear();
@@ -125,9 +168,9 @@ impl World {
     pub(super) fn worker_acts(&mut self, random: &mut Random) {
         let Some(id) = self.any_worker(random) else { return };
         let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.is_active()) else { return };
-        if worker.given_up {
-            // It was killed, and is free to die of it.
-            return self.die(id);
+        if worker.given_up && (!worker.immune || random.once_in(8)) {
+            // It was killed, and is free to die of it; or it goes on with what it has, and ends by itself.
+            return self.die(id, random);
         }
         if !worker.can_speak() {
             return self.outlives_its_channel(id, random);
@@ -147,29 +190,24 @@ impl World {
     fn read_mail(&mut self, id: WorkerId, random: &mut Random) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         match worker.mail.pop_front() {
-            Some(Mail::Listen { key }) if worker.server == Server::Asking => {
-                worker.server = Server::Listening { key };
-                worker.words.push_back(Word::Listening);
-            }
-            Some(Mail::Connection { .. }) if self.faults && random.once_in(12) => {
+            Some(Mail::Listen { port, key }) => worker.may_listen(port, key),
+            Some(Mail::Connection(_)) if self.faults && random.once_in(12) => {
                 worker.words.push_back(Word::Nack);
                 self.totals.nacks += 1;
             }
-            Some(Mail::Connection { seq, id }) => {
+            Some(Mail::Connection(handed)) => {
                 worker.words.push_back(Word::Ack);
-                worker.received.push_back((seq, id));
-                self.totals.moved += usize::from(self.books.borrow().received.contains(&id));
-                self.books.borrow_mut().received.insert(id);
+                self.totals.moved += usize::from(!self.books.borrow_mut().received.insert(handed.connection));
+                worker.received.push_back(handed);
             }
             Some(Mail::Disconnect) if random.once_in(2) => worker.hang_up(),
-            Some(Mail::Disconnect) => self.die(id),
+            Some(Mail::Disconnect) => self.die(id, random),
             Some(Mail::MayLeave) => {
                 worker.hang_up();
                 self.totals.left += 1;
             }
-            None if worker.link == Link::Cut => self.die(id),
-            // It leaves, and has no use for the answer any more.
-            Some(Mail::Listen { .. }) | None => {}
+            None if worker.link == Link::Cut => self.die(id, random),
+            None => {}
         }
     }
 
@@ -178,12 +216,14 @@ impl World {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         // Node answers in order; another program need not.
         let place = if random.once_in(4) { random.index(worker.received.len()) } else { 0 };
-        let Some((seq, connection)) = worker.received.remove(place) else { return };
-        let is_open = matches!(worker.server, Server::Listening { .. });
-        let accepted = is_open && !(self.faults && random.once_in(6));
+        let Some(handed) = worker.received.remove(place) else { return };
+        let Handed { seq, connection, .. } = handed;
+        let serves =
+            |server: &Server| matches!(&server.state, State::Listening { key } if *key == handed.key);
+        let accepted = worker.servers.iter().any(serves) && !(self.faults && random.once_in(6));
         worker.words.push_back(Word::Accepted { seq, accepted });
         if accepted {
-            worker.open.push((seq, connection));
+            worker.open.push(handed);
             let first = self.books.borrow_mut().served.insert(connection);
             assert!(first, "seed {}: connection {connection} is served twice", self.seed);
         } else {
@@ -198,7 +238,7 @@ impl World {
     /// A connection ends: the worker tells, or the kernel does, as soon as the master's copy is closed too.
     fn end_connection(&mut self, id: WorkerId, random: &mut Random) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let (seq, connection) = worker.open.swap_remove(random.index(worker.open.len()));
+        let Handed { seq, connection, .. } = worker.open.swap_remove(random.index(worker.open.len()));
         if worker.reports && worker.can_speak() {
             worker.words.push_back(Word::Gone { seq });
         } else if self.books.borrow().in_hand.contains(&connection) {
@@ -211,21 +251,25 @@ impl World {
     /// Its server is closed, or listens again; or it leaves for good.
     fn change_server(&mut self, id: WorkerId, random: &mut Random) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        match &worker.server {
-            Server::Closed => {
-                worker.server = Server::Asking;
-                worker.words.push_back(Word::Query);
+        let leaves = self.faults && random.once_in(24);
+        let place = random.index(worker.servers.len());
+        let Some(server) = worker.servers.get_mut(place) else { return };
+        match &server.state {
+            State::Leaving => {}
+            _ if leaves => {
+                worker.words.push_back(Word::Leaves);
+                worker.servers.iter_mut().for_each(|server| server.state = State::Leaving);
+            }
+            State::Closed => {
+                server.state = State::Asking;
+                worker.words.push_back(Word::Query { port: server.port });
                 self.totals.reopened += 1;
             }
-            Server::Listening { key } if self.faults && random.once_in(3) => {
+            State::Listening { key } if self.faults && random.once_in(3) => {
                 worker.words.push_back(Word::Close { key: key.clone() });
-                worker.server = Server::Closed;
+                server.state = State::Closed;
             }
-            Server::Asking | Server::Listening { .. } if self.faults && random.once_in(8) => {
-                worker.words.push_back(Word::Leaves);
-                worker.server = Server::Leaving;
-            }
-            Server::Asking | Server::Listening { .. } | Server::Leaving => {}
+            State::Asking | State::Listening { .. } => {}
         }
     }
 
@@ -235,16 +279,16 @@ impl World {
         if !worker.open.is_empty() {
             self.end_connection(id, random);
         } else if !worker.stays {
-            self.die(id);
+            self.die(id, random);
         }
     }
 
     pub(super) fn fault(&mut self, random: &mut Random) {
         let Some(id) = self.any_worker(random) else { return };
-        let kind = random.below(6);
+        let kind = random.below(7);
         let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.dead) else { return };
         match kind {
-            0 if !worker.held => self.die(id),
+            0 if !worker.held => self.die(id, random),
             1 => worker.frozen = true,
             2 => worker.frozen = false,
             3 if worker.link == Link::Open && random.once_in(4) => {
@@ -257,19 +301,26 @@ impl World {
                 self.totals.garbage += 1;
                 worker.words.push_back(Word::Garbage);
             }
+            6 => worker.immune = worker.immune || random.once_in(4),
             5 => worker.held = !worker.held && random.once_in(4),
             _ => {}
         }
     }
 
-    pub(super) fn die(&mut self, id: WorkerId) {
+    /// It ends, and what it had open with it. What it said last may not have left it: its channel ends cleanly all
+    /// the same, between two words.
+    pub(super) fn die(&mut self, id: WorkerId, random: &mut Random) {
         let Some(worker) = self.workers.get_mut(&id).filter(|worker| !worker.dead) else { return };
+        if self.faults && !worker.words.is_empty() && random.once_in(2) {
+            worker.words.truncate(random.index(worker.words.len()));
+            self.totals.unsent += 1;
+        }
         worker.dead = true;
         worker.frozen = false;
         worker.held = false;
         self.totals.deaths += 1;
-        let received = worker.received.iter().map(|&(_, connection)| connection);
-        self.destroyed.extend(worker.open.iter().map(|&(_, connection)| connection));
+        let received = worker.received.iter().map(|handed| handed.connection);
+        self.destroyed.extend(worker.open.iter().map(|handed| handed.connection));
         self.books.borrow_mut().touched.extend(received.filter(|connection| connection % 2 == 0));
     }
 }
