@@ -156,6 +156,14 @@ impl Report {
                 let level = if self.refused.is_power_of_two() { Warn } else { Debug };
                 (level, format!("cannot accept on {endpoint}: {reason}; goes on in {}", about(*pause)))
             }
+            Event::Unserved { endpoint } => {
+                let what = format!("no worker listens on {endpoint}, where connections wait in vain");
+                (Warn, format!("{what}; let the program listen there too, or leave it out"))
+            }
+            Event::Unmapped { from } => (
+                Warn,
+                format!("no worker listens on {from}, so its mapping does nothing; is it another port?"),
+            ),
             Event::Overloaded { endpoint, after } => {
                 let time = about(*after);
                 (

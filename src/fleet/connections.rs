@@ -30,6 +30,11 @@ impl<C> Fleet<C> {
         self.listeners.accepts(listener) && (self.listeners.refuses(listener) || self.has_room(now, listener))
     }
 
+    /// Whether any worker takes connections of `listener`.
+    pub fn is_served(&self, listener: ListenerId) -> bool {
+        self.listeners.members(listener).next().is_some()
+    }
+
     /// Whether a connection from `listener` could be placed now.
     pub fn has_room(&self, now: Time, listener: ListenerId) -> bool {
         self.listeners.members(listener).any(|worker| self.handoff.has_room(now, worker))

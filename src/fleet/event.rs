@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde_json::Value;
 
-use super::{LoadSource, Want};
+use super::{LoadSource, Place, Want};
 use crate::{
     endpoint::Endpoint,
     protocol::listen::{AddressType, Query},
@@ -185,6 +185,16 @@ pub enum Event {
         errno: i32,
         /// Until the next try.
         pause: Duration,
+    },
+    /// Workers listen, and none on this, which the user gave: connections wait there in vain.
+    Unserved {
+        /// What is listened on.
+        endpoint: Endpoint,
+    },
+    /// Workers listen, and none on this, which the user has mapped to another place.
+    Unmapped {
+        /// What no program listens to.
+        from: Place,
     },
     /// Connections are turned away from now on: no worker has had room for them for `after`.
     Overloaded {

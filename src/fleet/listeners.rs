@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::{
     ListenerId, WorkerId, errno,
-    wish::{Asked, Mapping, Want, Wish, key_text},
+    wish::{Asked, Mapping, Place, Want, Wish, key_text},
 };
 use crate::{
     balance::{Balance, Key as BalanceKey, PolicyName, Target},
@@ -41,7 +41,8 @@ pub(super) struct Listeners {
     policy: PolicyName,
     /// Workers accept by themselves.
     shared: bool,
-    map: Vec<Mapping>,
+    /// With whether it is of use: it has applied, or it was told that it has not.
+    map: Vec<(Mapping, bool)>,
     next: u32,
     /// Kept for its memory, so that a pick does not allocate.
     targets: Vec<Target>,
@@ -58,6 +59,8 @@ struct Listener {
     kept: bool,
     /// A worker has served it at some time.
     served: bool,
+    /// That none has was told.
+    reported: bool,
     /// Sorted by worker.
     members: Vec<Member>,
     policy: Box<dyn Balance>,
@@ -130,6 +133,7 @@ pub(super) enum Answer {
 impl Listeners {
     pub(super) fn new(policy: PolicyName, shared: bool, map: Vec<Mapping>) -> Self {
         let (open, keys, inherited) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let map = map.into_iter().map(|mapping| (mapping, false)).collect();
         Self { open, keys, inherited, policy, shared, map, next: 0, targets: Vec::new() }
     }
 
@@ -144,8 +148,8 @@ impl Listeners {
         self.next += 1;
         let shared = self.shared || matches!(endpoint, Endpoint::Udp(_));
         let (members, policy) = (Vec::new(), self.policy.start());
-        let (served, crowding) = (false, Crowding::Room);
-        let listener = Listener { endpoint, shared, ipv6_only, kept, served, members, policy, crowding };
+        let (served, reported, crowding) = (false, false, Crowding::Room);
+        let listener = Listener { endpoint, shared, ipv6_only, kept, served, reported, members, policy, crowding };
         self.open.insert(id, listener);
         id
     }
@@ -188,9 +192,31 @@ impl Listeners {
     }
 
     /// What is wanted in the end, by the user's mappings.
-    fn mapped(&self, want: Want) -> Want {
-        let mapped = self.map.iter().map(|mapping| mapping.apply(want.clone())).find(|mapped| *mapped != want);
-        mapped.unwrap_or(want)
+    fn mapped(&mut self, want: Want) -> Want {
+        for (mapping, used) in &mut self.map {
+            let mapped = mapping.apply(want.clone());
+            if mapped != want {
+                *used = true;
+                return mapped;
+            }
+        }
+        want
+    }
+
+    /// What the user gave and no worker has had a use for, each told once: addresses, if another of them has been of use,
+    /// and mappings.
+    pub(super) fn take_unused(&mut self) -> (Vec<Endpoint>, Vec<Place>) {
+        let any = self.open.values().any(|listener| listener.kept && listener.served);
+        let unused = |listener: &&mut Listener| any && listener.kept && !listener.served && !listener.reported;
+        let endpoints = self.open.values_mut().filter(unused).map(|listener| {
+            listener.reported = true;
+            listener.endpoint.clone()
+        });
+        let maps = self.map.iter_mut().filter(|(_, used)| !used).map(|(mapping, used)| {
+            *used = true;
+            mapping.from.clone()
+        });
+        (endpoints.collect(), maps.collect())
     }
 
     /// The open sockets that serve a wish for a key that is new: none if one is to be bound.

@@ -1,6 +1,6 @@
 //! Keys, covering and closing, as Node's primary does it and where `-l` differs.
 
-use super::{super::Place, *};
+use super::*;
 use crate::protocol::listen::AddressType;
 
 const A: WorkerId = WorkerId(1);
@@ -261,4 +261,20 @@ fn one_that_failed_before_counts_and_finds_what_others_have_bound_since() {
     assert_eq!(ask(&mut listeners, A, &own(2)), Ok(None), "a second one at the same time is one of its own");
     assert_eq!(ask(&mut listeners, B, &own(0)), there());
     assert_eq!(ask(&mut listeners, B, &own(1)), Err(-98), "the key is A's, and stands for what B serves");
+}
+
+#[test]
+fn what_was_given_in_vain_is_told_once() {
+    let map = |from| Mapping { from: Place::Port(from), to: Place::Port(8000) };
+    let mut listeners = Listeners::new(PolicyName::RoundRobin, false, vec![map(3000), map(4000)]);
+    for address in ["127.0.0.1:8000", "127.0.0.1:8001"] {
+        listeners.open(address.parse().unwrap(), false, true);
+    }
+    let nothing = listeners.take_unused();
+    assert_eq!(nothing.0, [], "while no other is of use, each worker is told of");
+    ask(&mut listeners, A, &query(None, 3000, 0)).unwrap();
+    let (endpoints, maps) = listeners.take_unused();
+    assert_eq!((endpoints, maps), (vec!["127.0.0.1:8001".parse().unwrap()], vec![]));
+    assert_eq!(nothing.1, [Place::Port(3000), Place::Port(4000)]);
+    assert_eq!(listeners.take_unused(), (vec![], vec![]));
 }

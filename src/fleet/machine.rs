@@ -73,6 +73,8 @@ pub struct Fleet<C> {
     pub(super) listeners: Listeners,
     pub(super) handoff: Handoff<C>,
     pub(super) tally: Tally,
+    /// When to look what the user gave in vain.
+    pub(super) look_for_unused: Option<Time>,
     /// The policy goes by the number of open connections.
     pub(super) needs_load: bool,
     pub(super) counters: Counters,
@@ -102,6 +104,7 @@ impl<C> Fleet<C> {
             listeners,
             handoff,
             tally: Tally::default(),
+            look_for_unused: None,
             needs_load: policy.needs_load(),
             counters: Counters::default(),
             outputs: VecDeque::new(),
@@ -167,6 +170,11 @@ impl<C> Fleet<C> {
                 self.event(Event::Overloaded { endpoint, after });
             }
         }
+        if self.look_for_unused.take_if(|at| *at <= now).is_some() {
+            let (endpoints, maps) = self.listeners.take_unused();
+            endpoints.into_iter().for_each(|endpoint| self.event(Event::Unserved { endpoint }));
+            maps.into_iter().for_each(|from| self.event(Event::Unmapped { from }));
+        }
         while let Some((worker, after)) = self.handoff.handle_timeout(now) {
             self.event(Event::Trouble { worker, trouble: Trouble::Stuck { after } });
             self.happens(now, worker, Happening::StopNow);
@@ -206,7 +214,8 @@ impl<C> Fleet<C> {
             Overload::Wait => None,
             Overload::Reject { after } => self.listeners.refuses_at(after),
         };
-        lives.chain(suspicions).chain(slots).chain(self.handoff.deadline()).chain(refuses).min()
+        let own = [self.handoff.deadline(), refuses, self.look_for_unused].into_iter().flatten();
+        lives.chain(suspicions).chain(slots).chain(own).min()
     }
 
     /// What has happened so far.

@@ -1,6 +1,7 @@
 //! What a worker's `queryServer` means: which socket it wants, what that is called, and whether an open one will do.
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -207,6 +208,15 @@ pub enum Place {
     Port(u16),
     /// One endpoint.
     Endpoint(Endpoint),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => port.fmt(out),
+            Self::Endpoint(endpoint) => endpoint.fmt(out),
+        }
+    }
 }
 
 impl Mapping {

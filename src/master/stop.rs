@@ -4,9 +4,9 @@ use std::{io, time::Duration};
 
 use nix::sys::signal::Signal;
 
-use super::{Master, Source};
+use super::{Master, Source, sockets::Listener};
 use crate::{
-    fleet::Stop,
+    fleet::{ListenerId, Stop},
     sys::{
         clock,
         signals::{self, Signals},
@@ -79,7 +79,9 @@ impl Master {
     /// long.
     pub(super) fn go_on_stopping(&mut self) {
         let Some((how, until)) = self.stopping.last else { return };
-        let waits = self.fleet.has_returned() || self.listeners.values().any(|listener| listener.pending);
+        // Those that nobody takes are not waited for.
+        let queued = |(&id, listener): (&ListenerId, &Listener)| listener.pending && self.fleet.is_served(id);
+        let waits = self.fleet.has_returned() || self.listeners.iter().any(queued);
         if self.now >= until || !waits {
             self.stopping.last = None;
             self.fleet.stop(self.now, how);

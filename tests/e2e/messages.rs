@@ -140,3 +140,17 @@ fn a_worker_that_cannot_have_its_port_is_reported() {
         check_hint(run, &[&port]).finish();
     }
 }
+
+#[test]
+fn an_address_and_a_mapping_that_no_program_wants_are_told() {
+    let (vain, port) = (free_port(), free_port());
+    let run = Pointsman::run().option("-l", format!("127.0.0.1:{vain}")).option("--map", "4000=8000");
+    let run =
+        run.expect_log(&format!("no worker listens on 127.0.0.1:{vain}, where connections wait in vain"));
+    let run = run.expect_log("no worker listens on 4000, so its mapping does nothing");
+    let mut master =
+        run.listen(format!("127.0.0.1:{port}")).node(Node::DEFAULT, "plain.js").arg(port.to_string()).start();
+    master.wait_ready(1);
+    master.wait_log("its mapping does nothing");
+    master.finish();
+}
