@@ -156,34 +156,10 @@ impl Report {
                 let level = if self.refused.is_power_of_two() { Warn } else { Debug };
                 (level, format!("cannot accept on {endpoint}: {reason}; goes on in {}", about(*pause)))
             }
-            Event::Unserved { endpoint } => {
-                let what = format!("no worker listens on {endpoint}, where connections wait in vain");
-                (Warn, format!("{what}; let the program listen there too, or leave it out"))
-            }
-            Event::Unmapped { from } => (
-                Warn,
-                format!("no worker listens on {from}, so its mapping does nothing; is it another port?"),
-            ),
-            Event::Overloaded { endpoint, after } => {
-                let time = about(*after);
-                (
-                    Warn,
-                    format!(
-                        "no worker has had room for connections to {endpoint} for {time}: they are turned away"
-                    ),
-                )
-            }
-            Event::Recovered { endpoint, rejected } => {
-                let (what, were) =
-                    if *rejected == 1 { ("connection", "was") } else { ("connections", "were") };
-                (
-                    Info,
-                    format!(
-                        "there is room again for connections to {endpoint}: {rejected} {what} {were} turned away"
-                    ),
-                )
-            }
-            Event::LostConnections { count, cause } => (Warn, lost(*count, *cause)),
+            Event::Unserved { .. }
+            | Event::Unmapped { .. }
+            | Event::Overloaded { .. }
+            | Event::Recovered { .. } => place(event),
             Event::Stopping { workers, timeout } => {
                 self.stopping = true;
                 let rest = match (workers, timeout) {
@@ -351,6 +327,39 @@ fn lost(count: usize, cause: Loss) -> String {
 /// "1 worker", "4 workers".
 pub(super) fn count(workers: usize) -> String {
     format!("{workers} worker{}", if workers == 1 { "" } else { "s" })
+}
+
+/// What is said of a place that is listened on.
+fn place(event: &Event) -> (Level, String) {
+    match event {
+        Event::Unserved { endpoint } => {
+            let what = format!("no worker listens on {endpoint}, where connections wait in vain");
+            (Warn, format!("{what}; let the program listen there too, or leave it out"))
+        }
+        Event::Unmapped { from } => {
+            (Warn, format!("no worker listens on {from}, so its mapping does nothing; is it another port?"))
+        }
+        Event::Overloaded { endpoint, after } => {
+            let time = about(*after);
+            (
+                Warn,
+                format!(
+                    "no worker has had room for connections to {endpoint} for {time}: they are turned away"
+                ),
+            )
+        }
+        Event::Recovered { endpoint, rejected } => {
+            let (what, were) = if *rejected == 1 { ("connection", "was") } else { ("connections", "were") };
+            (
+                Info,
+                format!(
+                    "there is room again for connections to {endpoint}: {rejected} {what} {were} turned away"
+                ),
+            )
+        }
+        Event::LostConnections { count, cause } => (Warn, lost(*count, *cause)),
+        other => (Debug, format!("{other:?}")),
+    }
 }
 
 #[cfg(test)]
