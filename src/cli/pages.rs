@@ -50,7 +50,8 @@ PORT        the port to listen on, on every interface, if nothing else says it
 RUST_LOG    what is logged: error, warn, info (default), debug, trace
 NO_COLOR, CLICOLOR_FORCE
             no colours, or colours without a terminal
-Workers get PORT, NODE_APP_INSTANCE and POINTSMAN_SLOT (their place, from 0),
+Workers get PORT (with Unix sockets alone, the path of the first),
+NODE_APP_INSTANCE and POINTSMAN_SLOT (their place, from 0),
 POINTSMAN_ADDRESSES (all that is listened on, with commas between), and the
 NODE_ variables of their channel; with --user, HOME, USER, LOGNAME and
 SHELL of that user. Otherwise they get pointsman's own environment, over which

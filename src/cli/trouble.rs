@@ -175,23 +175,46 @@ fn not_listening(address: &Address, errno: i32) -> Sentences {
 
 fn elsewhere(address: &Address, told: &[Endpoint]) -> Sentences {
     let addresses = told.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let advice = match address {
+        Address::Udp { .. } => {
+            format!("a UDP port is opened as the program asks for it; only {addresses} is not served")
+        }
+        _ => served_as_well(address, told),
+    };
+    (format!("listens on {address} and not on {addresses}, where connections wait in vain"), Some(advice))
+}
+
+/// How what the program listens on and what the user was told become the same.
+fn served_as_well(address: &Address, told: &[Endpoint]) -> String {
     let first = told.iter().find_map(Endpoint::tcp);
-    let port = first.map_or_else(String::new, |first| format!(" ({})", first.port()));
+    let path = told.iter().find_map(|endpoint| match endpoint {
+        Endpoint::Unix(path) => Some(path.display()),
+        _ => None,
+    });
     let flag = match (address, first) {
         // Where the user wanted to be found.
         (&Address::Tcp { host: None, port }, Some(first)) => SocketAddr::new(first.ip(), port).to_string(),
         (&Address::Tcp { host: None, port }, None) => format!(":{port}"),
         _ => address.to_string(),
     };
-    let map = match (address.port(), first) {
-        (Some(from), Some(first)) => format!("; --map {from}={} serves one on the other", first.port()),
+    if address.port().is_some() && address.port() == first.map(|first| first.port()) {
+        return format!("let the program leave the host out, or use -l {flag}. {address} is served as well");
+    }
+    let port = match (first, &path) {
+        (Some(first), _) => format!(" ({})", first.port()),
+        (None, Some(path)) => format!(" ({path})"),
+        (None, None) => String::new(),
+    };
+    let to = match (first, path) {
+        (Some(first), _) => Some(first.port().to_string()),
+        (None, path) => path.map(|path| format!("unix:{path}")),
+    };
+    let map = match (address.port(), to) {
+        (Some(from), Some(to)) => format!("; --map {from}={to} serves one on the other"),
         _ => String::new(),
     };
-    (
-        format!("listens on {address} and not on {addresses}, where connections wait in vain"),
-        Some(format!(
-            "let the program listen on process.env.PORT{port}, or use -l {flag}. {address} is served as well{map}"
-        )),
+    format!(
+        "let the program listen on process.env.PORT{port}, or use -l {flag}. {address} is served as well{map}"
     )
 }
 
@@ -365,6 +388,37 @@ mod tests {
             (Trouble::Overdue { signal: 9, after: second }, &["for 5 s", "SIGKILL"]),
         ] {
             check(&trouble, parts);
+        }
+    }
+
+    #[test]
+    fn who_listens_elsewhere_is_told_what_fits() {
+        let tcp = |host: Option<&str>, port| Address::Tcp { host: host.map(Into::into), port };
+        for (address, told, parts, none) in [
+            (
+                tcp(None, 3000),
+                "unix:/a.sock",
+                &["PORT (/a.sock)", "-l :3000", "--map 3000=unix:/a.sock"][..],
+                &[][..],
+            ),
+            (
+                tcp(Some("::1"), 80),
+                "127.0.0.1:80",
+                &["-l [::1]:80", "leave the host out"],
+                &["--map", "PORT"],
+            ),
+            (Address::Unix("/b".into()), "unix:/a.sock", &["-l unix:/b", "PORT (/a.sock)"], &["--map"]),
+            (
+                Address::Udp { host: None, port: 53 },
+                "127.0.0.1:8000",
+                &["a UDP port is opened as the program asks for it; only 127.0.0.1:8000 is not served"],
+                &["-l ", "PORT", "--map"],
+            ),
+        ] {
+            let trouble = Trouble::ListensElsewhere { address, told: vec![told.parse().unwrap()] };
+            check(&trouble, parts);
+            let advice = tell(&trouble, "`py x`").advice.unwrap();
+            assert!(none.iter().all(|part| !advice.contains(part)), "{advice}");
         }
     }
 
