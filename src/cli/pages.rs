@@ -45,7 +45,7 @@ _OVERLOAD_TIMEOUT, _LOAD_REPORT, _SERIALIZATION
 NODE_CLUSTER_SCHED_POLICY
             rr or another policy, as for Node; POINTSMAN_POLICY wins
 WEB_CONCURRENCY
-            the number of workers if nothing else says it
+            the number of workers if nothing else says it; they get 1 there
 PORT        the port to listen on, on every interface, if nothing else says it
 RUST_LOG    what is logged: error, warn, info (default), debug, trace
 NO_COLOR, CLICOLOR_FORCE

@@ -47,6 +47,9 @@ const LOAD_REPORT: &str = "POINTSMAN_LOAD_REPORT";
 const SERIALIZATION: &str = "POINTSMAN_SERIALIZATION";
 const NODE_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
+/// The number of workers, as platforms set it.
+pub(super) const WEB_CONCURRENCY: &str = "WEB_CONCURRENCY";
+
 /// What is read here for the keys of a file.
 pub(crate) const NAMES: [&str; 24] = [
     WORKERS,
@@ -137,7 +140,7 @@ impl Environment {
     pub(crate) fn defaults(&self, explicit: &Layer, problems: &mut Problems) -> Layer {
         let mut layer = Layer::default();
         if explicit.workers.is_none() {
-            layer.workers = self.read("WEB_CONCURRENCY", str::parse::<Workers>, problems);
+            layer.workers = self.read(WEB_CONCURRENCY, str::parse::<Workers>, problems);
         }
         if explicit.listen.is_none() {
             let port = |text: &str| port_number(text).map(|port| vec![Listen::everywhere(port)]);

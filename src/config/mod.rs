@@ -35,6 +35,7 @@ pub(crate) use value::{
     BadValue, Mode, Overload, Patience, Workers, duration, show as show_duration, window,
 };
 
+use environment::WEB_CONCURRENCY;
 use layer::refuse_name;
 use listen::covers;
 use problem::Problem;
@@ -135,6 +136,10 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         problems.push(Problem::new(map.origin.clone(), first, bad));
     }
     let workers = layer.workers.unwrap_or_else(|| Given::default(Workers::Auto));
+    if matches!(workers.origin, Origin::Variable(WEB_CONCURRENCY, _)) {
+        // It has been obeyed. A program that obeys it as well, such as gunicorn, would start as many in each worker.
+        env.entry(WEB_CONCURRENCY.into()).or_insert_with(|| Given::new("1".into(), workers.origin.clone()));
+    }
     Config {
         program: layer.program,
         args: layer.args,

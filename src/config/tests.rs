@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{ffi::OsStr, path::PathBuf};
 
 use proptest::prelude::*;
 
@@ -101,6 +101,20 @@ fn a_later_source_wins() {
     assert_eq!(config.stop_timeout.origin.to_string(), "p.toml:2");
     assert_eq!(config.policy.origin.to_string(), "p.toml:4");
     assert_eq!(config.kill_timeout.origin.to_string(), "default");
+}
+
+#[test]
+fn a_number_of_workers_that_was_obeyed_is_not_obeyed_again() {
+    let seen = |text, variables: &[_]| {
+        let config = load_text(Layer::default(), text, variables).unwrap();
+        config.env.get(OsStr::new("WEB_CONCURRENCY")).map(|given| given.value.to_str().unwrap().to_owned())
+    };
+    let nine = ("WEB_CONCURRENCY", "9");
+    assert_eq!(seen("", &[nine]), Some("1".to_owned()));
+    assert_eq!(seen("[env]\nWEB_CONCURRENCY = \"3\"", &[nine]), Some("3".to_owned()));
+    assert_eq!(seen("workers = 2", &[nine]), None);
+    assert_eq!(seen("", &[("POINTSMAN_WORKERS", "2"), nine]), None);
+    assert_eq!(seen("", &[]), None);
 }
 
 #[test]
