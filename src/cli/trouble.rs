@@ -230,10 +230,18 @@ const MODES: &str = "The handoff mode is for Node programs and for programs that
 pub(super) fn given_sockets(program: &str, told: &[Endpoint]) -> String {
     let socket = |(place, endpoint): (usize, &Endpoint)| format!("{endpoint} is descriptor {}", place + 3);
     let sockets = told.iter().enumerate().map(socket).collect::<Vec<_>>().join(", ");
+    let flag = if needs_fd(program) { ". uvicorn needs --fd 3 for that" } else { "" };
     format!(
         "its own output may say why; {program} is to accept from the sockets that it is started with (LISTEN_FDS, \
-         EINHORN_FD_0), and not to bind its own: {sockets}"
+         EINHORN_FD_0), and not to bind its own: {sockets}{flag}"
     )
+}
+
+/// Whether it is uvicorn, by itself or after `python -m`, without the flag that names its socket.
+fn needs_fd(program: &str) -> bool {
+    let mut words = program.trim_matches('`').split(' ');
+    let is_uvicorn = |word: &str| word.rsplit('/').next() == Some("uvicorn");
+    words.clone().take(3).any(is_uvicorn) && !words.any(|word| word == "--fd" || word.starts_with("--fd="))
 }
 
 /// What to make of a worker that ended before it said a word.
@@ -419,6 +427,24 @@ mod tests {
             check(&trouble, parts);
             let advice = tell(&trouble, "`py x`").advice.unwrap();
             assert!(none.iter().all(|part| !advice.contains(part)), "{advice}");
+        }
+    }
+
+    #[test]
+    fn uvicorn_is_told_its_flag() {
+        for (program, expected) in [
+            ("`uvicorn app:app`", true),
+            ("`/venv/bin/uvicorn app:app`", true),
+            ("`python3 -m uvicorn app:app`", true),
+            ("`uvicorn --fd 3 app:app`", false),
+            ("`gunicorn app:uvicorn`", false),
+        ] {
+            let told = given_sockets(program, &["127.0.0.1:8000".parse().unwrap()]);
+            assert_eq!(
+                told.ends_with("127.0.0.1:8000 is descriptor 3. uvicorn needs --fd 3 for that"),
+                expected,
+                "{told}"
+            );
         }
     }
 
