@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::{complain, failure, print};
-use crate::config::{Config, Given, Origin, Process, show_duration, show_limit, show_umask, words};
+use crate::config::{Config, Given, Mode, Origin, Process, show_duration, show_limit, show_umask, words};
 
 /// Prints the configuration, with the origin of each value if that is asked for.
 pub(super) fn check(config: &Config, origin: bool) -> ExitCode {
@@ -33,14 +33,21 @@ fn table(config: &Config, origin: bool) -> String {
         row(key, value, origin);
     }
     row("workers".into(), config.workers.value.to_string(), &config.workers.origin);
-    let listen = config.listen.value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut listen = config.listen.value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if listen.is_empty() {
+        listen = "what the program listens on".to_owned();
+    }
     row("listen".into(), listen, &config.listen.origin);
     if !config.map.value.is_empty() {
         let map = config.map.value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         row("map".into(), map, &config.map.origin);
     }
     row("mode".into(), config.mode.value.to_string(), &config.mode.origin);
-    row("policy".into(), config.policy.value.to_string(), &config.policy.origin);
+    let policy = match config.mode.value {
+        Mode::Shared => "none: the kernel decides".to_owned(),
+        _ => config.policy.value.to_string(),
+    };
+    row("policy".into(), policy, &config.policy.origin);
     let times = [
         ("stop_timeout", &config.stop_timeout),
         ("kill_timeout", &config.kill_timeout),
@@ -104,6 +111,22 @@ fn process(config: &Process) -> Vec<(String, String, &Origin)> {
 mod tests {
     use super::*;
     use crate::config::{Environment, Layer, load};
+
+    fn of(variables: &[(&str, &str)]) -> String {
+        let environment = variables.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+        table(&load(Layer::default(), None, &environment).unwrap(), false)
+    }
+
+    #[test]
+    fn what_others_decide_is_said_so() {
+        let text = of(&[("POINTSMAN_MAP", "3000=8181")]);
+        assert!(
+            text.contains("\nlisten            what the program listens on\nmap               3000=8181\n"),
+            "{text}"
+        );
+        let text = of(&[("POINTSMAN_MODE", "shared")]);
+        assert!(text.contains("\npolicy            none: the kernel decides\n"), "{text}");
+    }
 
     #[test]
     fn the_table_is_aligned_and_says_where_from() {

@@ -48,6 +48,14 @@ fn refuse_options(from: &str, to: &str) -> Result<(), BadValue> {
     Ok(())
 }
 
+impl Map {
+    /// What is served, and what the program takes it for: "8000 for 3000".
+    pub(crate) fn to_for_from(&self) -> String {
+        let (from, to) = self.spelt.split_once('=').unwrap_or((&self.spelt, ""));
+        format!("{to} for {from}")
+    }
+}
+
 fn place(text: &str) -> Result<Place, BadValue> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return match port_number(text)? {
