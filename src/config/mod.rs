@@ -293,6 +293,12 @@ impl Config {
         })
     }
 
+    /// Whether what comes from there stands in the file that `env_file` names.
+    pub(crate) fn is_of_env_file(&self, origin: &Origin) -> bool {
+        let file = self.process.given.env_file.as_ref();
+        matches!((origin, file), (Origin::File(source, _), Some(file)) if source.path == file.value)
+    }
+
     /// The program and all its arguments; empty for the demo worker.
     pub(crate) fn command(&self) -> Vec<&OsString> {
         let given = [&self.program, &self.args];
