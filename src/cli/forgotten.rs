@@ -23,6 +23,11 @@ pub(super) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
             return error;
         }
+        if let Some(tip) = foreign_flag(&error) {
+            error.remove(ContextKind::SuggestedArg);
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+            return error;
+        }
         // A verb that was mistyped is no program.
         if refused
             && error.get(ContextKind::SuggestedSubcommand).is_none()
@@ -54,6 +59,23 @@ fn foreign(words: &[OsString]) -> Option<String> {
         _ => return None,
     };
     Some(format!("this version has no control commands yet: {instead}"))
+}
+
+/// What a flag of others is called here.
+fn foreign_flag(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
+    let word = flag.split('=').next()?;
+    // PM2's and gunicorn's letters are those of the words.
+    let word = if word == "-i" { "instances" } else { word.strip_prefix("--")? };
+    let ours = config::synonym(&word.replace('-', "_"))?;
+    match ours {
+        "workers" => Some("the number of workers is -w N, or --workers N".to_owned()),
+        "program" => Some("the program comes last: -- node app.js".to_owned()),
+        "stop_timeout or handoff_timeout" => {
+            Some("there are --stop-timeout and --handoff-timeout".to_owned())
+        }
+        _ => Some(format!("use --{ours}")),
+    }
 }
 
 const STOP: &str = "to stop, kill -TERM the pid that `run` prints";
@@ -124,6 +146,22 @@ mod tests {
         }
         // A program of that name is run as any other.
         assert!(parse(&["pointsman", "run", "--", "stop"].map(OsString::from)).is_ok());
+    }
+
+    #[test]
+    fn flags_of_others_are_answered() {
+        for (words, expected) in [
+            ("run -i 4 -- node app.js", "the number of workers is -w N, or --workers N\n"),
+            ("run --instances=4 -- node app.js", "the number of workers is -w N"),
+            ("run --worker-processes 4", "the number of workers is -w N"),
+            ("check --script app.js", "the program comes last: -- node app.js\n"),
+            ("run --timeout 3s", "there are --stop-timeout and --handoff-timeout\n"),
+            ("run --environment A=1", "use --env\n"),
+        ] {
+            let all = ["pointsman"].into_iter().chain(words.split_whitespace());
+            let error = parse(&all.map(OsString::from).collect::<Vec<_>>()).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.matches("tip:").count() == 1, "{words}: {error}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{
     layer::{Given, Layer, Origin},
     listen::{Listen, port_number},
     map::Map,
-    problem::{Problem, Problems, nearest},
+    problem::{Problem, Problems, nearest, synonym},
     process::ProcessLayer,
     value::{self, BadValue, Mode, Workers},
 };
@@ -155,7 +155,11 @@ impl Environment {
         let ours = self.0.keys().filter_map(|name| name.to_str()?.strip_prefix(PREFIX));
         let unknown =
             ours.filter(|key| !GIVEN_TO_WORKERS.contains(key) && !keys().any(|known| known == *key));
-        let warn = |key: &str| match nearest(key, keys()) {
+        let called = |key: &str| {
+            let ours = synonym(&key.to_lowercase())?.to_uppercase();
+            keys().find(|known| *known == ours)
+        };
+        let warn = |key: &str| match called(key).or_else(|| nearest(key, keys())) {
             Some(known) => format!("{PREFIX}{key} means nothing to pointsman; did you mean {PREFIX}{known}?"),
             None => {
                 let keys = keys().collect::<Vec<_>>().join(", ");

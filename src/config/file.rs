@@ -25,7 +25,7 @@ use super::{
     layer::{Given, KEYS, Layer, Origin, Source, refuse_name},
     listen::Listen,
     listen_options,
-    problem::{Problem, Problems, nearest},
+    problem::{Problem, Problems, nearest, synonym},
     process::ProcessLayer,
     value::{self, BadValue, Workers},
 };
@@ -112,7 +112,7 @@ impl Reader<'_> {
                 layer.serialization = self.one(value, |value| super::serialization(string(value)?));
             }
             unknown => {
-                let instead = match nearest(unknown, KEYS) {
+                let instead = match synonym(unknown).or_else(|| nearest(unknown, KEYS)) {
                     Some(key) => format!("did you mean {key}?"),
                     None => format!("the keys are: {}", KEYS.join(", ")),
                 };

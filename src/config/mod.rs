@@ -29,7 +29,7 @@ pub(crate) use environment::NAMES as VARIABLES;
 pub(crate) use layer::{Given, Layer, Origin};
 pub(crate) use listen::{Listen, Socket};
 pub(crate) use map::Map;
-pub(crate) use problem::{Problems, nearest};
+pub(crate) use problem::{Problems, nearest, synonym};
 pub(crate) use process::{Process, ProcessLayer};
 pub(crate) use value::{
     BadValue, Mode, Overload, Patience, Workers, duration, show as show_duration, window,

@@ -254,6 +254,13 @@ fn mistakes_are_told_with_their_place_and_all_at_once() {
             &["error: unknown key \"worker\"", "p.toml:1:1", "| ^^^^^^", "did you mean workers?"][..],
         ),
         ("\n\nstoptimeout = \"1s\"", &["p.toml:3:1", "did you mean stop_timeout?"]),
+        ("instances = 4", &["unknown key \"instances\"", "did you mean workers?"]),
+        ("worker_processes = 4", &["did you mean workers?"]),
+        ("script = \"a.js\"", &["did you mean program?"]),
+        ("environment = {}", &["did you mean env?"]),
+        ("timeout = \"1s\"", &["did you mean stop_timeout or handoff_timeout?"]),
+        ("listen_options = {}", &["did you mean listen, with the options after the address?"]),
+        ("policy = \"least_conn\"", &["did you mean least-connections? The policies"]),
         ("colour = 1", &["unknown key", "the keys are: workers, listen"]),
         ("workers = 0", &["without a worker", "p.toml:1:11", "give 1 to 1024"]),
         ("workers = 4.5", &["a number or \"auto\" is expected", "not a value of type float"]),
@@ -364,16 +371,19 @@ fn variables_that_look_like_ours_are_warned_about() {
         ("POINTSMAN_PRELOAD", "--require x"),
         ("POINTSMAN_ADDRESSES", "127.0.0.1:1"),
         ("POINTSMAN_COLOUR", "red"),
+        ("POINTSMAN_INSTANCES", "4"),
         ("POINTSMAN_LISTEN", "127.0.0.1:1"),
         ("POINTS", "0"),
     ];
     let warnings = load(Layer::default(), None, &environment(&given)).unwrap().warnings;
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
     assert!(
         warnings[0].contains("POINTSMAN_COLOUR") && warnings[0].contains("WORKERS, LISTEN"),
         "{warnings:?}"
     );
-    assert!(warnings[1].ends_with("did you mean POINTSMAN_WORKERS?"), "{warnings:?}");
+    for warning in &warnings[1..] {
+        assert!(warning.ends_with("did you mean POINTSMAN_WORKERS?"), "{warnings:?}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use thiserror::Error;
 
-use super::problem::nearest;
+use super::problem::{nearest, synonym};
 
 /// Why a text is not a value, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -29,7 +29,9 @@ pub(super) fn no_such<'a>(
     known: impl IntoIterator<Item = &'a str>,
     such_and_such: &str,
 ) -> BadValue {
-    let instead = match nearest(word, known) {
+    let known: Vec<_> = known.into_iter().collect();
+    let called = synonym(word).filter(|ours| known.contains(ours));
+    let instead = match called.or_else(|| nearest(word, known.iter().copied())) {
         Some(near) => format!("did you mean {near}? The {such_and_such}"),
         None => format!("the {such_and_such}"),
     };
