@@ -105,7 +105,7 @@ impl Environment {
         layer.program = self.read(PROGRAM, words, problems);
         layer.args = self.read(ARGS, words, problems);
         layer.process = self.process(problems);
-        layer.stop_timeout = self.read(STOP_TIMEOUT, value::duration, problems);
+        layer.stop_timeout = self.read(STOP_TIMEOUT, value::stop_timeout, problems);
         layer.kill_timeout = self.read(KILL_TIMEOUT, value::duration, problems);
         layer.restart_delay = self.read(RESTART_DELAY, value::duration, problems);
         layer.window = self.read(WINDOW, value::window, problems);

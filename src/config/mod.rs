@@ -32,7 +32,7 @@ pub(crate) use map::Map;
 pub(crate) use problem::{Problems, nearest, synonym};
 pub(crate) use process::{Process, ProcessLayer};
 pub(crate) use value::{
-    BadValue, Mode, Overload, Patience, Workers, duration, show as show_duration, window,
+    BadValue, Mode, Overload, Patience, Workers, duration, show as show_duration, stop_timeout, window,
 };
 
 use environment::WEB_CONCURRENCY;

@@ -267,6 +267,9 @@ fn mistakes_are_told_with_their_place_and_all_at_once() {
         ("workers = \"four\"", &["not a number of workers"]),
         ("workers = [4]", &["not a value of type array"]),
         ("stop_timeout = 30", &["bare number", "write 30s, or 30ms, in quotes", "p.toml:1:16"]),
+        ("stop_timeout = \"off\"", &["SIGQUIT waits for ever", "p.toml:1:16"]),
+        ("[env]\n\"A B\" = \"x\"", &["not the name of a variable", "p.toml:2:1"]),
+        ("[env]\n1A = \"x\"", &["not the name of a variable"]),
         ("kill_timeout = \"5 min\"", &["\" min\" is no unit of time", "500ms, 30s"]),
         ("restart_delay = true", &["a duration is expected", "boolean"]),
         ("load_report = \"no\"", &["true or false is expected here, not a value of type string"]),
@@ -328,6 +331,7 @@ fn mistakes_outside_a_file_name_the_variable_or_flag_and_the_value() {
         ),
         ("POINTSMAN_PROGRAM", "sh -c 'x'", "quotes are not understood here"),
         ("POINTSMAN_LOAD_REPORT", "off", "POINTSMAN_LOAD_REPORT=off: neither true nor false; write one"),
+        ("POINTSMAN_STOP_TIMEOUT", "off", "POINTSMAN_STOP_TIMEOUT=off: a stop by SIGTERM has an end"),
         ("WEB_CONCURRENCY", "0", "WEB_CONCURRENCY=0: without a worker nothing is served"),
     ] {
         let error = load_text(Layer::default(), "", &[(name, value)]).unwrap_err();
