@@ -131,7 +131,7 @@ pub(super) struct RunArgs {
     process: ProcessArgs,
 
     /// How long a worker that is told to leave may finish, before SIGTERM [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    #[arg(long, value_name = "TIME", value_parser = config::stop_timeout)]
     stop_timeout: Option<Duration>,
 
     /// How long after SIGTERM it gets SIGKILL [default: 5s]
@@ -412,6 +412,7 @@ mod tests {
             ("-e A", "write NAME=VALUE"),
             ("-e =A", "write NAME=VALUE"),
             ("--stop-timeout 30", "write 30s, or 30ms"),
+            ("--stop-timeout off", "SIGQUIT waits for ever"),
         ] {
             let error = parse(words).unwrap_err();
             assert!(error.contains(expected), "{words}: {error}");

@@ -5,17 +5,23 @@ use std::net::SocketAddr;
 use pointsman::Endpoint;
 
 use super::report::count;
-use crate::config::{Config, show_duration};
+use crate::config::{Config, Map, Mode, show_duration};
 
 /// What a cluster serves, in a line.
 pub(super) fn summary(config: &Config, endpoints: &[Endpoint]) -> String {
     let program = config.quoted();
     let mut places = endpoints.iter().map(place).collect::<Vec<_>>().join(" and ");
     if endpoints.is_empty() {
-        places = "whatever they listen on".to_owned();
+        let mapped: Vec<_> = config.map.value.iter().map(Map::to_for_from).collect();
+        places = if mapped.is_empty() { "whatever they listen on".to_owned() } else { mapped.join(" and ") };
     }
     let workers = count(config.workers.value);
-    format!("{workers} of {program} behind {places} ({}, {})", config.mode.value, config.policy.value)
+    let how = match config.mode.value {
+        // There the kernel decides, by no policy of ours.
+        Mode::Shared => Mode::Shared.to_string(),
+        mode => format!("{mode}, {}", config.policy.value),
+    };
+    format!("{workers} of {program} behind {places} ({how})")
 }
 
 /// The lines for a person at a terminal.
@@ -84,6 +90,22 @@ mod tests {
             "  stop  Ctrl-C (or kill 4711): requests in flight get 30s to finish; a second Ctrl-C stops at once",
         );
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_is_mapped_or_shared_is_said_so() {
+        let config = |variables: &[(&str, &str)]| {
+            let pairs = variables.iter().map(|&(name, value)| (name.into(), value.into()));
+            load(Layer::default(), None, &pairs.chain([("POINTSMAN_WORKERS".into(), "2".into())]).collect())
+                .unwrap()
+        };
+        let text = summary(&config(&[("POINTSMAN_MAP", "3000=8181,4000=unix:/a")]), &[]);
+        assert_eq!(
+            text,
+            "2 workers of the built-in demo worker behind 8181 for 3000 and unix:/a for 4000 (handoff, round-robin)"
+        );
+        let text = summary(&config(&[("POINTSMAN_MODE", "shared")]), &["127.0.0.1:80".parse().unwrap()]);
+        assert!(text.ends_with("behind http://127.0.0.1:80 (shared)"), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::{complain, failure, print};
-use crate::config::{Config, Given, Origin, Process, show_duration, show_limit, show_umask, words};
+use crate::config::{Config, Given, Mode, Origin, Process, show_duration, show_limit, show_umask, words};
 
 /// Prints the configuration, with the origin of each value if that is asked for.
 pub(super) fn check(config: &Config, origin: bool) -> ExitCode {
@@ -21,7 +21,8 @@ pub(super) fn check(config: &Config, origin: bool) -> ExitCode {
 
 fn table(config: &Config, origin: bool) -> String {
     let mut rows = Vec::new();
-    let mut row = |key: String, value: String, origin: &Origin| rows.push((key, value, origin.to_string()));
+    let mut row =
+        |key: String, value: String, origin: &Origin| rows.push((key, one_line(&value), origin.to_string()));
     match &config.program {
         Some(program) => row("program".into(), words(&program.value), &program.origin),
         None => row("program".into(), config.command_line(), &Origin::Default),
@@ -33,14 +34,21 @@ fn table(config: &Config, origin: bool) -> String {
         row(key, value, origin);
     }
     row("workers".into(), config.workers.value.to_string(), &config.workers.origin);
-    let listen = config.listen.value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut listen = config.listen.value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if listen.is_empty() {
+        listen = "what the program listens on".to_owned();
+    }
     row("listen".into(), listen, &config.listen.origin);
     if !config.map.value.is_empty() {
         let map = config.map.value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         row("map".into(), map, &config.map.origin);
     }
     row("mode".into(), config.mode.value.to_string(), &config.mode.origin);
-    row("policy".into(), config.policy.value.to_string(), &config.policy.origin);
+    let policy = match config.mode.value {
+        Mode::Shared => "none: the kernel decides".to_owned(),
+        _ => config.policy.value.to_string(),
+    };
+    row("policy".into(), policy, &config.policy.origin);
     let times = [
         ("stop_timeout", &config.stop_timeout),
         ("kill_timeout", &config.kill_timeout),
@@ -60,7 +68,9 @@ fn table(config: &Config, origin: bool) -> String {
     row("load_report".into(), config.load_report.value.to_string(), &config.load_report.origin);
     row("serialization".into(), config.serialization.value.to_string(), &config.serialization.origin);
     for (name, Given { value, origin }) in &config.env {
-        row(format!("env.{}", name.display()), words([value]), origin);
+        // The file is where secrets are, and what is printed here may be read by many.
+        let value = if config.is_of_env_file(origin) { "(hidden)".to_owned() } else { words([value]) };
+        row(format!("env.{}", name.display()), value, origin);
     }
 
     let width = |cell: fn(&(String, String, String)) -> &str| {
@@ -72,6 +82,15 @@ fn table(config: &Config, origin: bool) -> String {
         false => format!("{key:keys$}  {value}\n"),
     };
     rows.iter().map(line).collect()
+}
+
+/// With control characters, such as line feeds, as Rust writes them.
+fn one_line(text: &str) -> String {
+    let escape = |letter: char| match letter.is_control() {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    };
+    text.chars().map(escape).collect()
 }
 
 /// What is given of the worker processes.
@@ -104,6 +123,43 @@ fn process(config: &Process) -> Vec<(String, String, &Origin)> {
 mod tests {
     use super::*;
     use crate::config::{Environment, Layer, load};
+
+    fn of(variables: &[(&str, &str)]) -> String {
+        let environment = variables.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+        table(&load(Layer::default(), None, &environment).unwrap(), false)
+    }
+
+    #[test]
+    fn what_may_be_secret_is_hidden_and_a_value_is_a_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at(".env"), "TOKEN=secret\nOTHER=secret\n").unwrap();
+        let file = "env_file = \".env\"\n[env]\nOTHER = \"open\\nwide\"\nTAB = \"a\\tb\"\n";
+        std::fs::write(at("p.toml"), file).unwrap();
+        let config = load(Layer::default(), Some(&at("p.toml")), &Environment::default()).unwrap();
+        let text = table(&config, true);
+        let rows: Vec<_> = text.lines().filter(|line| line.starts_with("env.")).collect();
+        assert!(!text.contains("secret") && rows.len() == 3, "{text}");
+        for (row, start) in rows.iter().zip([
+            "env.OTHER         'open\\nwide'",
+            "env.TAB           'a\\tb'",
+            "env.TOKEN         (hidden)",
+        ]) {
+            assert!(row.starts_with(start), "{row}");
+        }
+        assert!(rows[2].ends_with(".env:1"), "{text}");
+    }
+
+    #[test]
+    fn what_others_decide_is_said_so() {
+        let text = of(&[("POINTSMAN_MAP", "3000=8181")]);
+        assert!(
+            text.contains("\nlisten            what the program listens on\nmap               3000=8181\n"),
+            "{text}"
+        );
+        let text = of(&[("POINTSMAN_MODE", "shared")]);
+        assert!(text.contains("\npolicy            none: the kernel decides\n"), "{text}");
+    }
 
     #[test]
     fn the_table_is_aligned_and_says_where_from() {

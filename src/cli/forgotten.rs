@@ -17,6 +17,17 @@ use crate::config;
 pub(super) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(words).map_err(|mut error| {
         let refused = matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
+        let foreign = words.get(1..).filter(|_| refused).and_then(foreign);
+        if let Some(tip) = foreign {
+            error.remove(ContextKind::SuggestedSubcommand);
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+            return error;
+        }
+        if let Some(tip) = foreign_flag(&error) {
+            error.remove(ContextKind::SuggestedArg);
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+            return error;
+        }
         // A verb that was mistyped is no program.
         if refused
             && error.get(ContextKind::SuggestedSubcommand).is_none()
@@ -28,6 +39,46 @@ pub(super) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
         error
     })
 }
+
+/// What to do here for a command of PM2's or nginx's.
+fn foreign(words: &[OsString]) -> Option<String> {
+    let word = |place: usize| words.get(place).and_then(|word| word.to_str());
+    // As in `nginx -s reload`.
+    let verb = if word(0) == Some("-s") { word(1) } else { word(0) }?;
+    let instead = match verb {
+        "start" => {
+            let program = words.get(1..).filter(|rest| !rest.is_empty()).and_then(with_run);
+            let command = program.unwrap_or_else(|| "pointsman run -- node app.js".to_owned());
+            return Some(format!("to start workers and serve, use '{command}'"));
+        }
+        "stop" | "quit" | "delete" | "kill" => STOP.to_owned(),
+        "reload" | "restart" => format!("{STOP}; then run it again"),
+        "status" | "list" | "ls" => "its standard error says how the workers are".to_owned(),
+        "logs" | "log" => "its log, and what workers write there, is its standard error".to_owned(),
+        "scale" => format!("{STOP}; then run it again with -w N"),
+        _ => return None,
+    };
+    Some(format!("this version has no control commands yet: {instead}"))
+}
+
+/// What a flag of others is called here.
+fn foreign_flag(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
+    let word = flag.split('=').next()?;
+    // PM2's and gunicorn's letters are those of the words.
+    let word = if word == "-i" { "instances" } else { word.strip_prefix("--")? };
+    let ours = config::synonym(&word.replace('-', "_"))?;
+    match ours {
+        "workers" => Some("the number of workers is -w N, or --workers N".to_owned()),
+        "program" => Some("the program comes last: -- node app.js".to_owned()),
+        "stop_timeout or handoff_timeout" => {
+            Some("there are --stop-timeout and --handoff-timeout".to_owned())
+        }
+        _ => Some(format!("use --{ours}")),
+    }
+}
+
+const STOP: &str = "to stop, kill -TERM the pid that `run` prints";
 
 /// The words with `run` before them, if that makes a command.
 fn with_run(words: &[OsString]) -> Option<String> {
@@ -67,6 +118,51 @@ fn is_verb(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_of_others_are_answered() {
+        for (words, expected) in [
+            (
+                "stop",
+                "this version has no control commands yet: to stop, kill -TERM the pid that `run` prints\n",
+            ),
+            ("delete all", "kill -TERM the pid that `run` prints\n"),
+            ("reload", "kill -TERM the pid that `run` prints; then run it again\n"),
+            ("restart app", "then run it again\n"),
+            ("-s reload", "then run it again\n"),
+            ("scale app 4", "then run it again with -w N\n"),
+            ("status", "no control commands yet: its standard error says how the workers are\n"),
+            ("list", "standard error"),
+            ("ls", "standard error"),
+            ("logs", "what workers write there, is its standard error\n"),
+            ("start app.js", "to start workers and serve, use 'pointsman run -- node app.js'\n"),
+            ("start -- ./server x", "use 'pointsman run -- ./server x'\n"),
+            ("start", "use 'pointsman run -- node app.js'\n"),
+        ] {
+            let all = ["pointsman"].into_iter().chain(words.split_whitespace());
+            let error = parse(&all.map(OsString::from).collect::<Vec<_>>()).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.matches("tip:").count() == 1, "{words}: {error}");
+            assert!(!error.contains(&format!("run -- {words}")), "{words}: {error}");
+        }
+        // A program of that name is run as any other.
+        assert!(parse(&["pointsman", "run", "--", "stop"].map(OsString::from)).is_ok());
+    }
+
+    #[test]
+    fn flags_of_others_are_answered() {
+        for (words, expected) in [
+            ("run -i 4 -- node app.js", "the number of workers is -w N, or --workers N\n"),
+            ("run --instances=4 -- node app.js", "the number of workers is -w N"),
+            ("run --worker-processes 4", "the number of workers is -w N"),
+            ("check --script app.js", "the program comes last: -- node app.js\n"),
+            ("run --timeout 3s", "there are --stop-timeout and --handoff-timeout\n"),
+            ("run --environment A=1", "use --env\n"),
+        ] {
+            let all = ["pointsman"].into_iter().chain(words.split_whitespace());
+            let error = parse(&all.map(OsString::from).collect::<Vec<_>>()).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.matches("tip:").count() == 1, "{words}: {error}");
+        }
+    }
 
     #[test]
     fn a_forgotten_run_is_suggested() {

@@ -45,12 +45,13 @@ _OVERLOAD_TIMEOUT, _LOAD_REPORT, _SERIALIZATION
 NODE_CLUSTER_SCHED_POLICY
             rr or another policy, as for Node; POINTSMAN_POLICY wins
 WEB_CONCURRENCY
-            the number of workers if nothing else says it
+            the number of workers if nothing else says it; they get 1 there
 PORT        the port to listen on, on every interface, if nothing else says it
 RUST_LOG    what is logged: error, warn, info (default), debug, trace
 NO_COLOR, CLICOLOR_FORCE
             no colours, or colours without a terminal
-Workers get PORT, NODE_APP_INSTANCE and POINTSMAN_SLOT (their place, from 0),
+Workers get PORT (with Unix sockets alone, the path of the first),
+NODE_APP_INSTANCE and POINTSMAN_SLOT (their place, from 0),
 POINTSMAN_ADDRESSES (all that is listened on, with commas between), and the
 NODE_ variables of their channel; with --user, HOME, USER, LOGNAME and
 SHELL of that user. Otherwise they get pointsman's own environment, over which

@@ -242,7 +242,9 @@ impl Report {
         if let Some(restart) = restart {
             text += &format!("; its successor starts in {}", about(restart));
         }
-        let unable = !listened && !exited_after_disconnect && lived < AT_ONCE;
+        // Whoever was killed by a signal need not have made a mistake with its sockets.
+        let killed = self.shared && matches!(status, ExitStatus::Signal(_));
+        let unable = !listened && !exited_after_disconnect && !killed && lived < AT_ONCE;
         if unable && stage != Stage::NotLaunched {
             let advice = match status {
                 ExitStatus::Code(1..) if unheard => trouble::given_sockets(&self.program, &self.told),
@@ -555,6 +557,16 @@ mod tests {
             let text = line.text.to_string();
             assert_eq!((line.level, text.contains('\n')), (level, !advice.is_empty()), "{text}");
             assert!(text.contains(advice) && !text.contains("before it listened"), "{text}");
+        }
+    }
+
+    #[test]
+    fn in_the_shared_mode_nobody_is_lectured_for_being_killed() {
+        for shared in [true, false] {
+            let mut report = Report::new("puma".into(), 1, Vec::new()).shared(shared);
+            let lines = lines(&mut report, &[fork(1), exit(1, ExitStatus::Signal(9), false, true)]);
+            assert!(lines[0].contains("was killed by SIGKILL"), "{lines:?}");
+            assert_eq!(lines[0].contains('\n'), !shared, "{lines:?}");
         }
     }
 

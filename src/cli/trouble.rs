@@ -175,23 +175,46 @@ fn not_listening(address: &Address, errno: i32) -> Sentences {
 
 fn elsewhere(address: &Address, told: &[Endpoint]) -> Sentences {
     let addresses = told.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let advice = match address {
+        Address::Udp { .. } => {
+            format!("a UDP port is opened as the program asks for it; only {addresses} is not served")
+        }
+        _ => served_as_well(address, told),
+    };
+    (format!("listens on {address} and not on {addresses}, where connections wait in vain"), Some(advice))
+}
+
+/// How what the program listens on and what the user was told become the same.
+fn served_as_well(address: &Address, told: &[Endpoint]) -> String {
     let first = told.iter().find_map(Endpoint::tcp);
-    let port = first.map_or_else(String::new, |first| format!(" ({})", first.port()));
+    let path = told.iter().find_map(|endpoint| match endpoint {
+        Endpoint::Unix(path) => Some(path.display()),
+        _ => None,
+    });
     let flag = match (address, first) {
         // Where the user wanted to be found.
         (&Address::Tcp { host: None, port }, Some(first)) => SocketAddr::new(first.ip(), port).to_string(),
         (&Address::Tcp { host: None, port }, None) => format!(":{port}"),
         _ => address.to_string(),
     };
-    let map = match (address.port(), first) {
-        (Some(from), Some(first)) => format!("; --map {from}={} serves one on the other", first.port()),
+    if address.port().is_some() && address.port() == first.map(|first| first.port()) {
+        return format!("let the program leave the host out, or use -l {flag}. {address} is served as well");
+    }
+    let port = match (first, &path) {
+        (Some(first), _) => format!(" ({})", first.port()),
+        (None, Some(path)) => format!(" ({path})"),
+        (None, None) => String::new(),
+    };
+    let to = match (first, path) {
+        (Some(first), _) => Some(first.port().to_string()),
+        (None, path) => path.map(|path| format!("unix:{path}")),
+    };
+    let map = match (address.port(), to) {
+        (Some(from), Some(to)) => format!("; --map {from}={to} serves one on the other"),
         _ => String::new(),
     };
-    (
-        format!("listens on {address} and not on {addresses}, where connections wait in vain"),
-        Some(format!(
-            "let the program listen on process.env.PORT{port}, or use -l {flag}. {address} is served as well{map}"
-        )),
+    format!(
+        "let the program listen on process.env.PORT{port}, or use -l {flag}. {address} is served as well{map}"
     )
 }
 
@@ -207,10 +230,18 @@ const MODES: &str = "The handoff mode is for Node programs and for programs that
 pub(super) fn given_sockets(program: &str, told: &[Endpoint]) -> String {
     let socket = |(place, endpoint): (usize, &Endpoint)| format!("{endpoint} is descriptor {}", place + 3);
     let sockets = told.iter().enumerate().map(socket).collect::<Vec<_>>().join(", ");
+    let flag = if needs_fd(program) { ". uvicorn needs --fd 3 for that" } else { "" };
     format!(
         "its own output may say why; {program} is to accept from the sockets that it is started with (LISTEN_FDS, \
-         EINHORN_FD_0), and not to bind its own: {sockets}"
+         EINHORN_FD_0), and not to bind its own: {sockets}{flag}"
     )
+}
+
+/// Whether it is uvicorn, by itself or after `python -m`, without the flag that names its socket.
+fn needs_fd(program: &str) -> bool {
+    let mut words = program.trim_matches('`').split(' ');
+    let is_uvicorn = |word: &str| word.rsplit('/').next() == Some("uvicorn");
+    words.clone().take(3).any(is_uvicorn) && !words.any(|word| word == "--fd" || word.starts_with("--fd="))
 }
 
 /// What to make of a worker that ended before it said a word.
@@ -365,6 +396,55 @@ mod tests {
             (Trouble::Overdue { signal: 9, after: second }, &["for 5 s", "SIGKILL"]),
         ] {
             check(&trouble, parts);
+        }
+    }
+
+    #[test]
+    fn who_listens_elsewhere_is_told_what_fits() {
+        let tcp = |host: Option<&str>, port| Address::Tcp { host: host.map(Into::into), port };
+        for (address, told, parts, none) in [
+            (
+                tcp(None, 3000),
+                "unix:/a.sock",
+                &["PORT (/a.sock)", "-l :3000", "--map 3000=unix:/a.sock"][..],
+                &[][..],
+            ),
+            (
+                tcp(Some("::1"), 80),
+                "127.0.0.1:80",
+                &["-l [::1]:80", "leave the host out"],
+                &["--map", "PORT"],
+            ),
+            (Address::Unix("/b".into()), "unix:/a.sock", &["-l unix:/b", "PORT (/a.sock)"], &["--map"]),
+            (
+                Address::Udp { host: None, port: 53 },
+                "127.0.0.1:8000",
+                &["a UDP port is opened as the program asks for it; only 127.0.0.1:8000 is not served"],
+                &["-l ", "PORT", "--map"],
+            ),
+        ] {
+            let trouble = Trouble::ListensElsewhere { address, told: vec![told.parse().unwrap()] };
+            check(&trouble, parts);
+            let advice = tell(&trouble, "`py x`").advice.unwrap();
+            assert!(none.iter().all(|part| !advice.contains(part)), "{advice}");
+        }
+    }
+
+    #[test]
+    fn uvicorn_is_told_its_flag() {
+        for (program, expected) in [
+            ("`uvicorn app:app`", true),
+            ("`/venv/bin/uvicorn app:app`", true),
+            ("`python3 -m uvicorn app:app`", true),
+            ("`uvicorn --fd 3 app:app`", false),
+            ("`gunicorn app:uvicorn`", false),
+        ] {
+            let told = given_sockets(program, &["127.0.0.1:8000".parse().unwrap()]);
+            assert_eq!(
+                told.ends_with("127.0.0.1:8000 is descriptor 3. uvicorn needs --fd 3 for that"),
+                expected,
+                "{told}"
+            );
         }
     }
 

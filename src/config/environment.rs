@@ -16,7 +16,7 @@ use super::{
     layer::{Given, Layer, Origin},
     listen::{Listen, port_number},
     map::Map,
-    problem::{Problem, Problems, nearest},
+    problem::{Problem, Problems, nearest, synonym},
     process::ProcessLayer,
     value::{self, BadValue, Mode, Workers},
 };
@@ -46,6 +46,9 @@ const OVERLOAD_TIMEOUT: &str = "POINTSMAN_OVERLOAD_TIMEOUT";
 const LOAD_REPORT: &str = "POINTSMAN_LOAD_REPORT";
 const SERIALIZATION: &str = "POINTSMAN_SERIALIZATION";
 const NODE_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
+
+/// The number of workers, as platforms set it.
+pub(super) const WEB_CONCURRENCY: &str = "WEB_CONCURRENCY";
 
 /// What is read here for the keys of a file.
 pub(crate) const NAMES: [&str; 24] = [
@@ -102,7 +105,7 @@ impl Environment {
         layer.program = self.read(PROGRAM, words, problems);
         layer.args = self.read(ARGS, words, problems);
         layer.process = self.process(problems);
-        layer.stop_timeout = self.read(STOP_TIMEOUT, value::duration, problems);
+        layer.stop_timeout = self.read(STOP_TIMEOUT, value::stop_timeout, problems);
         layer.kill_timeout = self.read(KILL_TIMEOUT, value::duration, problems);
         layer.restart_delay = self.read(RESTART_DELAY, value::duration, problems);
         layer.window = self.read(WINDOW, value::window, problems);
@@ -137,7 +140,7 @@ impl Environment {
     pub(crate) fn defaults(&self, explicit: &Layer, problems: &mut Problems) -> Layer {
         let mut layer = Layer::default();
         if explicit.workers.is_none() {
-            layer.workers = self.read("WEB_CONCURRENCY", str::parse::<Workers>, problems);
+            layer.workers = self.read(WEB_CONCURRENCY, str::parse::<Workers>, problems);
         }
         if explicit.listen.is_none() {
             let port = |text: &str| port_number(text).map(|port| vec![Listen::everywhere(port)]);
@@ -152,7 +155,11 @@ impl Environment {
         let ours = self.0.keys().filter_map(|name| name.to_str()?.strip_prefix(PREFIX));
         let unknown =
             ours.filter(|key| !GIVEN_TO_WORKERS.contains(key) && !keys().any(|known| known == *key));
-        let warn = |key: &str| match nearest(key, keys()) {
+        let called = |key: &str| {
+            let ours = synonym(&key.to_lowercase())?.to_uppercase();
+            keys().find(|known| *known == ours)
+        };
+        let warn = |key: &str| match called(key).or_else(|| nearest(key, keys())) {
             Some(known) => format!("{PREFIX}{key} means nothing to pointsman; did you mean {PREFIX}{known}?"),
             None => {
                 let keys = keys().collect::<Vec<_>>().join(", ");

@@ -25,7 +25,7 @@ use super::{
     layer::{Given, KEYS, Layer, Origin, Source, refuse_name},
     listen::Listen,
     listen_options,
-    problem::{Problem, Problems, nearest},
+    problem::{Problem, Problems, nearest, synonym},
     process::ProcessLayer,
     value::{self, BadValue, Workers},
 };
@@ -100,7 +100,7 @@ impl Reader<'_> {
             "args" => layer.args = self.list(value, word),
             "env" => self.env(layer, value),
             key if self.process_entry(&mut layer.process, key, value) => {}
-            "stop_timeout" => layer.stop_timeout = self.one(value, duration),
+            "stop_timeout" => layer.stop_timeout = self.one(value, stop_timeout),
             "kill_timeout" => layer.kill_timeout = self.one(value, duration),
             "restart_delay" => layer.restart_delay = self.one(value, duration),
             "window" => layer.window = self.one(value, window),
@@ -112,7 +112,7 @@ impl Reader<'_> {
                 layer.serialization = self.one(value, |value| super::serialization(string(value)?));
             }
             unknown => {
-                let instead = match nearest(unknown, KEYS) {
+                let instead = match synonym(unknown).or_else(|| nearest(unknown, KEYS)) {
                     Some(key) => format!("did you mean {key}?"),
                     None => format!("the keys are: {}", KEYS.join(", ")),
                 };
@@ -371,6 +371,13 @@ fn bound(resource: Resource, value: &DeValue<'_>) -> Parsed<u64> {
 
 fn switch(value: &DeValue<'_>) -> Parsed<bool> {
     value.as_bool().ok_or_else(|| mismatch("true or false", value, "write it without quotes"))
+}
+
+fn stop_timeout(value: &DeValue<'_>) -> Parsed<Duration> {
+    match value {
+        DeValue::String(text) => value::stop_timeout(text),
+        other => duration(other),
+    }
 }
 
 fn duration(value: &DeValue<'_>) -> Parsed<Duration> {

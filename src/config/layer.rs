@@ -182,9 +182,16 @@ pub(crate) fn refuse_name(name: &OsStr) -> Option<BadValue> {
             refuse(&format!("the workers get {name} from pointsman"), "leave it out")
         }
         "" => refuse("a variable without a name", "write NAME=VALUE"),
-        _ if name.contains(['=', '\0']) => {
-            refuse("not the name of a variable", "a name has neither = nor a zero byte in it")
-        }
+        _ if !is_sound(&name) => refuse(
+            "not the name of a variable",
+            "a name has letters, digits and underscores, and does not begin with a digit",
+        ),
         _ => None,
     }
+}
+
+/// Whether every program finds a variable of this name, also one that a shell starts.
+fn is_sound(name: &str) -> bool {
+    let sound = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
+    name.chars().all(sound) && !name.starts_with(|first: char| first.is_ascii_digit())
 }

@@ -11,7 +11,10 @@ use std::{
 
 use pointsman::Endpoint;
 
-use super::{listen_options::Options, value::BadValue};
+use super::{
+    listen_options::{self, Options},
+    value::BadValue,
+};
 
 /// Where to listen, how, and how the place was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +84,10 @@ impl FromStr for Place {
         if text.contains("://") {
             return Err(bad("an address, not a URL, is listened on"));
         }
-        if let Some(path) = text.strip_prefix("unix:").or_else(|| text.contains('/').then_some(text)) {
+        if let Some(bad) = no_unix(text) {
+            return Err(bad);
+        }
+        if let Some(path) = text.strip_prefix("unix:").or_else(|| is_path(text).then_some(text)) {
             return unix(path);
         }
         if let Ok(address) = text.parse() {
@@ -106,8 +112,45 @@ impl FromStr for Place {
     }
 }
 
+/// A path without `unix:` before it is one that cannot be anything else.
+fn is_path(text: &str) -> bool {
+    ["/", "./", "../"].iter().any(|start| text.starts_with(start))
+}
+
+/// Why a text that looks like a socket of another kind, or like a path, is none of ours.
+fn no_unix(text: &str) -> Option<BadValue> {
+    let path = text.strip_prefix("unix:").unwrap_or(text);
+    if path.starts_with('@') {
+        return Some(BadValue::new(
+            "abstract sockets, with @, are not supported",
+            "write the path of a file, such as unix:/run/app.sock",
+        ));
+    }
+    if text.strip_prefix("udp:").is_some() || text.ends_with("/udp") && !is_path(path) {
+        return Some(BadValue::new("a UDP port is opened when the program binds it", "leave it out"));
+    }
+    if listen_options::is_option(text) {
+        // As it comes out of a variable, where commas are between addresses.
+        return Some(BadValue::new(
+            "an option without an address",
+            "options follow an address with blanks, not commas",
+        ));
+    }
+    if path.len() == text.len() && text.contains('/') && !is_path(text) {
+        return Some(BadValue::new(
+            "neither an address nor a path, which begins with /, ./ or ../",
+            format!("{EXAMPLES}; a relative path is unix:{text}"),
+        ));
+    }
+    None
+}
+
 fn unix(path: &str) -> Result<Place, BadValue> {
     let instead = "write the path of a file, such as unix:/run/app.sock";
+    if path.split(',').skip(1).any(listen_options::is_option) {
+        let instead = format!("write \"unix:{}\", in quotes", path.replace(',', " "));
+        return Err(BadValue::new("options follow with blanks, not commas", instead));
+    }
     if path.is_empty() || path.ends_with('/') || path.contains('\0') {
         return Err(BadValue::new("not the path of a Unix socket", instead));
     }
@@ -246,6 +289,10 @@ mod tests {
             ("unix:/run/a:b.sock", Place::Unix("/run/a:b.sock".into())),
             ("/run/app.sock mode=660", Place::Unix("/run/app.sock".into())),
             ("./app.sock", Place::Unix("./app.sock".into())),
+            ("../app.sock", Place::Unix("../app.sock".into())),
+            ("unix:run/app.sock", Place::Unix("run/app.sock".into())),
+            ("unix:/srv/a,b=c/udp", Place::Unix("/srv/a,b=c/udp".into())),
+            ("/srv/udp", Place::Unix("/srv/udp".into())),
             ("unix:app.sock", Place::Unix("app.sock".into())),
             (":8000 backlog=9 keepalive=1m", Place::Everywhere(8000)),
         ] {
@@ -276,6 +323,19 @@ mod tests {
             ("a@b:80", "name of a host"),
             ("a b:80", "no port"),
             ("http://localhost:80", "not a URL"),
+            (":8184/udp", "a UDP port is opened when the program binds it; leave it out"),
+            ("127.0.0.1:53/udp", "a UDP port"),
+            ("udp:127.0.0.1:53", "a UDP port"),
+            ("localhost:8184/app", "neither an address nor a path, which begins with /"),
+            ("run/app.sock", "a relative path is unix:run/app.sock"),
+            ("unix:@app", "abstract sockets, with @, are not supported"),
+            ("@app", "abstract sockets"),
+            (
+                "unix:/x.sock,mode=660,group=0",
+                "options follow with blanks, not commas; write \"unix:/x.sock mode=660 group=0\"",
+            ),
+            ("/x.sock,mode=660", "with blanks, not commas"),
+            ("mode=660", "an option without an address; options follow an address with blanks"),
             ("unix:", "path of a Unix socket"),
             ("/run/", "path of a Unix socket"),
             (":80 backlog=x", "backlog: not a length"),

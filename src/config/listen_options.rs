@@ -124,6 +124,14 @@ impl fmt::Display for Options {
     }
 }
 
+/// Whether a word is `NAME=VALUE` with one of [`NAMES`], or one of them that stands alone.
+pub(super) fn is_option(word: &str) -> bool {
+    match word.trim().split_once('=') {
+        Some((name, _)) => NAMES.contains(&name),
+        None => word.trim() == "ipv6only",
+    }
+}
+
 /// The answer to a name that is none.
 pub(super) fn unknown_name(name: &str) -> BadValue {
     let instead = match nearest(name, NAMES) {

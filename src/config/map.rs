@@ -23,6 +23,7 @@ impl FromStr for Map {
     fn from_str(text: &str) -> Result<Self, BadValue> {
         let form = "write FROM=TO, such as 3000=8000 or 3000=unix:/run/app.sock";
         let (from, to) = text.split_once('=').ok_or_else(|| BadValue::new("not a mapping", form))?;
+        refuse_options(from, to)?;
         let (from, to) = (place(from)?, place(to)?);
         if from == to {
             return Err(BadValue::new("both sides are the same", form));
@@ -34,6 +35,24 @@ impl FromStr for Map {
 impl fmt::Display for Map {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.spelt)
+    }
+}
+
+/// A socket has its options where it is opened from the start.
+fn refuse_options(from: &str, to: &str) -> Result<(), BadValue> {
+    let Some((place, options)) = to.split_once(char::is_whitespace) else { return Ok(()) };
+    if options.split_whitespace().any(|word| word.contains('=') || word == "ipv6only") {
+        let instead = format!("options go with -l: -l \"{to}\" --map {from}={place}");
+        return Err(BadValue::new("a mapping has no options", instead));
+    }
+    Ok(())
+}
+
+impl Map {
+    /// What is served, and what the program takes it for: "8000 for 3000".
+    pub(crate) fn to_for_from(&self) -> String {
+        let (from, to) = self.spelt.split_once('=').unwrap_or((&self.spelt, ""));
+        format!("{to} for {from}")
     }
 }
 
@@ -61,6 +80,8 @@ mod tests {
         assert_eq!(map.from, Place::Port(3000));
         assert_eq!(map.to, Place::Endpoint(Endpoint::Unix("/run/a.sock".into())));
         assert_eq!(map.to_string(), "3000=unix:/run/a.sock");
+        let blank: Map = "3000=unix:/run/a b.sock".parse().unwrap();
+        assert_eq!(blank.to, Place::Endpoint(Endpoint::Unix("/run/a b.sock".into())));
         for (text, expected) in [
             ("3000", "not a mapping"),
             ("3000=", "not a port"),
@@ -69,6 +90,11 @@ mod tests {
             ("=8000", "not a port"),
             ("3000=70000", "not a port"),
             ("3000=http://x", "not a URL"),
+            (
+                "3000=unix:/x.sock mode=660",
+                "options go with -l: -l \"unix:/x.sock mode=660\" --map 3000=unix:/x.sock",
+            ),
+            ("3000=[::]:80 ipv6only", "-l \"[::]:80 ipv6only\" --map 3000=[::]:80"),
         ] {
             let error = text.parse::<Map>().unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");

@@ -29,12 +29,13 @@ pub(crate) use environment::NAMES as VARIABLES;
 pub(crate) use layer::{Given, Layer, Origin};
 pub(crate) use listen::{Listen, Socket};
 pub(crate) use map::Map;
-pub(crate) use problem::{Problems, nearest};
+pub(crate) use problem::{Problems, nearest, synonym};
 pub(crate) use process::{Process, ProcessLayer};
 pub(crate) use value::{
-    BadValue, Mode, Overload, Patience, Workers, duration, show as show_duration, window,
+    BadValue, Mode, Overload, Patience, Workers, duration, show as show_duration, stop_timeout, window,
 };
 
+use environment::WEB_CONCURRENCY;
 use layer::refuse_name;
 use listen::covers;
 use problem::Problem;
@@ -135,6 +136,10 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         problems.push(Problem::new(map.origin.clone(), first, bad));
     }
     let workers = layer.workers.unwrap_or_else(|| Given::default(Workers::Auto));
+    if matches!(workers.origin, Origin::Variable(WEB_CONCURRENCY, _)) {
+        // It has been obeyed. A program that obeys it as well, such as gunicorn, would start as many in each worker.
+        env.entry(WEB_CONCURRENCY.into()).or_insert_with(|| Given::new("1".into(), workers.origin.clone()));
+    }
     Config {
         program: layer.program,
         args: layer.args,
@@ -286,6 +291,12 @@ impl Config {
             let time = show_duration(*value);
             format!("overload_timeout = {time} ({origin}) does nothing while overload is wait; write overload = \"reject\"")
         })
+    }
+
+    /// Whether what comes from there stands in the file that `env_file` names.
+    pub(crate) fn is_of_env_file(&self, origin: &Origin) -> bool {
+        let file = self.process.given.env_file.as_ref();
+        matches!((origin, file), (Origin::File(source, _), Some(file)) if source.path == file.value)
     }
 
     /// The program and all its arguments; empty for the demo worker.

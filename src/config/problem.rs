@@ -93,3 +93,41 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .min()
         .map(|(_, name)| name)
 }
+
+/// What others call something, and what it is called here.
+const SYNONYMS: [(&str, &str); 14] = [
+    ("instances", "workers"),
+    ("processes", "workers"),
+    ("worker_processes", "workers"),
+    ("environment", "env"),
+    ("script", "program"),
+    ("exec", "program"),
+    ("cmd", "program"),
+    ("command", "program"),
+    ("interpreter", "program"),
+    ("listen_options", "listen, with the options after the address"),
+    ("timeout", "stop_timeout or handoff_timeout"),
+    ("least_conn", "least-connections"),
+    ("leastconn", "least-connections"),
+    ("exec_mode", "mode"),
+];
+
+/// What `word` is called here, if it is what others call it.
+pub(crate) fn synonym(word: &str) -> Option<&'static str> {
+    SYNONYMS.iter().find(|(theirs, _)| *theirs == word).map(|(_, ours)| *ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{layer::KEYS, policy};
+
+    #[test]
+    fn synonyms_lead_to_what_there_is() {
+        for (theirs, ours) in SYNONYMS {
+            assert!(!KEYS.contains(&theirs) && policy(theirs).is_err(), "{theirs}");
+            let first = ours.split([',', ' ']).next().unwrap_or_default();
+            assert!(KEYS.contains(&first) || policy(first).is_ok(), "{ours}");
+        }
+    }
+}

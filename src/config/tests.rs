@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{ffi::OsStr, path::PathBuf};
 
 use proptest::prelude::*;
 
@@ -101,6 +101,20 @@ fn a_later_source_wins() {
     assert_eq!(config.stop_timeout.origin.to_string(), "p.toml:2");
     assert_eq!(config.policy.origin.to_string(), "p.toml:4");
     assert_eq!(config.kill_timeout.origin.to_string(), "default");
+}
+
+#[test]
+fn a_number_of_workers_that_was_obeyed_is_not_obeyed_again() {
+    let seen = |text, variables: &[_]| {
+        let config = load_text(Layer::default(), text, variables).unwrap();
+        config.env.get(OsStr::new("WEB_CONCURRENCY")).map(|given| given.value.to_str().unwrap().to_owned())
+    };
+    let nine = ("WEB_CONCURRENCY", "9");
+    assert_eq!(seen("", &[nine]), Some("1".to_owned()));
+    assert_eq!(seen("[env]\nWEB_CONCURRENCY = \"3\"", &[nine]), Some("3".to_owned()));
+    assert_eq!(seen("workers = 2", &[nine]), None);
+    assert_eq!(seen("", &[("POINTSMAN_WORKERS", "2"), nine]), None);
+    assert_eq!(seen("", &[]), None);
 }
 
 #[test]
@@ -240,12 +254,22 @@ fn mistakes_are_told_with_their_place_and_all_at_once() {
             &["error: unknown key \"worker\"", "p.toml:1:1", "| ^^^^^^", "did you mean workers?"][..],
         ),
         ("\n\nstoptimeout = \"1s\"", &["p.toml:3:1", "did you mean stop_timeout?"]),
+        ("instances = 4", &["unknown key \"instances\"", "did you mean workers?"]),
+        ("worker_processes = 4", &["did you mean workers?"]),
+        ("script = \"a.js\"", &["did you mean program?"]),
+        ("environment = {}", &["did you mean env?"]),
+        ("timeout = \"1s\"", &["did you mean stop_timeout or handoff_timeout?"]),
+        ("listen_options = {}", &["did you mean listen, with the options after the address?"]),
+        ("policy = \"least_conn\"", &["did you mean least-connections? The policies"]),
         ("colour = 1", &["unknown key", "the keys are: workers, listen"]),
         ("workers = 0", &["without a worker", "p.toml:1:11", "give 1 to 1024"]),
         ("workers = 4.5", &["a number or \"auto\" is expected", "not a value of type float"]),
         ("workers = \"four\"", &["not a number of workers"]),
         ("workers = [4]", &["not a value of type array"]),
         ("stop_timeout = 30", &["bare number", "write 30s, or 30ms, in quotes", "p.toml:1:16"]),
+        ("stop_timeout = \"off\"", &["SIGQUIT waits for ever", "p.toml:1:16"]),
+        ("[env]\n\"A B\" = \"x\"", &["not the name of a variable", "p.toml:2:1"]),
+        ("[env]\n1A = \"x\"", &["not the name of a variable"]),
         ("kill_timeout = \"5 min\"", &["\" min\" is no unit of time", "500ms, 30s"]),
         ("restart_delay = true", &["a duration is expected", "boolean"]),
         ("load_report = \"no\"", &["true or false is expected here, not a value of type string"]),
@@ -307,6 +331,7 @@ fn mistakes_outside_a_file_name_the_variable_or_flag_and_the_value() {
         ),
         ("POINTSMAN_PROGRAM", "sh -c 'x'", "quotes are not understood here"),
         ("POINTSMAN_LOAD_REPORT", "off", "POINTSMAN_LOAD_REPORT=off: neither true nor false; write one"),
+        ("POINTSMAN_STOP_TIMEOUT", "off", "POINTSMAN_STOP_TIMEOUT=off: a stop by SIGTERM has an end"),
         ("WEB_CONCURRENCY", "0", "WEB_CONCURRENCY=0: without a worker nothing is served"),
     ] {
         let error = load_text(Layer::default(), "", &[(name, value)]).unwrap_err();
@@ -350,16 +375,19 @@ fn variables_that_look_like_ours_are_warned_about() {
         ("POINTSMAN_PRELOAD", "--require x"),
         ("POINTSMAN_ADDRESSES", "127.0.0.1:1"),
         ("POINTSMAN_COLOUR", "red"),
+        ("POINTSMAN_INSTANCES", "4"),
         ("POINTSMAN_LISTEN", "127.0.0.1:1"),
         ("POINTS", "0"),
     ];
     let warnings = load(Layer::default(), None, &environment(&given)).unwrap().warnings;
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
     assert!(
         warnings[0].contains("POINTSMAN_COLOUR") && warnings[0].contains("WORKERS, LISTEN"),
         "{warnings:?}"
     );
-    assert!(warnings[1].ends_with("did you mean POINTSMAN_WORKERS?"), "{warnings:?}");
+    for warning in &warnings[1..] {
+        assert!(warning.ends_with("did you mean POINTSMAN_WORKERS?"), "{warnings:?}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use thiserror::Error;
 
-use super::problem::nearest;
+use super::problem::{nearest, synonym};
 
 /// Why a text is not a value, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -29,7 +29,9 @@ pub(super) fn no_such<'a>(
     known: impl IntoIterator<Item = &'a str>,
     such_and_such: &str,
 ) -> BadValue {
-    let instead = match nearest(word, known) {
+    let known: Vec<_> = known.into_iter().collect();
+    let called = synonym(word).filter(|ours| known.contains(ours));
+    let instead = match called.or_else(|| nearest(word, known.iter().copied())) {
         Some(near) => format!("did you mean {near}? The {such_and_such}"),
         None => format!("the {such_and_such}"),
     };
@@ -209,6 +211,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, BadValue> {
     if unit.is_empty() {
         return Err(bare_number(number));
     }
+    let letters = unit.trim_start_matches(|letter: char| letter.is_ascii_alphabetic());
+    if letters.len() < unit.len() && letters.starts_with(|letter: char| letter.is_ascii_digit()) {
+        let instead = "write one number and one unit, such as 90s for 1m30s";
+        return Err(BadValue::new("more than one number and one unit", instead));
+    }
     let Some((_, scale)) = UNITS.iter().find(|(name, _)| *name == unit) else {
         return Err(BadValue::new(format!("{unit:?} is no unit of time"), examples));
     };
@@ -217,6 +224,17 @@ pub(crate) fn duration(text: &str) -> Result<Duration, BadValue> {
         Some(duration) if duration <= MAX_DURATION => Ok(duration),
         _ => Err(BadValue::new("longer than a week", format!("give at most {}", show(MAX_DURATION)))),
     }
+}
+
+/// Reads how long a worker may take to leave.
+pub(crate) fn stop_timeout(text: &str) -> Result<Duration, BadValue> {
+    duration(text).map_err(|bad| match text {
+        "off" => BadValue::new(
+            "a stop by SIGTERM has an end",
+            "write a time such as 1h; a stop by SIGQUIT waits for ever",
+        ),
+        _ => bad,
+    })
 }
 
 /// The answer to a number that does not say of what.
@@ -262,6 +280,7 @@ mod tests {
             ("30S", "no unit"),
             ("1.5s", "no unit"),
             ("30sec", "no unit"),
+            ("1m30s", "write one number and one unit, such as 90s"),
             ("169h", "a week"),
             ("99999999999999999999h", "a week"),
             ("18446744073709551615h", "a week"),

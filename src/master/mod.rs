@@ -35,7 +35,7 @@ use self::{
     kernel::Kernel,
     preload::{Preload, Progress},
     readiness::Readiness,
-    sockets::Listener,
+    sockets::{Listener, PublicPort},
     stop::Stopping,
     workers::Until,
 };
@@ -96,7 +96,7 @@ pub(crate) struct Master {
     /// The soft limit of descriptors that workers get back: this process has raised its own.
     descriptors: Option<u64>,
     /// What workers get as `PORT`.
-    public_port: Option<u16>,
+    public_port: PublicPort,
     /// What they get as `POINTSMAN_ADDRESSES`.
     addresses: String,
     preload: Preload,
@@ -213,7 +213,7 @@ impl Master {
             readiness: Readiness::default(),
             // Where it cannot be raised, it is as it was.
             descriptors: limits::raise_descriptors().ok(),
-            public_port: None,
+            public_port: PublicPort::default(),
             addresses: String::new(),
             preload,
             signals: None,

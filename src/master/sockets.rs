@@ -1,9 +1,11 @@
 //! The master's listening sockets: bound, taken over, watched, shared and closed.
 
 use std::{
+    ffi::OsString,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
 };
 
 use super::{
@@ -58,6 +60,34 @@ impl Bound {
     }
 }
 
+/// What workers get as `PORT`, which Node's `listen` takes: the first TCP port, else the first path of a Unix socket.
+#[derive(Debug, Default)]
+pub(super) enum PublicPort {
+    #[default]
+    None,
+    Path(PathBuf),
+    Number(u16),
+}
+
+impl PublicPort {
+    fn add(&mut self, endpoint: &Endpoint) {
+        match (&self, endpoint) {
+            (Self::None | Self::Path(_), Endpoint::Tcp(address)) => *self = Self::Number(address.port()),
+            (Self::None, Endpoint::Unix(path)) => *self = Self::Path(path.clone()),
+            _ => {}
+        }
+    }
+
+    /// A program that is given its sockets has no use for a path: it may take `PORT` for a number, as gunicorn does.
+    pub(super) fn variable(&self, inherits: bool) -> Option<OsString> {
+        match self {
+            Self::None => None,
+            Self::Path(path) => (!inherits).then(|| path.clone().into()),
+            Self::Number(number) => Some(number.to_string().into()),
+        }
+    }
+}
+
 impl Master {
     /// Listens for as long as the cluster lives.
     pub(crate) fn listen(&mut self, listen: &Listen) -> io::Result<Endpoint> {
@@ -81,7 +111,7 @@ impl Master {
             let comma = if self.addresses.is_empty() { "" } else { "," };
             self.addresses += &format!("{comma}{endpoint}");
         }
-        self.public_port = self.public_port.or(endpoint.tcp().map(|address| address.port()));
+        self.public_port.add(&endpoint);
         Ok(endpoint)
     }
 
@@ -195,4 +225,27 @@ impl Master {
 fn take_over(inherited: &Inherited) -> io::Result<Bound> {
     let socket = inherited.socket().try_clone()?;
     Ok(Bound { endpoint: inherited.endpoint().clone(), ..Bound::without_file(socket)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_is_the_first_tcp_port_and_else_the_first_path() {
+        for (endpoints, expected) in [
+            (&[][..], None),
+            (&["udp:127.0.0.1:53"], None),
+            (&["unix:/a.sock"], Some("/a.sock")),
+            (&["unix:/a.sock", "unix:/b.sock"], Some("/a.sock")),
+            (&["unix:/a.sock", "127.0.0.1:80", "127.0.0.1:81"], Some("80")),
+            (&["127.0.0.1:80", "unix:/a.sock"], Some("80")),
+        ] {
+            let mut port = PublicPort::default();
+            endpoints.iter().for_each(|endpoint| port.add(&endpoint.parse().unwrap()));
+            assert_eq!(port.variable(false), expected.map(Into::into), "{endpoints:?}");
+            let number = expected.filter(|text| !text.starts_with('/')).map(Into::into);
+            assert_eq!(port.variable(true), number, "{endpoints:?}");
+        }
+    }
 }

@@ -81,12 +81,12 @@ impl Master {
             ("NODE_APP_INSTANCE", slot.to_string()),
             ("POINTSMAN_SLOT", slot.to_string()),
         ];
-        variables.extend(self.public_port.map(|port| ("PORT", port.to_string())));
         if !self.addresses.is_empty() {
             variables.push(("POINTSMAN_ADDRESSES", self.addresses.clone()));
         }
         let mut variables: Vec<_> =
             variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        variables.extend(self.public_port.variable(inherits).map(|port| ("PORT".into(), port)));
         if inherits {
             let names =
                 self.listeners.values().map(|listener| name_of(listener.name.as_deref(), &listener.endpoint));

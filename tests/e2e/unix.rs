@@ -100,6 +100,35 @@ fn a_socket_that_is_given_is_what_workers_listen_on_in_strict_turns() {
 }
 
 #[test]
+fn a_program_that_listens_on_port_finds_the_path_there() {
+    for node in Node::ALL {
+        for mode in MODES {
+            let home = tempfile::tempdir().unwrap();
+            let listen = |name| format!("unix:{}", home.path().join(name).display());
+            let run = Pointsman::run().listen(listen("a.sock")).option("-m", mode).workers(2);
+            // What pointsman itself was given is not where it listens.
+            let mut master = run.env("PORT", "3000").node(node, "port.js").start();
+            for answer in master.wait_ready(2).values() {
+                assert_eq!(answer.json()["port"], json!(home.path().join("a.sock")), "{node} {mode}");
+            }
+            master.finish();
+        }
+    }
+}
+
+#[test]
+fn a_program_that_is_given_its_sockets_gets_no_path_for_a_port() {
+    let home = tempfile::tempdir().unwrap();
+    let run = Pointsman::run().listen(format!("unix:{}", home.path().join("a.sock").display()));
+    let master = run.workers(1).option("-m", "shared").program("sleep").arg("1000").start();
+    eventually("it sleeps", || master.workers().iter().any(|worker| worker.name() == "sleep"));
+    let environ = master.workers()[0].environ();
+    assert!(environ.iter().all(|entry| !entry.starts_with("PORT=")), "{environ:?}");
+    assert!(environ.iter().any(|entry| entry == "LISTEN_FDS=1"), "{environ:?}");
+    master.finish();
+}
+
+#[test]
 fn a_socket_is_for_whom_its_options_say() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("a.sock");
