@@ -155,6 +155,9 @@ fn on_or_off(text: &str) -> Result<bool, BadValue> {
     }
 }
 
+/// `MAX_TCP_KEEPIDLE` of Linux, about nine hours.
+const LONGEST: Duration = Duration::from_secs(32_767);
+
 /// The kernel counts whole seconds here.
 fn seconds(text: &str) -> Result<Duration, BadValue> {
     let time = value::duration(text)?;
@@ -163,6 +166,10 @@ fn seconds(text: &str) -> Result<Duration, BadValue> {
             "not whole seconds",
             "the kernel knows nothing smaller here; give 1s or more",
         ));
+    }
+    if time > LONGEST {
+        let instead = format!("give at most {}", value::show(LONGEST));
+        return Err(BadValue::new("longer than the kernel waits", instead));
     }
     Ok(time)
 }
@@ -223,6 +230,7 @@ mod tests {
             ("ipv6only=maybe", "neither on nor off"),
             ("keepalive=500ms", "not whole seconds"),
             ("keepalive=60", "write 60s, or 60ms"),
+            ("keepalive=10h", "give at most 32767s"),
             ("defer_accept=0s", "not whole seconds"),
             ("mode=0o660", "three octal digits"),
             ("mode=888", "three octal digits"),

@@ -106,9 +106,10 @@ pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment)
 
 /// Fills in the defaults and looks at everything together. What it returns is only good if it found no problem.
 fn resolve(layer: Layer, problems: &mut Problems) -> Config {
-    let mode = layer.mode.unwrap_or_else(|| Given::default(Mode::Handoff));
-    let policy = layer.policy.unwrap_or_else(|| Given::default(PolicyName::default()));
+    let mode = layer.mode.clone().unwrap_or_else(|| Given::default(Mode::Handoff));
+    let policy = layer.policy.clone().unwrap_or_else(|| Given::default(PolicyName::default()));
     refuse_mode(&mode, &policy, problems);
+    refuse_in_shared(&layer, &mode, problems);
     if let (None, Some(args)) = (&layer.program, &layer.args) {
         let bad = BadValue::new("arguments without a program", "name the program, or leave them out");
         problems.push(Problem::new(args.origin.clone(), words(&args.value), bad));
@@ -160,6 +161,27 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         load_report: layer.load_report.unwrap_or_else(|| Given::default(LOAD_REPORT)),
         serialization: layer.serialization.unwrap_or_else(|| Given::default(Serialization::default())),
         warnings: Vec::new(),
+    }
+}
+
+/// What only a master does that accepts.
+fn refuse_in_shared(layer: &Layer, mode: &Given<Mode>, problems: &mut Problems) {
+    if mode.value != Mode::Shared {
+        return;
+    }
+    let given = [
+        layer.overload.as_ref().map(|given| (&given.origin, given.value.to_string(), "overload")),
+        layer.window.as_ref().map(|given| (&given.origin, given.value.to_string(), "window")),
+        layer
+            .handoff_timeout
+            .as_ref()
+            .map(|given| (&given.origin, given.value.to_string(), "handoff_timeout")),
+    ];
+    for (origin, text, key) in given.into_iter().flatten() {
+        let what =
+            format!("{key} is of connections that the master accepts, and in the shared mode the workers do");
+        let instead = format!("leave it out, or the mode ({}), for handoff", mode.origin);
+        problems.push(Problem::new(origin.clone(), text, BadValue::new(what, instead)));
     }
 }
 

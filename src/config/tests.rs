@@ -288,6 +288,11 @@ fn mistakes_are_told_with_their_place_and_all_at_once() {
             "mode = \"shared\"\npolicy = \"least-connections\"",
             &["needs a master that accepts", "p.toml:2:10"],
         ),
+        (
+            "mode = \"shared\"\noverload = \"reject\"",
+            &["overload is of connections that the master", "p.toml:2:12"],
+        ),
+        ("mode = \"shared\"\nwindow = 4", &["window is of connections", "p.toml:2:10"]),
         ("listen = []", &["no address to listen on"]),
         ("listen = [\"127.0.0.1:80\", \"0.0.0.0:80\"]", &["127.0.0.1:80 is part of 0.0.0.0:80"]),
         ("mode = \"multiport\"", &["the multiport mode comes in a later version", "handoff", "p.toml:1:8"]),
