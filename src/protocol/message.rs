@@ -400,14 +400,22 @@ fn read_handle(source: Source<'_>) -> Result<HandleMessage<'_>, MessageError> {
             kind = Some(raw.kind);
             carried = raw.msg.map(|text| Source::Json(text.get().as_bytes()));
         }
-        Source::V8(place) => each_field(COMMAND, place, |field| {
-            if field.name.is("type") {
-                kind = Some(text(COMMAND, field)?);
-            } else if field.name.is("msg") && field.leaf != Some(Leaf::Null) {
-                carried = Some(Source::V8(field.place));
+        Source::V8(place) => {
+            let read = each_field(COMMAND, place, |field| {
+                if field.name.is("type") {
+                    kind = Some(text(COMMAND, field)?);
+                } else if field.name.is("msg") && field.leaf != Some(Leaf::Null) {
+                    carried = Some(Source::V8(field.place));
+                }
+                Ok(())
+            });
+            match read {
+                // What is carried is the application's, and may hold what is not read here. Node writes it last but for
+                // what is not looked for.
+                Err(MessageError::V8 { source, .. }) if !source.is_fault() && carried.is_some() => {}
+                read => read?,
             }
-            Ok(())
-        })?,
+        }
     }
     let kind = HandleKind::ALL.into_iter().find(|known| kind.as_deref() == Some(known.word()));
     let kind = need(COMMAND, "a type that is known", kind)?;

@@ -118,7 +118,7 @@ fn command_of(place: Place<'_>) -> Result<Option<Cow<'_, str>>, V8Error> {
     Ok(None)
 }
 
-/// Shows `take` each field of an object in V8's format.
+/// Shows `take` each field of an object in V8's format. One that is not read here is the last.
 pub(super) fn each_field<'a>(
     context: &'static str,
     place: Place<'a>,
