@@ -1,14 +1,16 @@
 //! Tables of frames as real workers send them, and round trips.
 
 use proptest::prelude::*;
-use serde_json::value::to_raw_value;
+use serde_json::{Value, value::to_raw_value};
 
 use Serialization::{Advanced, Json};
 
 use super::super::{
+    encode::write_handle,
     frame::Frames,
     listen::{AddressType, SockName},
     v8::{self, to_json},
+    writer,
 };
 use super::*;
 
