@@ -61,7 +61,7 @@ impl<C> Fleet<C> {
             }
             Message::Sockets(_) | Message::Pointsman(Own::Unknown) | Message::Internal => Ok(()),
             Message::User(user) => {
-                // Too deep for a value, or no JSON at all: valid, and of no use to anybody here.
+                // Too deep for a value or too many of them, or no JSON at all: valid, and of no use to anybody here.
                 self.event(match user.to_value() {
                     Ok(message) => Event::Message { worker, message },
                     Err(error) => {
@@ -238,7 +238,11 @@ impl<C> Fleet<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{balance::PolicyName, fleet::Rules, protocol::serialization::Serialization};
+    use crate::{
+        balance::PolicyName,
+        fleet::Rules,
+        protocol::{frame::MAX_VALUES, serialization::Serialization},
+    };
 
     const WORKER: WorkerId = WorkerId(1);
     const NOW: Time = Time(0);
@@ -278,6 +282,21 @@ mod tests {
         assert!(matches!(closed, Output::CloseListener(id) if *id == listener), "{closed:?}");
         assert!(matches!(released, Output::Release(7)), "{released:?}");
         assert!(matches!(told, Output::Event(Event::LostConnections { count: 1, .. })), "{told:?}");
+    }
+
+    #[test]
+    fn a_message_of_too_many_values_is_dropped_and_told_of() {
+        let mut fleet = Fleet::<u32>::new(Rules::default(), PolicyName::RoundRobin);
+        fleet.start(NOW);
+        fleet.handle_spawned(WORKER, 100);
+        outputs(&mut fleet);
+        say(&mut fleet, &format!("[1{}]", ",1".repeat(MAX_VALUES)));
+        let [Output::Event(Event::Trouble { worker: WORKER, trouble: Trouble::DroppedMessage { why } })] =
+            &outputs(&mut fleet)[..]
+        else {
+            panic!("it is not dropped")
+        };
+        assert_eq!(why, "it holds more than 524288 values");
     }
 
     /// What a fleet does and tells about who counts the connections of a worker that says this.

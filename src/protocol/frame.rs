@@ -11,6 +11,10 @@ use super::serialization::Serialization;
 /// line would take the master's memory. Applications send user messages of some megabytes at times.
 pub const MAX_FRAME: usize = 16 << 20;
 
+/// The most values that a message of the application may hold, names of fields included: who gets it keeps 32 bytes for
+/// each (`serde_json::Value`), however few it came in, and as many take as much as the longest frame.
+pub const MAX_VALUES: usize = MAX_FRAME / 32;
+
 /// Bytes of the length before a frame of the advanced form, the highest first.
 pub const PREFIX: usize = 4;
 

@@ -1,16 +1,16 @@
-//! Frames <-> messages, in both directions.
+//! Frames -> messages; `encode` is the way back.
 //!
 //! A frame that is an object whose `cmd` starts with `NODE_` is internal; everything else is a message of the
 //! application and is passed on as it came. One enum serves the master and the worker's half, so each is tested
-//! against the other. Decoding borrows from the frame; encoding appends to a buffer. Which form the bytes have is the
-//! channel's, and said with each frame.
+//! against the other. Decoding borrows from the frame. Which form the bytes have is the channel's, and said with each
+//! frame.
 //!
 //! The fields are those of Node's `lib/internal/cluster` and `lib/internal/child_process`, the same in 16 to 24.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::{
@@ -18,9 +18,9 @@ use super::{
     serialization::Serialization,
     source::{Source, each_field, json, number, text, truth},
     v8::{Leaf, Place, V8Error},
-    writer::{self, Fields, Writer},
 };
 pub use super::{
+    encode::{encode_newconn, encode_user},
     own::Own,
     sockets::Sockets,
     source::User,
@@ -135,7 +135,7 @@ impl HandleKind {
     const ALL: [Self; 5] =
         [Self::NetNative, Self::NetServer, Self::NetSocket, Self::DgramNative, Self::DgramSocket];
 
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::NetNative => "net.Native",
             Self::NetServer => "net.Server",
@@ -218,96 +218,6 @@ impl<'a> Message<'a> {
             _ => source.user().map(Self::User),
         }
     }
-
-    /// Appends the whole frame to `out`: with its `\n`, or its length before it.
-    pub fn encode(&self, serialization: Serialization, out: &mut Vec<u8>) {
-        writer::frame(serialization, out, |writer| self.write(writer));
-    }
-
-    fn write(&self, writer: &mut Writer<'_>) {
-        let bare = |writer: &mut Writer<'_>, command| writer.object(|fields| fields.text("cmd", command));
-        match self {
-            Self::Cluster(message) => message.write(writer),
-            Self::Handle(HandleMessage { kind, message }) => {
-                write_handle(writer, *kind, |writer| message.write(writer));
-            }
-            Self::HandleAck => bare(writer, "NODE_HANDLE_ACK"),
-            Self::HandleNack => bare(writer, "NODE_HANDLE_NACK"),
-            Self::Sockets(sockets) => sockets.write(writer),
-            Self::Pointsman(own) => own.write(writer),
-            Self::Internal => bare(writer, "NODE_INTERNAL"),
-            // What no value can be made of was refused to whoever wanted to send it.
-            Self::User(user) => writer.value(&user.to_value().unwrap_or_default()),
-        }
-    }
-}
-
-/// Appends the frame of a message of the application.
-pub fn encode_user(serialization: Serialization, message: &Value, out: &mut Vec<u8>) {
-    writer::frame(serialization, out, |writer| writer.value(message));
-}
-
-impl ClusterMessage<'_> {
-    fn write(&self, writer: &mut Writer<'_>) {
-        writer.object(|fields| {
-            fields.text("cmd", "NODE_CLUSTER");
-            self.act.write(fields);
-            fields.number("seq", self.seq);
-        });
-    }
-}
-
-impl Act<'_> {
-    fn write(&self, fields: &mut Fields<'_, '_>) {
-        match self {
-            Self::Online => fields.text("act", "online"),
-            Self::QueryServer(query) => {
-                fields.text("act", "queryServer");
-                fields.all(query.as_ref());
-            }
-            Self::Listening(query) => {
-                fields.text("act", "listening");
-                fields.all(query.as_ref());
-            }
-            Self::Close { key } => {
-                fields.text("act", "close");
-                fields.text("key", key);
-            }
-            Self::ExitedAfterDisconnect => fields.text("act", "exitedAfterDisconnect"),
-            Self::Disconnect => fields.text("act", "disconnect"),
-            Self::NewConn { key } => {
-                fields.text("act", "newconn");
-                fields.text("key", key);
-            }
-            Self::Accepted { ack, accepted } => {
-                fields.number("ack", *ack);
-                fields.truth("accepted", *accepted);
-            }
-            Self::Reply { ack, reply } => {
-                fields.number("ack", *ack);
-                fields.all(reply.as_ref());
-            }
-            Self::Ack { ack } => fields.number("ack", *ack),
-            Self::Unknown => {}
-        }
-    }
-}
-
-/// Appends the frame that hands a connection over, without making a [`Message`] first: this is the path of every
-/// connection, and a boxed message would be an allocation.
-pub fn encode_newconn(serialization: Serialization, key: &str, seq: u64, out: &mut Vec<u8>) {
-    let message = ClusterMessage { seq, act: Act::NewConn { key: Cow::Borrowed(key) } };
-    writer::frame(serialization, out, |writer| {
-        write_handle(writer, HandleKind::NetNative, |writer| message.write(writer));
-    });
-}
-
-fn write_handle(writer: &mut Writer<'_>, kind: HandleKind, message: impl FnOnce(&mut Writer<'_>)) {
-    writer.object(|fields| {
-        fields.text("cmd", "NODE_HANDLE");
-        fields.text("type", kind.word());
-        message(fields.name("msg"));
-    });
 }
 
 pub(super) fn need<T>(command: &'static str, field: &'static str, content: Option<T>) -> Result<T, MessageError> {
@@ -400,14 +310,22 @@ fn read_handle(source: Source<'_>) -> Result<HandleMessage<'_>, MessageError> {
             kind = Some(raw.kind);
             carried = raw.msg.map(|text| Source::Json(text.get().as_bytes()));
         }
-        Source::V8(place) => each_field(COMMAND, place, |field| {
-            if field.name.is("type") {
-                kind = Some(text(COMMAND, field)?);
-            } else if field.name.is("msg") && field.leaf != Some(Leaf::Null) {
-                carried = Some(Source::V8(field.place));
+        Source::V8(place) => {
+            let read = each_field(COMMAND, place, |field| {
+                if field.name.is("type") {
+                    kind = Some(text(COMMAND, field)?);
+                } else if field.name.is("msg") && field.leaf != Some(Leaf::Null) {
+                    carried = Some(Source::V8(field.place));
+                }
+                Ok(())
+            });
+            match read {
+                // What is carried is the application's, and may hold what is not read here. Node writes it last but for
+                // what is not looked for.
+                Err(MessageError::V8 { source, .. }) if !source.is_fault() && carried.is_some() => {}
+                read => read?,
             }
-            Ok(())
-        })?,
+        }
     }
     let kind = HandleKind::ALL.into_iter().find(|known| kind.as_deref() == Some(known.word()));
     let kind = need(COMMAND, "a type that is known", kind)?;

@@ -1,14 +1,16 @@
 //! Tables of frames as real workers send them, and round trips.
 
 use proptest::prelude::*;
-use serde_json::value::to_raw_value;
+use serde_json::{Value, value::to_raw_value};
 
 use Serialization::{Advanced, Json};
 
 use super::super::{
+    encode::write_handle,
     frame::Frames,
     listen::{AddressType, SockName},
     v8::{self, to_json},
+    writer,
 };
 use super::*;
 
@@ -259,6 +261,37 @@ fn a_handle_carries_any_message_but_another_handle() {
     let abyss = [r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":"#.repeat(levels), "}".repeat(levels)].join("1");
     let Message::Handle(handle) = decode(Json, abyss.as_bytes()) else { panic!() };
     assert!(matches!(*handle.message, Message::Internal), "however deep");
+}
+
+/// Node writes the type before the message. JSON as deep is told to be none by whoever wants the value.
+#[test]
+fn a_handle_carries_a_message_that_no_value_can_be_made_of() {
+    let levels = 200;
+    let mut deep = Value::Null;
+    (0..levels).for_each(|_| deep = Value::from(vec![deep.take()]));
+    for &form in Serialization::ALL {
+        let mut frame = Vec::new();
+        writer::frame(form, &mut frame, |writer| {
+            write_handle(writer, HandleKind::NetSocket, |writer| writer.value(&deep));
+        });
+        check_carried(form, &unframed(form, &frame), HandleKind::NetSocket);
+    }
+    // {cmd: 'NODE_HANDLE', type: 'net.Socket', msg: <shared memory>, key: ''}
+    let unknown = "ff0f 6f 2203636d64 220b4e4f44455f48414e444c45 220474797065 220a6e65742e536f636b6574 \
+                   22036d7367 7500 22036b6579 2200 7b04";
+    check_carried(Advanced, &v8::bytes_of(unknown), HandleKind::NetSocket);
+    let fault = "ff0f 6f 2203636d64 220b4e4f44455f48414e444c45 220474797065 220a6e65742e536f636b6574 \
+                 22036d7367 6f 5f";
+    let error = Message::decode(Advanced, &v8::bytes_of(fault)).unwrap_err().to_string();
+    assert!(error.contains("no name of a field"), "{error}");
+}
+
+#[track_caller]
+fn check_carried(form: Serialization, frame: &[u8], kind: HandleKind) {
+    let Message::Handle(handle) = decode(form, frame) else { panic!("{form}") };
+    assert_eq!(handle.kind, kind);
+    let Message::User(user) = *handle.message else { panic!("{form}") };
+    user.to_value().unwrap_err();
 }
 
 fn any_key() -> impl Strategy<Value = Cow<'static, str>> {

@@ -10,6 +10,7 @@ use serde_json::{Value, value::RawValue};
 use thiserror::Error;
 
 use super::{
+    frame::MAX_VALUES,
     message::MessageError,
     v8::{self, Field, Leaf, Place, V8Error},
 };
@@ -39,16 +40,45 @@ pub enum NoValue {
     /// See the reason.
     #[error(transparent)]
     V8(#[from] V8Error),
+    /// JSON of more than [`MAX_VALUES`].
+    #[error("it holds more than {MAX_VALUES} values")]
+    TooMany,
 }
 
 impl User<'_> {
     /// The message as a value, if there is one for it.
     pub fn to_value(&self) -> Result<Value, NoValue> {
         match self {
+            // Each value takes a byte at least.
+            Self::Json(text) if text.get().len() > MAX_VALUES && count_values(text.get()) > MAX_VALUES => {
+                Err(NoValue::TooMany)
+            }
             Self::Json(text) => Ok(serde_json::from_str(text.get())?),
             Self::V8(place) => Ok(v8::to_json(*place)?),
         }
     }
+}
+
+/// How many values and names of fields there are in JSON text, which is whole.
+fn count_values(text: &str) -> usize {
+    let (mut count, mut in_word) = (0, false);
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => {
+                count += 1;
+                while let Some(byte) = bytes.next().filter(|&byte| byte != b'"') {
+                    if byte == b'\\' {
+                        bytes.next();
+                    }
+                }
+            }
+            b'[' | b'{' => count += 1,
+            b']' | b'}' | b',' | b':' | b' ' | b'\t' | b'\r' | b'\n' => in_word = false,
+            _ => count += usize::from(!std::mem::replace(&mut in_word, true)),
+        }
+    }
+    count
 }
 
 #[derive(Deserialize)]
@@ -118,7 +148,7 @@ fn command_of(place: Place<'_>) -> Result<Option<Cow<'_, str>>, V8Error> {
     Ok(None)
 }
 
-/// Shows `take` each field of an object in V8's format.
+/// Shows `take` each field of an object in V8's format. One that is not read here is the last.
 pub(super) fn each_field<'a>(
     context: &'static str,
     place: Place<'a>,
@@ -174,4 +204,67 @@ pub(super) fn whole(leaf: Leaf<'_>) -> Option<u64> {
 fn wrong(command: &'static str, field: Field<'_>, wanted: &'static str) -> MessageError {
     let field = field.name.to_str().unwrap_or_default().into_owned();
     MessageError::Field { command, field, wanted }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::protocol::{
+        frame::MAX_FRAME,
+        message::{Message, encode_user},
+        serialization::Serialization,
+    };
+
+    /// Whether the value comes back in every form; if not, it has too many others in it.
+    #[track_caller]
+    fn check(value: &Value, passes: bool) {
+        for &form in Serialization::ALL {
+            let mut out = Vec::new();
+            encode_user(form, value, &mut out);
+            let frame = match form {
+                Serialization::Json => &out[..out.len() - 1],
+                Serialization::Advanced => &out[crate::protocol::frame::PREFIX..],
+            };
+            assert!(frame.len() <= MAX_FRAME);
+            let Ok(Message::User(user)) = Message::decode(form, frame) else { panic!("{form}") };
+            match user.to_value() {
+                Ok(back) => assert!(passes && back == *value, "{form}"),
+                Err(error) => {
+                    assert!(!passes, "{form}: {error}");
+                    assert_eq!(error.to_string(), "it holds more than 524288 values", "{form}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_of_too_many_values_makes_no_value() {
+        for element in [json!(null), json!(1), json!(""), json!([]), json!({})] {
+            check(&vec![element.clone(); MAX_VALUES - 1].into(), true);
+            check(&vec![element; MAX_VALUES].into(), false);
+        }
+        // Three each: the object, the name and the value.
+        let object = json!({"a": 1});
+        check(&vec![object.clone(); (MAX_VALUES - 1) / 3].into(), true);
+        check(&vec![object; MAX_VALUES / 3 + 1].into(), false);
+        check(&json!(",".repeat(MAX_VALUES + 1)), true);
+        check(&json!("\"[\\".repeat(MAX_VALUES)), true);
+    }
+
+    #[test]
+    fn values_are_counted_as_they_stand_in_json() {
+        for (text, count) in [
+            ("1", 1),
+            (" -1.5e3 ", 1),
+            ("[]", 1),
+            ("[ [ ] , { } ]", 3),
+            (r#"{"a":null,"b":[true,"x\\",",\""]}"#, 8),
+            ("[1,2,3]", 4),
+            ("[1\t,\n2 ]", 3),
+        ] {
+            assert_eq!(count_values(text), count, "{text}");
+        }
+    }
 }

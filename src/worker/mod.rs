@@ -1,6 +1,6 @@
 //! The worker's half of the wire: a program that is handed its connections, or a socket to accept them from.
 //!
-//! `env` tells who this worker is, `session` is the conversation with the master as a pure machine, `shared` are the
+//! `env` tells who this worker is, `session` is the conversation with the master as a pure machine (`talk` is its state), `shared` are the
 //! sockets of which the worker itself accepts, and `driver` puts the two on system calls, either blocking or under the
 //! caller's mio; the [`Worker`] here is what programs see. This folder speaks Node's protocol, so the same program runs
 //! under Pointsman and under Node's own cluster primary; it must not know of the master's side of this crate.
@@ -17,6 +17,7 @@ mod session;
 mod shared;
 mod source;
 mod stream;
+mod talk;
 
 use std::{
     io,

@@ -158,6 +158,36 @@ fn refused(session: &mut Session<u32>, frame: &str, why: &str) {
     assert!(error.contains(why), "{frame}: {error}");
 }
 
+/// A socket of the application, with a message so many levels deep, as Node writes it.
+fn deep_with_socket(form: Serialization, levels: usize) -> Vec<u8> {
+    match form {
+        Serialization::Json => {
+            let deep = ["[".repeat(levels), "]".repeat(levels)].join("null");
+            format!("{{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\",\"msg\":{deep}}}\n").into_bytes()
+        }
+        Serialization::Advanced => {
+            let head = b"\xFF\x0Fo\"\x03cmd\"\x0BNODE_HANDLE\"\x04type\"\x0Anet.Socket\"\x03msg";
+            let deep = [&b"A\x01".repeat(levels)[..], b"0", &b"$\0\x01".repeat(levels)].concat();
+            let frame = [&head[..], &deep, b"{\x03"].concat();
+            [&u32::try_from(frame.len()).unwrap().to_be_bytes()[..], &frame].concat()
+        }
+    }
+}
+
+#[test]
+fn a_message_too_deep_that_comes_with_a_socket_ends_nothing() {
+    for &form in Serialization::ALL {
+        let mut session = asking_in(form);
+        for levels in [2, 200] {
+            let attached = Attached::Descriptor(10);
+            session.handle_input(&deep_with_socket(form, levels), attached).unwrap();
+            assert_eq!(said(&mut session), [r#"{"cmd":"NODE_HANDLE_ACK"}"#], "{form}, {levels} levels");
+        }
+        assert_eq!(events(&mut session), [Event::Message(json!([[null]]))], "{form}");
+        assert!(session.is_serving());
+    }
+}
+
 #[test]
 fn a_life_in_every_cut() {
     let endpoint: Endpoint = "127.0.0.1:8080".parse().unwrap();

@@ -74,6 +74,7 @@ fn main() -> ExitCode {
         overload::a_stuck_worker_is_replaced_and_one_that_owes_nothing_is_left_alone,
         messages::any_message_arrives_as_it_is_and_comes_back,
         messages::messages_that_json_cannot_say_come_as_it_would_say_them_or_not_at_all,
+        messages::a_message_too_deep_that_comes_with_a_socket_is_dropped_and_ends_nothing,
         messages::many_messages_of_all_sizes_arrive_in_order,
         messages::a_program_that_cannot_be_executed_is_told_of_in_both_forms,
         limit::beyond_their_limit_nothing_is_lost_when_the_master_hands_over,

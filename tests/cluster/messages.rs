@@ -160,6 +160,22 @@ pub(crate) fn messages_that_json_cannot_say_come_as_it_would_say_them_or_not_at_
     }
 }
 
+pub(crate) fn a_message_too_deep_that_comes_with_a_socket_is_dropped_and_ends_nothing() {
+    for node in versions() {
+        for &form in Serialization::ALL {
+            let mut outer = start(node.clone(), form);
+            let worker = outer.cluster.workers().next().unwrap().id;
+            outer.cluster.send(worker, &json!("deep with a socket")).unwrap();
+            outer.until("it is over", |outer| messages(outer).any(|message| message == "over"));
+            let [Trouble::DroppedHandle, Trouble::DroppedMessage { .. }] = troubles(&outer)[..] else {
+                panic!("{form}, {}: {:?}", node.display(), troubles(&outer));
+            };
+            assert!(outer.cluster.workers().any(|state| state.id == worker && state.serving), "{form}");
+            finish(outer);
+        }
+    }
+}
+
 /// Far more than a channel holds. Node 18 misreads a length that comes in two reads.
 pub(crate) fn many_messages_of_all_sizes_arrive_in_order() {
     const COUNT: usize = 6000;

@@ -22,24 +22,19 @@ use super::{
     bytes::BigInt,
     read::{Key, Kind, Leaf, Make, View},
 };
-use crate::protocol::frame::MAX_FRAME;
+use crate::protocol::frame::MAX_VALUES;
 
 /// Makes JSON of a value.
 pub fn to_json(place: Place<'_>) -> Result<Value, V8Error> {
-    let mut tree = Tree { room: MAX_FRAME, hidden: 0 };
+    let mut tree = Tree { room: MAX_VALUES, hidden: 0 };
     place.reader().read(&mut tree)?.ok_or(V8Error::Undefined)
 }
 
 /// Integers beyond this are not told apart by JavaScript.
 const INTEGERS: f64 = 9_007_199_254_740_992.0;
 
-/// What a hole, a byte of a Buffer and an element of another view take at least, written out as JSON.
-const HOLE: usize = ",null".len();
-const BYTE: usize = ",255".len();
-const ELEMENT: usize = r#","1000":1"#.len();
-
 struct Tree {
-    /// What may still be written out that is not in the frame, in bytes of JSON.
+    /// How many more values and names of fields it may hold.
     room: usize,
     /// Containers around this value whose insides JSON does not show.
     hidden: usize,
@@ -60,6 +55,7 @@ impl<'a> Make<'a> for Tree {
         if self.hidden > 0 {
             return Ok(None);
         }
+        self.take(1)?;
         Ok(Some(match leaf {
             Leaf::Undefined => return Ok(None),
             Leaf::Null => Value::Null,
@@ -74,13 +70,16 @@ impl<'a> Make<'a> for Tree {
     }
 
     fn open(&mut self, kind: Kind) -> Result<Open, V8Error> {
+        if self.hidden == 0 {
+            self.take(1)?;
+        }
         if self.hidden > 0 || matches!(kind, Kind::Map | Kind::Set | Kind::Error) {
             self.hidden += 1;
             return Ok(Open::Hidden);
         }
         Ok(match kind {
             Kind::Sparse(length) => {
-                self.take(length as usize, HOLE)?;
+                self.take(length as usize)?;
                 Open::Array(vec![Value::Null; length as usize])
             }
             Kind::Array(_) => Open::Array(Vec::new()),
@@ -89,6 +88,9 @@ impl<'a> Make<'a> for Tree {
     }
 
     fn put(&mut self, open: &mut Open, key: Key<'a>, value: Option<Value>) -> Result<(), V8Error> {
+        if matches!(open, Open::Object(_)) {
+            self.take(1)?;
+        }
         match (open, key) {
             (Open::Object(fields), Key::Name(name)) => {
                 fields.extend(value.map(|value| Ok((name.to_str()?.into_owned(), value))).transpose()?);
@@ -125,11 +127,9 @@ impl<'a> Make<'a> for Tree {
 }
 
 impl Tree {
-    /// Room for so many, each of which takes so much.
-    fn take(&mut self, count: usize, each: usize) -> Result<(), V8Error> {
-        let taken = count.checked_mul(each);
-        let rest = taken.and_then(|taken| self.room.checked_sub(taken));
-        self.room = rest.ok_or(V8Error::TooLarge)?;
+    /// Room for so many.
+    fn take(&mut self, count: usize) -> Result<(), V8Error> {
+        self.room = self.room.checked_sub(count).ok_or(V8Error::TooMany)?;
         Ok(())
     }
 
@@ -140,7 +140,8 @@ impl Tree {
         let whole = |size: usize, number: fn(&[u8]) -> Value| (size, number);
         let (size, element) = match kind {
             BUFFER => {
-                self.take(bytes.len(), BYTE)?;
+                // And the two fields, with their names.
+                self.take(4 + bytes.len())?;
                 return Ok(serde_json::json!({"type": "Buffer", "data": bytes}));
             }
             DATA_VIEW => return Ok(Value::Object(Map::new())),
@@ -157,7 +158,7 @@ impl Tree {
             // Float16Array, and what comes after it.
             _ => return Err(V8Error::Unsupported { tag: super::tag::HOST, at: 0 }),
         };
-        self.take(bytes.len() / size, ELEMENT)?;
+        self.take(bytes.len() / size * 2)?;
         let elements = bytes.chunks_exact(size).map(element).enumerate();
         Ok(elements.map(|(index, value)| (index.to_string(), value)).collect())
     }

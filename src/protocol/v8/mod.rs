@@ -32,6 +32,7 @@ pub(super) use self::{
 #[cfg(test)]
 pub(super) use self::tests::bytes_of;
 use self::text::Text;
+use super::frame::MAX_VALUES;
 
 /// The oldest version that is read, and the one that is written: Node 16 writes it, and all later ones read it.
 const OLDEST: u8 = 13;
@@ -112,9 +113,12 @@ pub enum V8Error {
     /// Objects within objects within objects.
     #[error("it is nested deeper than {DEPTH} levels")]
     TooDeep,
-    /// What is written once and meant many times, or holes that are not written.
+    /// What is written once and meant many times.
     #[error("it is too large when it is written out")]
     TooLarge,
+    /// Holes that are not written, bytes of a Buffer and names of fields included.
+    #[error("it holds more than {MAX_VALUES} values")]
+    TooMany,
     /// JSON can only say trees.
     #[error("an object in it contains itself")]
     Cyclic,
@@ -137,6 +141,7 @@ impl V8Error {
             Self::Unsupported { .. }
             | Self::TooDeep
             | Self::TooLarge
+            | Self::TooMany
             | Self::Cyclic
             | Self::BigInt
             | Self::HalfPair

@@ -30,6 +30,8 @@ pub(crate) struct Fields<'a> {
     frame: &'a [u8],
     reader: Reader<'a>,
     count: u32,
+    /// Why the last field could not be passed: where the next one begins is not known.
+    stopped: Option<V8Error>,
 }
 
 impl<'a> Place<'a> {
@@ -54,7 +56,7 @@ impl<'a> Place<'a> {
     pub(crate) fn fields(self) -> Result<Option<Fields<'a>>, V8Error> {
         let mut reader = self.reader();
         let begins = reader.object_begins()?;
-        Ok(begins.then_some(Fields { frame: self.frame, reader, count: 0 }))
+        Ok(begins.then_some(Fields { frame: self.frame, reader, count: 0, stopped: None }))
     }
 
     /// The elements, if this is an array and each is a leaf; what is after those that are is not looked at.
@@ -93,7 +95,11 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// A field that V8 may have written, but that is not read here, is shown still, and the error comes after it.
     fn read(&mut self) -> Result<Option<Field<'a>>, V8Error> {
+        if let Some(error) = self.stopped {
+            return Err(error);
+        }
         let Some(key) = self.reader.key(tag::OBJECT_END)? else {
             return self.reader.fields_end(self.count).map(|()| None);
         };
@@ -103,7 +109,13 @@ impl<'a> Fields<'a> {
             Key::Index(_) | Key::Next => Text::Utf8(""),
         };
         let place = Place { frame: self.frame, at: self.reader.at() };
-        let leaf = self.reader.read(&mut Shallow)?;
+        let leaf = match self.reader.read(&mut Shallow) {
+            Err(error) if !error.is_fault() => {
+                self.stopped = Some(error);
+                None
+            }
+            read => read?,
+        };
         self.count = self.count.saturating_add(1);
         Ok(Some(Field { name, place, leaf }))
     }

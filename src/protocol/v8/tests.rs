@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::protocol::frame::MAX_FRAME;
+use crate::protocol::frame::MAX_VALUES;
 
 /// Bytes of their hexadecimal digits, with blanks between.
 pub(in crate::protocol) fn bytes_of(hex: &str) -> Vec<u8> {
@@ -174,9 +174,13 @@ fn what_is_written_once_and_meant_often_is_bounded() {
         bomb.extend_from_slice(&[b'A', 2, b'^', level, b'^', level, b'$', 0, 2]);
     }
     bomb.extend_from_slice(b"$\0\x65");
-    assert_eq!(read(&bomb), Err(V8Error::TooLarge));
-    // Holes that are not written, and bytes that take more as JSON.
-    assert_eq!(read(&bytes_of("FF0F 61FFFFFFFF0F 4000FFFFFFFF0F")), Err(V8Error::TooLarge));
+    assert_eq!(read(&bomb), Err(V8Error::TooMany));
+    // An array of 300: an object with a text of 64 KiB, and the same again.
+    let long = [&b"o\"\0\"\x80\x80\x04"[..], &[b'x'; 64 << 10], b"{\x01"].concat();
+    let often = [b"\xFF\x0FA\xAC\x02", &long[..], &b"^\x01".repeat(299), b"$\0\xAC\x02"].concat();
+    assert_eq!(read(&often), Err(V8Error::TooLarge));
+    // Holes that are not written, and bytes that are a value each as JSON.
+    assert_eq!(read(&bytes_of("FF0F 61FFFFFFFF0F 4000FFFFFFFF0F")), Err(V8Error::TooMany));
     let view = |kind: u8, length: usize| {
         let mut frame = vec![0xFF, 15, b'\\', 0, kind];
         let mut rest = u32::try_from(length).unwrap();
@@ -188,8 +192,10 @@ fn what_is_written_once_and_meant_often_is_bounded() {
         [frame, vec![7; length]].concat()
     };
     assert_eq!(read(&view(10, 8)).unwrap()["data"].as_array().unwrap().len(), 8);
-    for kind in [1, 10] {
-        assert_eq!(read(&view(kind, MAX_FRAME / 2)), Err(V8Error::TooLarge), "{kind}");
+    // The object, for a Buffer its two fields and their names, and each byte, which has a name in another view.
+    for (kind, most) in [(1, (MAX_VALUES - 1) / 2), (10, MAX_VALUES - 5)] {
+        assert!(read(&view(kind, most)).is_ok(), "{kind}");
+        assert_eq!(read(&view(kind, most + 1)), Err(V8Error::TooMany), "{kind}");
     }
 }
 

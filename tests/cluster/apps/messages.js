@@ -1,7 +1,9 @@
 'use strict';
 // Sends every message back: as it came, and as the text that JSON makes of it. Asked for "kinds", it sends values that
-// JSON cannot say, each after the text that JSON.stringify makes of it.
+// JSON cannot say, each after the text that JSON.stringify makes of it. Asked for "deep with a socket", it sends one, and
+// then that it is over.
 const http = require('http');
+const net = require('net');
 
 const shared = { once: 1 };
 const cyclic = {};
@@ -22,7 +24,20 @@ const kinds = {
   class: new (class { constructor() { this.field = 1; } })(),
 };
 
+function sendDeepWithSocket() {
+  let deep = null;
+  for (let level = 0; level < 200; level++) deep = [deep];
+  const server = net.createServer(() => {}).listen(0, '127.0.0.1');
+  server.on('listening', () => {
+    const socket = net.connect(server.address().port, '127.0.0.1', () => {
+      process.send(deep, socket, () => process.send('over'));
+      server.close();
+    });
+  });
+}
+
 process.on('message', (message) => {
+  if (message === 'deep with a socket') return sendDeepWithSocket();
   if (message !== 'kinds') return process.send({ text: JSON.stringify(message), same: message });
   for (const [name, value] of Object.entries(kinds)) process.send({ name, text: JSON.stringify(value), value });
   process.send({ name: 'bigint', text: '["-5"]', value: [-5n] });
