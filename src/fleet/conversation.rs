@@ -216,7 +216,7 @@ impl<C> Fleet<C> {
             let elsewhere = || Trouble::ListensElsewhere { address: address.clone(), told: self.listeners.told() };
             worker.suspicion = (!told).then(|| (now + GRACE, elsewhere()));
         }
-        self.look_for_unused = Some(now + GRACE);
+        self.look_for_unused = self.listeners.has_unused().then_some(now + GRACE);
         self.event(Event::Listening { worker: id, address, elsewhere: !told });
     }
 

@@ -203,6 +203,13 @@ impl Listeners {
         want
     }
 
+    /// Whether there is something for [`Listeners::take_unused`].
+    pub(super) fn has_unused(&self) -> bool {
+        let kept = || self.open.values().filter(|listener| listener.kept);
+        let endpoint = kept().any(|listener| listener.served) && kept().any(|one| !one.served && !one.reported);
+        endpoint || self.map.iter().any(|(_, used)| !used)
+    }
+
     /// What the user gave and no worker has had a use for, each told once: addresses, if another of them has been of use,
     /// and mappings.
     pub(super) fn take_unused(&mut self) -> (Vec<Endpoint>, Vec<Place>) {

@@ -273,7 +273,9 @@ fn what_was_given_in_vain_is_told_once() {
     let nothing = listeners.take_unused();
     assert_eq!(nothing.0, [], "while no other is of use, each worker is told of");
     ask(&mut listeners, A, &query(None, 3000, 0)).unwrap();
+    assert!(listeners.has_unused());
     let (endpoints, maps) = listeners.take_unused();
+    assert!(!listeners.has_unused());
     assert_eq!((endpoints, maps), (vec!["127.0.0.1:8001".parse().unwrap()], vec![]));
     assert_eq!(nothing.1, [Place::Port(3000), Place::Port(4000)]);
     assert_eq!(listeners.take_unused(), (vec![], vec![]));
