@@ -4,7 +4,7 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File, Permissions},
+    fs::{self, Permissions},
     io,
     net::SocketAddr,
     os::{
@@ -18,9 +18,15 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind, connect,
-    getsockname, getsockopt, listen, setsockopt, socket, sockopt,
+use nix::{
+    fcntl::{OFlag, open},
+    sys::{
+        socket::{
+            AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind,
+            connect, getsockname, getsockopt, listen, setsockopt, socket, sockopt,
+        },
+        stat::Mode,
+    },
 };
 
 use crate::endpoint::Endpoint;
@@ -180,7 +186,7 @@ fn bind_unix(listener: &OwnedFd, name: &Name) -> io::Result<()> {
 struct Name {
     address: UnixAddr,
     /// Through which a longer path is reached.
-    _directory: Option<File>,
+    _directory: Option<OwnedFd>,
 }
 
 impl Name {
@@ -191,7 +197,8 @@ impl Name {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         };
-        let directory = File::open(parent)?;
+        // Only a directory, and only a place in the tree: opening a pipe would wait for its other end.
+        let directory = open(parent, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
         let through = format!("/proc/self/fd/{}", directory.as_raw_fd());
         let address = UnixAddr::new(&Path::new(&through).join(name))?;
         Ok(Self { address, _directory: Some(directory) })
@@ -272,6 +279,7 @@ pub(crate) fn is_listening(socket: impl AsFd) -> bool {
 mod tests {
     use super::*;
     use std::os::unix::net::{UnixListener, UnixStream};
+    use std::{fs::File, sync::mpsc, thread};
 
     fn options() -> Options {
         Options { backlog: 16, ..Options::default() }
@@ -324,6 +332,17 @@ mod tests {
         assert!(!path.exists());
         let name = "n".repeat(200);
         assert!(listen_unix(&directory.path().join(name), &options()).is_err());
+    }
+
+    #[test]
+    fn a_pipe_on_the_way_does_not_make_it_wait() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("p".repeat(120));
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (told, refused) = mpsc::channel();
+        thread::spawn(move || told.send(listen_unix(&pipe.join("a.sock"), &options()).unwrap_err()));
+        let refused = refused.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(refused.raw_os_error(), Some(libc::ENOTDIR));
     }
 
     #[test]
