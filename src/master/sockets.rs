@@ -15,8 +15,9 @@ use crate::{
     fleet::{ListenerId, Mode, Share, Unsent, Want, Wish, WorkerId},
     protocol::message::{Act, ClusterMessage, HandleKind, HandleMessage, Message},
     sys::{
-        bind::{self, Access, BACKLOG, Options, SocketFile},
+        bind::{self, BACKLOG, Options},
         channel,
+        unix::{self, Access, SocketFile},
     },
 };
 
@@ -48,7 +49,7 @@ impl Bound {
     }
 
     fn unix(path: &std::path::Path, options: &Options) -> io::Result<Self> {
-        let (socket, file) = bind::listen_unix(path, options)?;
+        let (socket, file) = unix::listen_unix(path, options)?;
         Ok(Self { socket, endpoint: Endpoint::Unix(path.to_owned()), file: Some(file) })
     }
 

@@ -21,5 +21,6 @@ pub(crate) mod runtime_file;
 pub(crate) mod signals;
 pub(crate) mod sock_diag;
 pub(crate) mod timer;
+pub(crate) mod unix;
 pub(crate) mod wait;
 pub(crate) mod wake;
