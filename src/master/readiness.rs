@@ -107,7 +107,7 @@ impl Master {
             NAME,
             reader,
             |path| guard.remove_at_end(path),
-            |path| unix::listen_unix(path, &options),
+            |path| unix::listen_unix(path, &options, None),
         )?;
         self.watch(&listener, Source::Readiness)?;
         Ok(Readiness::Open { listener, _socket: socket, place, peers: VecDeque::new(), next: 0 })

@@ -6,6 +6,7 @@
 pub(crate) mod account;
 pub(crate) mod attributes;
 pub(crate) mod bind;
+mod borrowed;
 pub(crate) mod capabilities;
 pub(crate) mod channel;
 pub(crate) mod clock;

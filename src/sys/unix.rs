@@ -24,7 +24,11 @@ use nix::{
     unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat},
 };
 
-use super::bind::{FLAGS, Options, start_listening};
+use super::{
+    account::Credentials,
+    bind::{FLAGS, Options, start_listening},
+    borrowed::Borrowed,
+};
 
 /// Who may connect to a Unix socket; `None` leaves it to the umask and this process's user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,10 +46,13 @@ pub(crate) struct Access {
 pub(crate) struct SocketFile {
     path: PathBuf,
     identity: Identity,
+    /// With whose rights it was made, if not with ours.
+    user: Option<Credentials>,
 }
 
 impl SocketFile {
     fn remove(&self) -> io::Result<()> {
+        let _rights = self.user.as_ref().map(Borrowed::of).transpose()?;
         let place = Place::of(&self.path)?;
         if identity(&place.look()?.metadata()?) == self.identity { place.clear() } else { Ok(()) }
     }
@@ -66,8 +73,14 @@ fn identity(data: &Metadata) -> Identity {
 }
 
 /// Binds and listens at an absolute path of any length, close-on-exec and non-blocking. A socket there that nobody
-/// listens on any more is replaced; one that somebody does is `EADDRINUSE`, and any other file `EEXIST`.
-pub(crate) fn listen_unix(path: &Path, options: &Options) -> io::Result<(OwnedFd, SocketFile)> {
+/// listens on any more is replaced; one that somebody does is `EADDRINUSE`, and any other file `EEXIST`. What `user` may
+/// not do there is refused, and the file is that user's.
+pub(crate) fn listen_unix(
+    path: &Path,
+    options: &Options,
+    user: Option<&Credentials>,
+) -> io::Result<(OwnedFd, SocketFile)> {
+    let _rights = user.map(Borrowed::of).transpose()?;
     let place = Place::of(path)?;
     let listener = unix()?;
     match place.bind(&listener) {
@@ -81,7 +94,8 @@ pub(crate) fn listen_unix(path: &Path, options: &Options) -> io::Result<(OwnedFd
         bound => bound?,
     }
     let inode = place.look()?;
-    let file = SocketFile { path: path.to_owned(), identity: identity(&inode.metadata()?) };
+    let identity = identity(&inode.metadata()?);
+    let file = SocketFile { path: path.to_owned(), identity, user: user.cloned() };
     grant(&inode, &options.access)?;
     start_listening(&listener, options.backlog)?;
     Ok((listener, file))
@@ -186,14 +200,18 @@ mod tests {
         Options { backlog: 16, ..Options::default() }
     }
 
+    fn listen(path: &Path, options: &Options) -> io::Result<(OwnedFd, SocketFile)> {
+        listen_unix(path, options, None)
+    }
+
     #[test]
     fn a_unix_socket_comes_and_goes_with_its_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.sock");
-        let (listener, file) = listen_unix(&path, &options()).unwrap();
+        let (listener, file) = listen(&path, &options()).unwrap();
         assert_eq!(endpoint(&listener).unwrap(), Endpoint::Unix(path.clone()));
         UnixStream::connect(&path).unwrap();
-        let taken = listen_unix(&path, &options()).unwrap_err();
+        let taken = listen(&path, &options()).unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse, "somebody listens");
         drop((listener, file));
         assert!(!path.exists());
@@ -205,14 +223,14 @@ mod tests {
         let path = directory.path().join("a.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "std leaves it");
-        let (listener, file) = listen_unix(&path, &options()).unwrap();
+        let (listener, file) = listen(&path, &options()).unwrap();
         fs::remove_file(&path).unwrap();
         let _other = UnixListener::bind(&path).unwrap();
         drop((listener, file));
         assert!(path.exists(), "it is another's by now");
         let plain = directory.path().join("plain");
         fs::write(&plain, "kept").unwrap();
-        assert_eq!(listen_unix(&plain, &options()).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(listen(&plain, &options()).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&plain).unwrap(), b"kept");
     }
 
@@ -222,17 +240,17 @@ mod tests {
         let deep = directory.path().join("d".repeat(100)).join("e".repeat(100));
         fs::create_dir_all(&deep).unwrap();
         let path = deep.join("a.sock");
-        let (listener, file) = listen_unix(&path, &options()).unwrap();
+        let (listener, file) = listen(&path, &options()).unwrap();
         assert!(path.exists());
-        assert_eq!(listen_unix(&path, &options()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(listen(&path, &options()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(listener);
-        let (_listener, second) = listen_unix(&path, &options()).unwrap();
+        let (_listener, second) = listen(&path, &options()).unwrap();
         drop(file);
         assert!(path.exists(), "a stale one was replaced");
         drop(second);
         assert!(!path.exists());
         let name = "n".repeat(200);
-        assert!(listen_unix(&directory.path().join(name), &options()).is_err());
+        assert!(listen(&directory.path().join(name), &options()).is_err());
     }
 
     #[test]
@@ -241,7 +259,7 @@ mod tests {
         let pipe = directory.path().join("p".repeat(120));
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let (told, refused) = mpsc::channel();
-        thread::spawn(move || told.send(listen_unix(&pipe.join("a.sock"), &options()).unwrap_err()));
+        thread::spawn(move || told.send(listen(&pipe.join("a.sock"), &options()).unwrap_err()));
         let refused = refused.recv_timeout(Duration::from_secs(10)).unwrap();
         assert_eq!(refused.raw_os_error(), Some(libc::ENOTDIR));
     }
@@ -251,7 +269,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mode = |name: &str, access: Access| {
             let path = directory.path().join(name);
-            let _socket = listen_unix(&path, &Options { access, ..options() }).unwrap();
+            let _socket = listen(&path, &Options { access, ..options() }).unwrap();
             fs::metadata(&path).unwrap().mode() & 0o777
         };
         assert_eq!(mode("a", Access { mode: Some(0o640), ..Access::default() }), 0o640);

@@ -4,7 +4,10 @@
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener},
-    os::unix::fs::PermissionsExt,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        net::UnixListener,
+    },
     path::Path,
     process::Output,
 };
@@ -12,6 +15,7 @@ use std::{
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::addresses::{MODES, Server, answered_by, both, pids, tell};
 use crate::harness::{Master, NOBODY, Node, Pointsman, Process, Public, eventually, is_root, python};
 
 /// A master whose workers are to be nobody's, if that can be; else asks for the refusal to run them as root.
@@ -177,6 +181,41 @@ fn workers_without_rights_are_behind_a_port_of_root_s() {
     }
     check_nobody(&master.workers());
     master.finish();
+}
+
+#[test]
+fn a_worker_listens_on_no_path_that_is_closed_to_its_user() {
+    for mode in MODES {
+        let directory = Public::new();
+        let own = directory.directory("own", 0o700);
+        let closed = directory.directory("closed", 0o700);
+        if is_root() {
+            chown(&own, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let run = Pointsman::run().option("-m", mode).workers(2).allow_log("could not listen on unix:");
+        let Some(mut master) = start(directory.node(run, Node::DEFAULT, "addresses.js")) else { return };
+        let mut workers = both(&mut master);
+        // One that is stale is not removed either.
+        let stale = closed.join("stale.sock");
+        drop(UnixListener::bind(&stale).unwrap());
+        let [etc, private] = [Path::new("/etc/pointsman-test.sock").to_owned(), closed.join("a.sock")];
+        for path in [&etc, &private, &stale] {
+            let refused = tell(&mut workers[0], "/listen", &json!({ "path": path }));
+            assert_eq!(refused["code"], "EACCES", "{mode} {}: {refused}", path.display());
+        }
+        assert!(!etc.exists() && !private.exists() && stale.exists());
+        for path in [own.join("a.sock"), own.join("a".repeat(88))] {
+            let server = Server::listen(&mut workers, &json!({ "path": path, "writableAll": true }));
+            let data = fs::metadata(&path).unwrap();
+            assert_eq!((data.uid(), data.gid(), data.mode() & 0o222), (NOBODY, NOBODY, 0o222), "{mode}");
+            answered_by(&path.as_path().into(), &pids(&mut workers));
+            server.close(&mut workers);
+            eventually("its file is removed", || !path.exists());
+        }
+        assert_eq!(master.process().status("Uid"), "0\t0\t0\t0");
+        drop(workers);
+        master.finish();
+    }
 }
 
 /// A program that does not mind SIGTERM, started by a shell or as a worker itself.
