@@ -30,6 +30,12 @@ pub(crate) fn may_change_user() -> bool {
     [Capability::SetUid, Capability::SetGid, Capability::Kill].into_iter().all(Capability::is_ours)
 }
 
+/// Leaves this process of one thread without any, and what it executes as well. Ambient ones, which an exec keeps, are
+/// only of those that are inheritable too, so they go with these.
+pub(super) fn give_up() -> io::Result<()> {
+    Sets::default().apply()
+}
+
 /// What a thread has of each capability: a bit each, low numbers first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sets([Set; 2]);

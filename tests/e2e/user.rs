@@ -218,6 +218,38 @@ fn a_worker_listens_on_no_path_that_is_closed_to_its_user() {
     }
 }
 
+#[test]
+fn a_worker_has_no_capability_of_a_master_that_is_not_root() {
+    if !is_root() {
+        start(Pointsman::run());
+        return;
+    }
+    let directory = Public::new();
+    let closed = directory.directory("closed", 0o700);
+    let capabilities = "+setuid,+setgid,+kill,+dac_override";
+    let run = Pointsman::run().workers(2).binary(&copy_of_the_binary(&directory)).directory(Path::new("/"));
+    let words = ["setpriv", "--reuid", "1234", "--regid", "1234", "--clear-groups"];
+    let words = [&words[..], &["--inh-caps", capabilities, "--ambient-caps", capabilities]].concat();
+    let run = run.through(&words).allow_log("could not listen on unix:").option("--user", NOBODY.to_string());
+    let mut master = directory.node(run, Node::DEFAULT, "addresses.js").start();
+    let mut workers = both(&mut master);
+    assert!(master.process().status("Uid").starts_with("1234\t"));
+    let before = master.process().status("CapEff");
+    assert_ne!(before, NO_CAPABILITY);
+    check_nobody(&master.workers());
+    for worker in master.workers() {
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(worker.status(set), NO_CAPABILITY, "{set}");
+        }
+    }
+    // Nor does the master use its own for it.
+    let refused = tell(&mut workers[0], "/listen", &json!({ "path": closed.join("a.sock") }));
+    assert_eq!(refused["code"], "EACCES", "{refused}");
+    assert_eq!(master.process().status("CapEff"), before);
+    drop(workers);
+    master.finish();
+}
+
 /// A program that does not mind SIGTERM, started by a shell or as a worker itself.
 fn stubborn(directory: &Public, behind_a_shell: bool) -> Pointsman {
     let app = directory.path().join("idle.py");
