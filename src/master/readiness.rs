@@ -13,10 +13,11 @@ use super::{Master, Source};
 use crate::{
     protocol::einhorn::{MAX_LINE, is_ack},
     sys::{
-        bind::{self, Access, Options, SocketFile},
+        bind::Options,
         channel, net,
         process::group_of_peer,
         runtime_file::RuntimeFile,
+        unix::{self, Access, SocketFile},
     },
 };
 
@@ -106,7 +107,7 @@ impl Master {
             NAME,
             reader,
             |path| guard.remove_at_end(path),
-            |path| bind::listen_unix(path, &options),
+            |path| unix::listen_unix(path, &options, None),
         )?;
         self.watch(&listener, Source::Readiness)?;
         Ok(Readiness::Open { listener, _socket: socket, place, peers: VecDeque::new(), next: 0 })

@@ -17,8 +17,10 @@ use crate::{
     fleet::{ListenerId, Mode, Share, Unsent, Want, Wish, WorkerId},
     protocol::message::{Act, ClusterMessage, HandleKind, HandleMessage, Message},
     sys::{
-        bind::{self, Access, BACKLOG, Options, SocketFile},
+        account::Credentials,
+        bind::{self, BACKLOG, Options},
         channel,
+        unix::{self, Access, SocketFile},
     },
 };
 
@@ -49,8 +51,8 @@ impl Bound {
         Self::without_file(bind::listen_tcp(address, options)?)
     }
 
-    fn unix(path: &std::path::Path, options: &Options) -> io::Result<Self> {
-        let (socket, file) = bind::listen_unix(path, options)?;
+    fn unix(path: &std::path::Path, options: &Options, user: Option<&Credentials>) -> io::Result<Self> {
+        let (socket, file) = unix::listen_unix(path, options, user)?;
         Ok(Self { socket, endpoint: Endpoint::Unix(path.to_owned()), file: Some(file) })
     }
 
@@ -94,7 +96,7 @@ impl Master {
         let (options, inherited) = (&listen.options, listen.inherited());
         let bound = match &listen.place {
             Place::Bind(Endpoint::Tcp(address)) => Bound::tcp(*address, options)?,
-            Place::Bind(Endpoint::Unix(path)) => Bound::unix(path, options)?,
+            Place::Bind(Endpoint::Unix(path)) => Bound::unix(path, options, None)?,
             Place::Bind(Endpoint::Udp(address)) => {
                 Bound::without_file(bind::bind_udp(*address, options.ipv6_only, false)?)?
             }
@@ -161,7 +163,9 @@ impl Master {
             Want::Unix { path, readable_all, writable_all, backlog } => {
                 let (readable_all, writable_all) = (*readable_all, *writable_all);
                 let access = Access { readable_all, writable_all, ..Access::default() };
-                Bound::unix(&std::path::absolute(path)?, &Options { access, ..options(backlog) })
+                // No file is made or removed for a worker that it could not make or remove itself.
+                let user = self.program.attributes.credentials.as_ref();
+                Bound::unix(&std::path::absolute(path)?, &Options { access, ..options(backlog) }, user)
             }
             Want::Udp { address, ipv6_only, reuse_address } => {
                 Bound::without_file(bind::bind_udp(*address, *ipv6_only, *reuse_address)?)

@@ -14,7 +14,10 @@ use nix::{
 };
 use thiserror::Error;
 
-use super::names::{group_number, number};
+use super::{
+    capabilities,
+    names::{group_number, number},
+};
 
 /// The numbers that the kernel knows a process by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,14 +142,24 @@ impl Credentials {
         self.uid == geteuid().as_raw() && self.gid == getegid().as_raw()
     }
 
-    /// Makes this process that, for good. Says what failed.
+    /// Makes this process that, for good, and without a capability unless it is root. Says what failed.
     pub(super) fn assume(&self) -> Result<(), (String, Errno)> {
         let failed = |step: String| |error| (step, error);
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
         let groups: Vec<Gid> = self.groups.iter().copied().map(Gid::from_raw).collect();
         setgroups(&groups).map_err(failed("set the groups of user".into()))?;
         setresgid(gid, gid, gid).map_err(failed(format!("become group {gid}")))?;
-        setresuid(uid, uid, uid).map_err(failed(format!("become user {uid}")))
+        setresuid(uid, uid, uid).map_err(failed(format!("become user {uid}")))?;
+        if uid.is_root() {
+            return Ok(());
+        }
+        // Those of root are gone by now; those of another user, as systemd gives them to one, are not.
+        capabilities::give_up().map_err(|error| {
+            (
+                "give up its capabilities".into(),
+                error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw),
+            )
+        })
     }
 
     /// Whether the permissions of this file or directory let it be read, or entered: of the three sets of bits, the

@@ -6,6 +6,7 @@
 pub(crate) mod account;
 pub(crate) mod attributes;
 pub(crate) mod bind;
+mod borrowed;
 pub(crate) mod capabilities;
 pub(crate) mod channel;
 pub(crate) mod clock;
@@ -21,5 +22,6 @@ pub(crate) mod runtime_file;
 pub(crate) mod signals;
 pub(crate) mod sock_diag;
 pub(crate) mod timer;
+pub(crate) mod unix;
 pub(crate) mod wait;
 pub(crate) mod wake;

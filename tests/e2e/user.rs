@@ -4,7 +4,10 @@
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener},
-    os::unix::fs::PermissionsExt,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        net::UnixListener,
+    },
     path::Path,
     process::Output,
 };
@@ -12,6 +15,7 @@ use std::{
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::addresses::{MODES, Server, answered_by, both, pids, tell};
 use crate::harness::{Master, NOBODY, Node, Pointsman, Process, Public, eventually, is_root, python};
 
 /// A master whose workers are to be nobody's, if that can be; else asks for the refusal to run them as root.
@@ -176,6 +180,73 @@ fn workers_without_rights_are_behind_a_port_of_root_s() {
         assert_eq!((&seen["uid"][0], &seen["env"]["PORT"]), (&json!(NOBODY), &port.to_string().into()));
     }
     check_nobody(&master.workers());
+    master.finish();
+}
+
+#[test]
+fn a_worker_listens_on_no_path_that_is_closed_to_its_user() {
+    for mode in MODES {
+        let directory = Public::new();
+        let own = directory.directory("own", 0o700);
+        let closed = directory.directory("closed", 0o700);
+        if is_root() {
+            chown(&own, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let run = Pointsman::run().option("-m", mode).workers(2).allow_log("could not listen on unix:");
+        let Some(mut master) = start(directory.node(run, Node::DEFAULT, "addresses.js")) else { return };
+        let mut workers = both(&mut master);
+        // One that is stale is not removed either.
+        let stale = closed.join("stale.sock");
+        drop(UnixListener::bind(&stale).unwrap());
+        let [etc, private] = [Path::new("/etc/pointsman-test.sock").to_owned(), closed.join("a.sock")];
+        for path in [&etc, &private, &stale] {
+            let refused = tell(&mut workers[0], "/listen", &json!({ "path": path }));
+            assert_eq!(refused["code"], "EACCES", "{mode} {}: {refused}", path.display());
+        }
+        assert!(!etc.exists() && !private.exists() && stale.exists());
+        for path in [own.join("a.sock"), own.join("a".repeat(88))] {
+            let server = Server::listen(&mut workers, &json!({ "path": path, "writableAll": true }));
+            let data = fs::metadata(&path).unwrap();
+            assert_eq!((data.uid(), data.gid(), data.mode() & 0o222), (NOBODY, NOBODY, 0o222), "{mode}");
+            answered_by(&path.as_path().into(), &pids(&mut workers));
+            server.close(&mut workers);
+            eventually("its file is removed", || !path.exists());
+        }
+        assert_eq!(master.process().status("Uid"), "0\t0\t0\t0");
+        drop(workers);
+        master.finish();
+    }
+}
+
+#[test]
+fn a_worker_has_no_capability_of_a_master_that_is_not_root() {
+    if !is_root() {
+        start(Pointsman::run());
+        return;
+    }
+    let directory = Public::new();
+    let closed = directory.directory("closed", 0o700);
+    let capabilities = "+setuid,+setgid,+kill,+dac_override";
+    let run = Pointsman::run().workers(2).binary(&copy_of_the_binary(&directory)).directory(Path::new("/"));
+    let words = ["setpriv", "--reuid", "1234", "--regid", "1234", "--clear-groups"];
+    let words = [&words[..], &["--inh-caps", capabilities, "--ambient-caps", capabilities]].concat();
+    let run = run.through(&words).allow_log("could not listen on unix:").option("--user", NOBODY.to_string());
+    let mut master = directory.node(run, Node::DEFAULT, "addresses.js").start();
+    let mut workers = both(&mut master);
+    assert!(master.process().status("Uid").starts_with("1234\t"));
+    let before = master.process().status("CapEff");
+    assert_ne!(before, NO_CAPABILITY);
+    check_nobody(&master.workers());
+    for worker in master.workers() {
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(worker.status(set), NO_CAPABILITY, "{set}");
+        }
+    }
+    // Nor does the master use its own for it.
+    let refused = tell(&mut workers[0], "/listen", &json!({ "path": closed.join("a.sock") }));
+    assert_eq!(refused["code"], "EACCES", "{refused}");
+    assert_eq!(master.process().status("CapEff"), before);
+    drop(workers);
     master.finish();
 }
 
