@@ -1,7 +1,13 @@
 //! Keys, covering and closing, as Node's primary does it and where `-l` differs.
 
-use super::{super::Place, *};
-use crate::protocol::listen::AddressType;
+use super::{
+    super::{
+        Place,
+        crowding::{Admission, Change},
+    },
+    *,
+};
+use crate::{protocol::listen::AddressType, time::Time};
 
 const A: WorkerId = WorkerId(1);
 const B: WorkerId = WorkerId(2);
