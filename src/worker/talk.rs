@@ -85,7 +85,11 @@ impl<D> Talk<D> {
     }
 
     /// Answers the transport at once, as every `NODE_HANDLE` must be, then looks at what came with it.
-    pub(super) fn handle_handle(&mut self, handle: HandleMessage<'_>, descriptor: Option<D>) -> Result<(), WorkerError> {
+    pub(super) fn handle_handle(
+        &mut self,
+        handle: HandleMessage<'_>,
+        descriptor: Option<D>,
+    ) -> Result<(), WorkerError> {
         let Some(descriptor) = descriptor else {
             self.write(&Message::HandleNack);
             return Ok(());
