@@ -2,8 +2,8 @@
 
 use super::{
     Admission, Event, Held, ListenerId, LoadSource, Loss, Output, Overload, Share, Trouble, Unsent, WorkerId,
+    crowding::Change,
     handoff::{Gate, Handoff},
-    listeners::Change,
     machine::{Fleet, Phase},
 };
 use crate::time::Time;

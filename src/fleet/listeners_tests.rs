@@ -1,7 +1,10 @@
 //! Keys, covering and closing, as Node's primary does it and where `-l` differs.
 
-use super::*;
-use crate::protocol::listen::AddressType;
+use super::{
+    super::crowding::{Admission, Change},
+    *,
+};
+use crate::{protocol::listen::AddressType, time::Time};
 
 const A: WorkerId = WorkerId(1);
 const B: WorkerId = WorkerId(2);

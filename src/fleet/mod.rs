@@ -4,10 +4,12 @@
 //! `poll_timeout` says when to call `handle_timeout`. No clock, no descriptor, no process: a connection is any `C`, a
 //! worker is a number. `machine` is the whole; `lives` is what happens to workers (`lifecycle`: one of them),
 //! `connections` what happens to connections, `conversation` what workers say. `handoff` has custody of connections,
-//! `tally` counts those that workers have open, `listeners` knows who serves what, and `wish` what a worker asks for.
+//! `tally` counts those that workers have open, `listeners` knows who serves what, `crowding` what waits there, and
+//! `wish` what a worker asks for.
 
 mod connections;
 mod conversation;
+mod crowding;
 mod event;
 mod handoff;
 mod lifecycle;
@@ -21,9 +23,9 @@ mod wish;
 
 use std::fmt;
 
+pub use crowding::Admission;
 pub use event::{Address, Event, ExitStatus, Loss, Trouble, WorkerId};
 pub use handoff::{Held, Share};
-pub use listeners::Admission;
 pub use machine::Fleet;
 pub use output::{Counters, Output, Told, Unsent, WorkerInfo};
 pub use rules::{Mode, Overload, Rules};

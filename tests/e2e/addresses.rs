@@ -309,7 +309,7 @@ fn a_tls_session_of_one_worker_is_resumed_by_the_other() {
 
 #[test]
 fn tcp_and_udp_and_unix_sockets_work_on_every_node_in_both_modes() {
-    for node in Node::all_and_advanced() {
+    for node in Node::all_in_both_forms() {
         for mode in MODES {
             let home = tempfile::tempdir().unwrap();
             let mut master = two(mode, node).directory(home.path()).start();

@@ -23,7 +23,7 @@ fn get_from_another(master: &Master, path: &str, pids: &mut BTreeSet<u32>) -> se
 
 #[test]
 fn four_workers_of_a_plain_program_share_the_port_on_every_node() {
-    for node in Node::all_and_advanced() {
+    for node in Node::all_in_both_forms() {
         let mut master = Pointsman::run().workers(4).node(node, "plain.js").start();
         let answers = master.wait_ready(4);
         let slots: BTreeSet<_> = answers.values().map(|answer| answer.number("slot")).collect();

@@ -58,6 +58,11 @@ impl Node {
         Self::matrix().flat_map(|node| [node, node.advanced()])
     }
 
+    /// All, each in both forms.
+    pub(crate) fn all_in_both_forms() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().flat_map(|node| [node, node.advanced()])
+    }
+
     /// All in JSON, and those of the matrix in the advanced form too.
     pub(crate) fn all_and_advanced() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().chain(Self::matrix().map(Self::advanced))
