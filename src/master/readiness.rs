@@ -103,7 +103,7 @@ impl Master {
         // Whoever connects is looked at.
         let access = Access { mode: Some(0o666), ..Access::default() };
         let options = Options { backlog: 64, access, ..Options::default() };
-        let (place, (listener, socket)) = RuntimeFile::create_with(
+        let (place, (listener, socket)) = RuntimeFile::create_socket(
             NAME,
             reader,
             |path| guard.remove_at_end(path),

@@ -30,6 +30,16 @@ pub(crate) fn take_channel(number: RawFd) -> io::Result<UnixStream> {
     adopt(number)
 }
 
+/// Has the descriptors from `first` to before `end` closed by an exec, up to one that is not open.
+pub(crate) fn keep_from_others(first: RawFd, end: RawFd) {
+    for number in first.max(FIRST)..end {
+        // SAFETY: F_SETFD takes an integer; a number that is not open is refused.
+        if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+            return;
+        }
+    }
+}
+
 /// A listening or datagram socket that this process was started with.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -107,6 +117,19 @@ mod tests {
             unix::net::UnixDatagram,
         },
     };
+
+    #[test]
+    fn sockets_of_no_use_are_not_passed_on() {
+        let null = File::open("/dev/null").unwrap();
+        // SAFETY: F_DUPFD takes an integer, and a descriptor of our own comes back.
+        let first = unsafe { libc::fcntl(null.as_raw_fd(), libc::F_DUPFD, 700) };
+        // SAFETY: the same; nobody else uses such high numbers.
+        let second = unsafe { libc::fcntl(null.as_raw_fd(), libc::F_DUPFD, first + 1) };
+        keep_from_others(first, second);
+        // SAFETY: F_GETFD takes nothing more.
+        let flags = [first, second].map(|number| unsafe { libc::fcntl(number, libc::F_GETFD) });
+        assert_eq!(flags, [libc::FD_CLOEXEC, 0]);
+    }
 
     #[test]
     fn only_a_unix_stream_socket_is_a_channel() {

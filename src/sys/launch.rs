@@ -71,8 +71,23 @@ pub(crate) fn channel_number(sockets: usize) -> i32 {
     i32::try_from(sockets).map_or(i32::MAX, |sockets| FIRST.saturating_add(sockets))
 }
 
-/// By which this process may itself have been given sockets.
-const LISTEN_VARIABLES: [&str; 3] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
+/// By which systemd may have given this process sockets, and asked it to say that it is ready and alive.
+const OF_SYSTEMD: [&str; 7] = [
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+];
+
+/// And how all names begin by which Einhorn does that.
+const OF_EINHORN: &[u8] = b"EINHORN_";
+
+fn is_of_a_supervisor(name: &OsStr) -> bool {
+    OF_SYSTEMD.iter().any(|known| *known == name) || name.as_bytes().starts_with(OF_EINHORN)
+}
 
 /// The variable that tells the program the form of what is said on the channel.
 pub(crate) const SERIALIZATION: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
@@ -112,7 +127,7 @@ pub(crate) fn start(
     let orders = Orders { parent, descriptors, sockets, attributes };
     command.arg0(NAME).args(orders.to_args()).arg(what.program).args(what.args);
     // Those that the master got were for itself.
-    for name in LISTEN_VARIABLES {
+    for name in env::vars_os().map(|(name, _)| name).filter(|name| is_of_a_supervisor(name)) {
         command.env_remove(name);
     }
     command.envs(what.env.iter().map(|(name, value)| (name, value)));

@@ -23,6 +23,8 @@ const SERVICE: &str = "/run/pointsman";
 const SYSTEM: [&str; 2] = ["/dev/shm", "/tmp"];
 /// Longer ones are nobody's runtime directory, and a line to the guard must be shorter than `PIPE_BUF`.
 const PATH_BYTES: usize = 1024;
+/// What fits into `sun_path` with the zero byte that some programs put behind it.
+const SOCKET_BYTES: usize = 107;
 
 const DIRECTORY_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
@@ -59,21 +61,24 @@ impl RuntimeFile {
         reader: Option<&Credentials>,
         announce: impl FnMut(&str),
     ) -> io::Result<Self> {
-        Self::create_with(name, reader, announce, |path| write(path, content)).map(|(file, ())| file)
+        let made =
+            Self::create_in(candidates(), PATH_BYTES, name, reader, announce, |path| write(path, content));
+        made.map(|(file, ())| file)
     }
 
-    /// The same for what `make` makes of the path.
-    pub(crate) fn create_with<T>(
+    /// The same for a socket, which `make` binds to the path: one that every program can connect to.
+    pub(crate) fn create_socket<T>(
         name: &str,
         reader: Option<&Credentials>,
         announce: impl FnMut(&str),
         make: impl Fn(&Path) -> io::Result<T>,
     ) -> io::Result<(Self, T)> {
-        Self::create_in(candidates(), name, reader, announce, make)
+        Self::create_in(candidates(), SOCKET_BYTES, name, reader, announce, make)
     }
 
     fn create_in<T>(
         candidates: impl Iterator<Item = PathBuf>,
+        longest: usize,
         name: &str,
         reader: Option<&Credentials>,
         mut announce: impl FnMut(&str),
@@ -83,7 +88,7 @@ impl RuntimeFile {
         for base in candidates {
             let attempt = private_directory_name().and_then(|private| {
                 let directory = fit(&base, reader)?.join(private);
-                let path = path_text(&directory.join(name))?;
+                let path = path_text(&directory.join(name), longest)?;
                 announce(&path);
                 let made = make_in(&directory, Path::new(&path), &make)?;
                 let identity = Identity::of(&fs::symlink_metadata(&path)?);
@@ -176,8 +181,8 @@ fn fit(base: &Path, reader: Option<&Credentials>) -> io::Result<PathBuf> {
     Ok(base)
 }
 
-fn path_text(path: &Path) -> io::Result<String> {
-    let text = path.to_str().filter(|text| text.len() <= PATH_BYTES && !text.contains(char::is_control));
+fn path_text(path: &Path, longest: usize) -> io::Result<String> {
+    let text = path.to_str().filter(|text| text.len() <= longest && !text.contains(char::is_control));
     text.map(str::to_owned).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "an odd path"))
 }
 
@@ -223,7 +228,7 @@ mod tests {
         let bases = bases.iter().map(|path| path.to_path_buf());
         let announce = |path: &str| announced.push(path.to_owned());
         let make = |path: &Path| write(path, "content");
-        let (file, ()) = RuntimeFile::create_in(bases, "x.cjs", reader, announce, make)?;
+        let (file, ()) = RuntimeFile::create_in(bases, PATH_BYTES, "x.cjs", reader, announce, make)?;
         Ok((file, announced))
     }
 
@@ -296,5 +301,20 @@ mod tests {
         fs::create_dir(&odd).unwrap();
         assert!(create_in(&[&odd]).is_err());
         assert_eq!(odd.read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_too_deep_for_a_socket_is_passed_over() {
+        let base = tempfile::tempdir().unwrap();
+        let deep = base.path().join("d".repeat(60));
+        fs::create_dir(&deep).unwrap();
+        let bases = [deep.clone(), base.path().to_owned()];
+        let make = |path: &Path| write(path, "");
+        for (longest, expected) in [(PATH_BYTES, &*deep), (SOCKET_BYTES, base.path())] {
+            let bases = bases.iter().cloned();
+            let (file, ()) = RuntimeFile::create_in(bases, longest, "x.sock", None, |_| {}, make).unwrap();
+            assert_eq!(Path::new(file.path()).parent().unwrap().parent(), Some(expected));
+        }
+        assert_eq!(deep.read_dir().unwrap().count(), 0);
     }
 }

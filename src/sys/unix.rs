@@ -2,7 +2,9 @@
 //!
 //! Directories on the way may be a worker's, who can put anything anywhere at any time. So a directory is opened once,
 //! without reading it, and what is in it is reached from there; a file is looked at and changed by one descriptor; and
-//! nothing here waits.
+//! nothing here waits for anybody.
+
+#![allow(unsafe_code, reason = "flock without a wrapper that may panic")]
 
 use std::{
     ffi::OsString,
@@ -17,6 +19,7 @@ use std::{
 
 use nix::{
     fcntl::{AtFlags, OFlag, open, openat},
+    poll::{PollTimeout, poll},
     sys::{
         socket::{AddressFamily, SockType, UnixAddr, bind, connect, socket},
         stat::Mode,
@@ -73,7 +76,8 @@ fn identity(data: &Metadata) -> Identity {
 }
 
 /// Binds and listens at an absolute path of any length, close-on-exec and non-blocking. A socket there that nobody
-/// listens on any more is replaced; one that somebody does is `EADDRINUSE`, and any other file `EEXIST`. What `user` may
+/// listens on any more is replaced, unless others keep the directory locked; else it is `EADDRINUSE`, and any other file
+/// is `EEXIST`. What `user` may
 /// not do there is refused, and the file is that user's.
 pub(crate) fn listen_unix(
     path: &Path,
@@ -83,8 +87,10 @@ pub(crate) fn listen_unix(
     let _rights = user.map(Borrowed::of).transpose()?;
     let place = Place::of(path)?;
     let listener = unix()?;
+    // Until it listens it looks like a stale one to others.
+    let lock = place.lock();
     match place.bind(&listener) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && place.is_stale() => {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && lock.is_some() && place.is_stale() => {
             place.clear()?;
             place.bind(&listener)?;
         }
@@ -104,6 +110,10 @@ pub(crate) fn listen_unix(
 fn unix() -> io::Result<OwnedFd> {
     Ok(socket(AddressFamily::Unix, SockType::Stream, FLAGS, None)?)
 }
+
+/// Another master has the lock for two or three system calls.
+const LOCK_TRIES: u32 = 4;
+const LOCK_PAUSE_MS: u8 = 1;
 
 /// A name in a directory, whatever is there.
 struct Place {
@@ -139,6 +149,18 @@ impl Place {
         Ok(unlinkat(&self.directory, &*self.name, UnlinkatFlags::NoRemoveDir)?)
     }
 
+    /// Of those who replace sockets here at the same time one does. Anybody who can read the directory can keep the lock,
+    /// so it is not waited for.
+    fn lock(&self) -> Option<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = openat(&self.directory, ".", flags, Mode::empty()).ok()?;
+        let locked = (0..LOCK_TRIES).any(|tried| {
+            let pause = if tried == 0 { PollTimeout::ZERO } else { PollTimeout::from(LOCK_PAUSE_MS) };
+            poll(&mut [], pause).is_ok() && try_lock(&directory)
+        });
+        locked.then_some(directory)
+    }
+
     /// Whether a socket is there that nobody listens on.
     fn is_stale(&self) -> bool {
         let refused = || {
@@ -151,6 +173,12 @@ impl Place {
     fn is_socket(&self) -> bool {
         self.look().and_then(|file| file.metadata()).is_ok_and(|data| data.file_type().is_socket())
     }
+}
+
+/// Whether nobody else has locked this directory, and we have it until it is closed.
+fn try_lock(directory: &impl AsRawFd) -> bool {
+    // SAFETY: flock takes two integers.
+    unsafe { libc::flock(directory.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
 }
 
 fn by_number(descriptor: i32) -> PathBuf {
@@ -189,7 +217,7 @@ mod tests {
             fs::symlink,
             net::{UnixListener, UnixStream},
         },
-        sync::mpsc,
+        sync::{Barrier, mpsc},
         thread,
         time::Duration,
     };
@@ -278,6 +306,40 @@ mod tests {
             mode("c", Access { readable_all: true, writable_all: true, ..Access::default() }) & 0o666,
             0o666
         );
+    }
+
+    #[test]
+    fn of_two_that_replace_a_stale_socket_one_has_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.sock");
+        for _ in 0..200 {
+            drop(UnixListener::bind(&path).unwrap());
+            let both = Barrier::new(2);
+            let replace = || {
+                both.wait();
+                listen(&path, &options())
+            };
+            let bound = thread::scope(|scope| {
+                [scope.spawn(replace), scope.spawn(replace)].map(|thread| thread.join().unwrap())
+            });
+            let lost = bound.iter().filter_map(|bound| bound.as_ref().err());
+            let lost: Vec<_> = lost.map(io::Error::kind).collect();
+            assert_eq!(lost, [io::ErrorKind::AddrInUse]);
+            UnixStream::connect(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn while_another_replaces_a_socket_only_a_new_one_is_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let [stale, new] = ["stale", "new"].map(|name| directory.path().join(name));
+        drop(UnixListener::bind(&stale).unwrap());
+        let other = File::open(directory.path()).unwrap();
+        assert!(try_lock(&other));
+        assert_eq!(listen(&stale, &options()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        listen(&new, &options()).unwrap();
+        drop(other);
+        listen(&stale, &options()).unwrap();
     }
 
     #[test]

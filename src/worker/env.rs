@@ -30,6 +30,12 @@ pub(crate) fn is_worker() -> bool {
     env::var_os(ID).is_some() && env::var_os(CHANNEL).is_some()
 }
 
+/// Whether this process, and not one that started it, was given sockets as systemd gives them.
+pub(super) fn has_sockets() -> bool {
+    let whose = env::var("LISTEN_PID").ok().and_then(|pid| pid.parse().ok());
+    whose == Some(std::process::id())
+}
+
 /// Reads this process's environment.
 pub(super) fn identity() -> Result<Identity, WorkerError> {
     read(|name| env::var_os(name))

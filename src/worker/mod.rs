@@ -139,6 +139,10 @@ impl Worker {
             io::ErrorKind::ResourceBusy => WorkerError::Taken,
             _ => WorkerError::NoChannel { number, source },
         })?;
+        if env::has_sockets() {
+            // They are before the channel, and what they are for is asked for through it.
+            inherited::keep_from_others(0, number);
+        }
         Self::new(channel, identity)
     }
 

@@ -47,6 +47,30 @@ fn a_worker_is_told_who_it_is() {
 }
 
 #[test]
+fn what_the_master_was_told_by_its_own_supervisor_is_not_a_worker_s() {
+    let told = [
+        ("EINHORN_FD_0", "7"),
+        ("EINHORN_MASTER_PID", "1"),
+        ("NOTIFY_SOCKET", "/run/nobody"),
+        ("WATCHDOG_USEC", "1000"),
+        ("WATCHDOG_PID", "1"),
+        ("LISTEN_PIDFDID", "1"),
+    ];
+    let mut run = Pointsman::run().workers(1).option("-e", "NOTIFY_SOCKET=/mine");
+    for (name, value) in told {
+        run = run.env(name, value);
+    }
+    let mut master = run.node(Node::DEFAULT, "plain.js").start();
+    master.wait_ready(1);
+    let mut env = environ(master.workers()[0]);
+    assert_eq!(env.remove("NOTIFY_SOCKET").as_deref(), Some("/mine"), "what is asked for is given");
+    for (name, _) in told {
+        assert_eq!(env.get(name), None, "{name}");
+    }
+    master.finish();
+}
+
+#[test]
 fn a_node_program_does_not_see_how_it_was_started() {
     for node in Node::matrix() {
         let mut master = Pointsman::run().workers(1).node(node, "plain.js").start();
