@@ -164,6 +164,9 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
     }
 }
 
+/// Sockets that a program can be given at its start in the shared mode: few enough for its channel to hold them.
+const MAX_INHERITED: usize = 64;
+
 /// What only a master does that accepts.
 fn refuse_in_shared(layer: &Layer, mode: &Given<Mode>, problems: &mut Problems) {
     if mode.value != Mode::Shared {
@@ -177,6 +180,11 @@ fn refuse_in_shared(layer: &Layer, mode: &Given<Mode>, problems: &mut Problems) 
             .as_ref()
             .map(|given| (&given.origin, given.value.to_string(), "handoff_timeout")),
     ];
+    if let Some(listen) = layer.listen.as_ref().filter(|listen| listen.value.len() > MAX_INHERITED) {
+        let what = format!("a program is started with at most {MAX_INHERITED} sockets");
+        let bad = BadValue::new(what, "listen on fewer addresses");
+        problems.push(Problem::new(listen.origin.clone(), listen.value.len(), bad));
+    }
     for (origin, text, key) in given.into_iter().flatten() {
         let what =
             format!("{key} is of connections that the master accepts, and in the shared mode the workers do");

@@ -342,6 +342,11 @@ fn mistakes_outside_a_file_name_the_variable_or_flag_and_the_value() {
         let error = load_text(Layer::default(), "", &[(name, value)]).unwrap_err();
         assert!(error.contains(expected), "{error}");
     }
+    let many = (1..=65).map(|port| format!("127.0.0.1:{port}").parse().unwrap()).collect();
+    let flags = Layer { mode: flag(Mode::Shared), listen: flag(many), ..Layer::default() };
+    let error = load_text(flags, "", &[]).unwrap_err();
+    assert!(error.contains("at most 64 sockets; listen on fewer addresses"), "{error}");
+
     let flags = Layer { mode: flag(Mode::Multiport), ..Layer::default() };
     let error = load_text(flags, "", &[]).unwrap_err();
     assert!(

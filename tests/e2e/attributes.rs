@@ -236,7 +236,7 @@ fn every_key_says_where_it_comes_from() {
         ("env_file", "x.env", "--env-file"),
         ("limits.core", "0", "p.toml:3"),
         ("limits.nofile", "8", "--limit"),
-        ("env.A", "1", "x.env:2"),
+        ("env.A", "(hidden)", "x.env:2"),
     ] {
         let line = text.lines().find(|line| line.split_whitespace().next() == Some(key));
         let words: Vec<_> = line.unwrap_or_else(|| panic!("no {key} in {text}")).split_whitespace().collect();
