@@ -49,6 +49,7 @@ impl Master {
             queues.retain(|&id| self.accept_from(id));
         }
         self.turns.queues = queues;
+        self.accept_peers();
     }
 
     /// Takes one connection, and says whether there may be another for this turn.

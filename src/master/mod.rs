@@ -280,7 +280,8 @@ impl Master {
             listener.pending && !resting && self.fleet.admits(self.now, id)
         };
         // An outer loop that watches this one's descriptor is told once, however much there is.
-        if self.full || self.kernel.has_more() || self.listeners.iter().any(acceptable) {
+        let peers = self.readiness.is_pending() && !resting;
+        if self.full || self.kernel.has_more() || peers || self.listeners.iter().any(acceptable) {
             return Some(Duration::ZERO);
         }
         let own = [self.accept_again, self.guard_again, self.kernel.deadline(), self.stopping.deadline()];
@@ -340,7 +341,7 @@ impl Master {
             Source::Guard => self.replace_guard(),
             Source::Signals => self.read_signals(),
             Source::Kernel => self.read_kernel(),
-            Source::Readiness => self.accept_peers(),
+            Source::Readiness => self.readiness.set_pending(true),
             Source::Peer(number) => self.hear(number),
         }
     }

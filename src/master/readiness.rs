@@ -28,6 +28,7 @@ const MAX_PEERS: usize = 64;
 
 /// Whether it is there.
 #[derive(Debug, Default)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a master")]
 pub(super) enum Readiness {
     /// Nobody needs it yet.
     #[default]
@@ -35,12 +36,29 @@ pub(super) enum Readiness {
     Refused,
     Open {
         listener: OwnedFd,
+        /// The kernel's queue was not seen empty.
+        pending: bool,
+        /// The system has refused to give one out, which was told.
+        failed: bool,
         // Removed in this order.
         _socket: SocketFile,
         place: RuntimeFile,
         peers: VecDeque<Peer>,
         next: u32,
     },
+}
+
+impl Readiness {
+    /// Whether somebody may wait to be accepted.
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self, Self::Open { pending: true, .. })
+    }
+
+    pub(super) fn set_pending(&mut self, is: bool) {
+        if let Self::Open { pending, .. } = self {
+            *pending = is;
+        }
+    }
 }
 
 /// Who has connected and not finished a line.
@@ -110,33 +128,48 @@ impl Master {
             |path| unix::listen_unix(path, &options, None),
         )?;
         self.watch(&listener, Source::Readiness)?;
-        Ok(Readiness::Open { listener, _socket: socket, place, peers: VecDeque::new(), next: 0 })
+        let (pending, failed, peers) = (false, false, VecDeque::new());
+        Ok(Readiness::Open { listener, pending, failed, _socket: socket, place, peers, next: 0 })
     }
 
-    /// Somebody has connected.
+    /// Takes those who have connected: so many in one turn, and after a rest when the system refuses to give one out. The
+    /// kernel tells of them once, so that some are left must be remembered.
     pub(super) fn accept_peers(&mut self) {
-        while let Readiness::Open { listener, peers, next, .. } = &mut self.readiness {
-            let stream = match net::accept(listener.as_fd()) {
-                Ok(stream) => stream,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return log::warn!("cannot hear who is ready: {error}"),
-            };
-            let number = *next;
-            *next = next.wrapping_add(1);
-            if peers.len() == MAX_PEERS {
-                peers.pop_front();
+        for _ in 0..MAX_PEERS {
+            let Readiness::Open { listener, pending: true, failed, .. } = &mut self.readiness else { return };
+            let accepted = net::accept(listener.as_fd());
+            match accepted {
+                Ok(stream) => self.add_peer(stream),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readiness.set_pending(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    if !mem::replace(failed, true) {
+                        log::warn!("cannot hear who is ready: {error}; goes on when it can");
+                    }
+                    self.accept_again = Some(self.now + self.rules.accept_pause);
+                    return;
+                }
             }
-            peers.push_back(Peer { number, stream, heard: Vec::new() });
-            if let Readiness::Open { peers, .. } = &self.readiness
-                && let Some(peer) = peers.back()
-                && let Err(error) = self.watch(&peer.stream, Source::Peer(number))
-            {
-                log::warn!("cannot hear who is ready: {error}");
-            }
-            // What it has said already is told by no event, should it have come before.
-            self.hear(number);
         }
+    }
+
+    fn add_peer(&mut self, stream: OwnedFd) {
+        let Readiness::Open { peers, next, failed, .. } = &mut self.readiness else { return };
+        let number = *next;
+        *next = next.wrapping_add(1);
+        *failed = false;
+        if peers.len() == MAX_PEERS {
+            peers.pop_front();
+        }
+        peers.push_back(Peer { number, stream, heard: Vec::new() });
+        if let Readiness::Open { peers, .. } = &self.readiness
+            && let Some(peer) = peers.back()
+            && let Err(error) = self.watch(&peer.stream, Source::Peer(number))
+        {
+            log::warn!("cannot hear who is ready: {error}");
+        }
+        // What it has said already is told by no event, should it have come before.
+        self.hear(number);
     }
 
     /// A peer has said something, or is gone.

@@ -94,3 +94,19 @@ fn a_program_that_is_silent_on_its_channel_is_in_order() {
     master.wait_ready(2);
     master.finish();
 }
+
+/// The kernel tells once that somebody waits, and the master could not take who waited then.
+#[test]
+fn who_is_ready_is_heard_though_the_master_had_no_descriptor_for_it() {
+    const LIMIT: &str = "50";
+    let run = Pointsman::run().option("-m", "shared").workers(1).after(&format!("ulimit -n {LIMIT}"));
+    let run = run.expect_log("cannot hear who is ready: Too many open files");
+    let mut master = run.python("acks.py").arg("last").arg(LIMIT).start();
+    master.wait_log("cannot hear who is ready");
+    master.workers()[0].signal(Signal::SIGUSR1);
+    master.wait_log("ready: the worker listens");
+    let said = master.log().lines().iter().filter(|line| line.contains("cannot hear who is ready")).count();
+    assert_eq!(said, 1);
+    master.wait_ready(1);
+    master.finish();
+}
