@@ -37,10 +37,10 @@ pub use api::{
 pub use balance::{PolicyName, UnknownPolicy};
 pub use endpoint::Endpoint;
 pub use fleet::{
-    Address, Counters, Event, ExitStatus, LoadSource, Loss, Mapping, Mode, Overload, Place, Stop, Trouble,
-    WorkerId, WorkerInfo,
+    Address, Batch, Cause, Counters, Event, ExitStatus, LoadSource, Loss, Mapping, Mode, Overload, Place,
+    ReadyOn, ReloadFailure, Request, Stop, StopWith, Trouble, UnknownReadyOn, UsedUp, WorkerId, WorkerInfo,
 };
-pub use master::{Inherited, Listen, SendError, inherited};
+pub use master::{Dependency, Inherited, Listen, Rotation, SendError, Sink, inherited};
 pub use protocol::serialization::{Serialization, UnknownSerialization};
 pub use sys::names::{group_number, user_number};
 pub use worker::{

@@ -102,6 +102,11 @@ pub enum Error {
         /// The kernel's reason.
         source: io::Error,
     },
+    /// Every worker's place has been given up, and the settings say that the cluster fails then.
+    #[error(
+        "no worker stays alive: every slot is errored after too many crashes in a row; the lines above say why they ended"
+    )]
+    AllErrored,
     /// The system refused something that the cluster cannot do without.
     #[error("cannot {doing}: {source}")]
     System {

@@ -6,6 +6,7 @@
 mod cluster;
 mod error;
 mod settings;
+mod supervision;
 mod validate;
 
 pub use cluster::{Cluster, block_signals};

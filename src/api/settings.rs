@@ -10,7 +10,7 @@ use std::{
 use crate::{
     balance::PolicyName,
     fleet::{Mapping, Mode, Overload, Place, Rules},
-    master::{Inherited, Listen},
+    master::{Dependency, Inherited, Listen, Rotation, Sink},
     protocol::serialization::Serialization,
     sys::{
         account::Account,
@@ -44,6 +44,10 @@ pub struct Settings {
     pub(crate) affinity: Vec<Cpus>,
     pub(crate) user: Option<Account>,
     pub(crate) serialization: Serialization,
+    pub(crate) depends: Vec<Dependency>,
+    pub(crate) stdout: Sink,
+    pub(crate) stderr: Sink,
+    pub(crate) rotation: Rotation,
 }
 
 impl Settings {
@@ -65,6 +69,10 @@ impl Settings {
             affinity: Vec::new(),
             user: None,
             serialization: Serialization::default(),
+            depends: Vec::new(),
+            stdout: Sink::default(),
+            stderr: Sink::default(),
+            rotation: Rotation::default(),
         }
     }
 
@@ -133,27 +141,6 @@ impl Settings {
     #[must_use]
     pub fn policy(mut self, policy: PolicyName) -> Self {
         self.policy = policy;
-        self
-    }
-
-    /// How long to wait before a worker that died is started again. Default 1 s.
-    #[must_use]
-    pub fn restart_delay(mut self, delay: Duration) -> Self {
-        self.rules.restart_delay = delay;
-        self
-    }
-
-    /// How long a worker that is told to leave may serve what it has open, before it gets SIGTERM. Default 30 s.
-    #[must_use]
-    pub fn stop_timeout(mut self, timeout: Duration) -> Self {
-        self.rules.stop_timeout = timeout;
-        self
-    }
-
-    /// How long after SIGTERM a worker's process group gets SIGKILL. Default 5 s.
-    #[must_use]
-    pub fn kill_timeout(mut self, timeout: Duration) -> Self {
-        self.rules.kill_timeout = timeout;
         self
     }
 

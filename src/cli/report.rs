@@ -142,7 +142,7 @@ impl Report {
                 (Debug, format!("{} is online", self.name(*worker)))
             }
             Event::Listening { worker, elsewhere, .. } => self.listening(*worker, *elsewhere),
-            Event::Ready { worker } => self.listening(*worker, false),
+            Event::Ready { worker, .. } => self.listening(*worker, false),
             Event::LoadSource { worker, source } => self.load_source(*worker, *source),
             Event::Disconnect { worker } => (Debug, format!("{} has disconnected", self.name(*worker))),
             Event::Exit { worker, status, exited_after_disconnect, lived, restart } => {

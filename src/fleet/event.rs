@@ -4,11 +4,8 @@ use std::{fmt, time::Duration};
 
 use serde_json::Value;
 
-use super::{LoadSource, Place, Want};
-use crate::{
-    endpoint::Endpoint,
-    protocol::listen::{AddressType, Query},
-};
+use super::{Address, LoadSource, Place, Trouble};
+use crate::endpoint::Endpoint;
 
 /// A worker's id: 1 for the first, never given twice. Node programs see it as `cluster.worker.id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,78 +24,6 @@ pub enum ExitStatus {
     Code(i32),
     /// By this signal.
     Signal(i32),
-}
-
-/// What a worker listens on, as it said itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Address {
-    /// A TCP port.
-    Tcp {
-        /// An address of the interface, or `None` for all.
-        host: Option<String>,
-        /// The port.
-        port: u16,
-    },
-    /// A UDP port.
-    Udp {
-        /// An address of the interface, or `None` for all.
-        host: Option<String>,
-        /// The port.
-        port: u16,
-    },
-    /// A Unix socket.
-    Unix(String),
-    /// A socket that the master was started with, by its number.
-    Inherited(i64),
-}
-
-impl Address {
-    /// The port, if it has one.
-    pub fn port(&self) -> Option<u16> {
-        match self {
-            Self::Tcp { port, .. } | Self::Udp { port, .. } => Some(*port),
-            Self::Unix(_) | Self::Inherited(_) => None,
-        }
-    }
-
-    pub(super) fn said(query: &Query) -> Self {
-        let host = query.address.clone();
-        let port = query.port.and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
-        match query.address_type {
-            _ if let Some(descriptor) = query.fd.filter(|&fd| fd >= 0) => Self::Inherited(descriptor),
-            AddressType::Unix => Self::Unix(host.unwrap_or_default()),
-            AddressType::Udp4 | AddressType::Udp6 => Self::Udp { host, port },
-            AddressType::Tcp4 | AddressType::Tcp6 | AddressType::None => Self::Tcp { host, port },
-        }
-    }
-
-    pub(super) fn of(want: &Want) -> Self {
-        match want {
-            Want::Tcp { host, port, .. } => Self::Tcp { host: host.map(|host| host.to_string()), port: *port },
-            Want::Udp { address, .. } => {
-                Self::Udp { host: Some(address.ip().to_string()), port: address.port() }
-            }
-            Want::Unix { path, .. } => Self::Unix(path.display().to_string()),
-            Want::Inherited { descriptor } => Self::Inherited((*descriptor).into()),
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, host, port) = match self {
-            Self::Tcp { host, port } => ("", host, port),
-            Self::Udp { host, port } => ("udp:", host, port),
-            Self::Unix(path) => return write!(out, "unix:{path}"),
-            Self::Inherited(descriptor) => return write!(out, "descriptor {descriptor}"),
-        };
-        match host {
-            Some(host) if host.contains(':') => write!(out, "{kind}[{host}]:{port}"),
-            Some(host) => write!(out, "{kind}{host}:{port}"),
-            None => write!(out, "{kind}*:{port}"),
-        }
-    }
 }
 
 /// Something that happened, told in the order in which it did.
@@ -131,11 +56,88 @@ pub enum Event {
         /// It is none of those that the cluster was told to serve.
         elsewhere: bool,
     },
-    /// A worker that accepts by itself has said that it is ready.
+    /// A worker is ready, by what the settings have it wait for: it gets connections from now on.
     Ready {
         /// Which worker.
         worker: WorkerId,
+        /// Since its start.
+        after: Duration,
     },
+    /// A worker is told to leave, while the cluster goes on.
+    Draining {
+        /// Which worker.
+        worker: WorkerId,
+        /// Why.
+        cause: Cause,
+        /// How many connections it has open, if anybody tells.
+        connections: Option<usize>,
+        /// How long it may take; `None` for as long as it wants.
+        timeout: Option<Duration>,
+    },
+    /// A worker that was told to leave is still there.
+    Waiting {
+        /// Which worker.
+        worker: WorkerId,
+        /// How many connections it has open, if anybody tells.
+        connections: Option<usize>,
+        /// Until it is told more plainly; `None` for ever.
+        left: Option<Duration>,
+    },
+    /// A slot is given up: its workers crash again and again. A reload tries it anew.
+    Errored {
+        /// The place.
+        slot: u32,
+        /// How often they crashed.
+        crashes: u32,
+        /// Within this time.
+        within: Duration,
+    },
+    /// Every slot is errored, and the settings say that the cluster fails then.
+    Failed,
+    /// A worker is going to be replaced by a fresh one.
+    Recycling {
+        /// Which worker.
+        worker: WorkerId,
+        /// What it has used up.
+        limit: UsedUp,
+    },
+    /// Another number of workers is wanted.
+    Scaled {
+        /// Before.
+        from: usize,
+        /// Now.
+        to: usize,
+    },
+    /// Workers are being replaced by those of another generation.
+    Reloading {
+        /// The new generation; that of the first workers is 1.
+        generation: u32,
+        /// How many are to be replaced.
+        workers: usize,
+        /// A reload that was under way is given up for this one.
+        supersedes: bool,
+    },
+    /// All workers are of the new generation.
+    Reloaded {
+        /// It.
+        generation: u32,
+        /// How long it took.
+        took: Duration,
+    },
+    /// The new generation is withdrawn.
+    ReloadFailed {
+        /// It.
+        generation: u32,
+        /// Whose worker failed first.
+        slot: u32,
+        /// What was wrong with that.
+        why: ReloadFailure,
+        /// Workers that had been replaced, and are replaced again by the generation before.
+        rolled_back: usize,
+    },
+    /// A signal asks for something that the program has to do, since it knows how: see
+    /// [`Cluster::run`](crate::Cluster::run).
+    Asked(Request),
     /// A worker sent a message of the application.
     Message {
         /// Which worker.
@@ -159,7 +161,7 @@ pub enum Event {
         exited_after_disconnect: bool,
         /// How long it lived.
         lived: Duration,
-        /// When its successor will be started; `None` if there will be none.
+        /// When its successor will be started; `None` if there will be none, or there is one already.
         restart: Option<Duration>,
     },
     /// It is known who tells the ends of a worker's connections: told when a worker says that it does so itself, and
@@ -238,85 +240,61 @@ pub enum Loss {
     Stopping,
 }
 
-/// What is wrong with a worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why a worker is told to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Trouble {
-    /// The process could not be created; tried again after `retry`.
-    SpawnFailed {
-        /// A Linux errno.
-        errno: i32,
-        /// Until the next try.
-        retry: Duration,
+pub enum Cause {
+    /// Its successor is ready.
+    Replaced,
+    /// Fewer workers are wanted.
+    ScaledDown,
+    /// It is of a generation that has failed.
+    Withdrawn,
+    /// All are sent away, and the master stays.
+    Drained,
+}
+
+/// What a worker has used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UsedUp {
+    /// Its process group uses so much memory, in bytes.
+    Memory {
+        /// RSS.
+        bytes: u64,
     },
-    /// The program could not be executed.
-    LaunchFailed {
-        /// What was being done.
-        step: String,
-        /// A Linux errno.
-        errno: i32,
+    /// It has been ready for so long.
+    Age {
+        /// Since it was ready.
+        age: Duration,
     },
-    /// It has not spoken on its channel for this long after its start.
-    Silent {
-        /// Since its start.
-        after: Duration,
+    /// It has accepted so many connections.
+    Connections {
+        /// In all.
+        count: u64,
     },
-    /// It is online, but has not listened for this long.
-    NotListening {
-        /// Since its start.
-        after: Duration,
-    },
-    /// It listens on an address that is none of those the cluster was told to serve.
-    ListensElsewhere {
-        /// Where it listens; served from there.
-        address: Address,
-        /// Where the cluster was told to listen.
-        told: Vec<Endpoint>,
-    },
-    /// It wanted to listen and could not.
-    ListenFailed {
-        /// On what.
-        address: Address,
-        /// A Linux errno.
-        errno: i32,
-    },
-    /// It sent what cannot be understood. Its channel is closed.
-    BrokeProtocol {
-        /// What was wrong.
-        why: String,
-    },
-    /// It closed its channel and had never spoken on it.
-    ClosedUnheard,
-    /// It ended with connections that it may have touched and was not heard to accept, or is not waited for any longer
-    /// with connections on the way to it; they are lost.
-    LostConnections {
-        /// How many.
-        count: usize,
-    },
-    /// It has not answered for any of the connections that it was sent; it is killed and will be replaced.
-    Stuck {
-        /// Since its last answer, or since the connection was sent.
-        after: Duration,
-    },
-    /// It has not ended though it was killed, and is not waited for any longer.
-    Unkillable {
-        /// Its process id.
-        pid: u32,
-        /// Since it was killed.
-        after: Duration,
-    },
-    /// It sent a message of the application that cannot be passed on; it is dropped.
-    DroppedMessage {
-        /// Why.
-        why: String,
-    },
-    /// It sent a socket or a server, which this version cannot take; it is closed.
-    DroppedHandle,
-    /// It has not left in time and is told more plainly.
-    Overdue {
-        /// SIGTERM or SIGKILL.
-        signal: i32,
-        /// How long it was waited for.
-        after: Duration,
-    },
+}
+
+/// Why the first worker of a new generation failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReloadFailure {
+    /// It ended.
+    Exited(ExitStatus),
+    /// It was not ready in time.
+    NotReady,
+    /// The process could not be created: a Linux errno.
+    NotStarted(i32),
+    /// Another reload has taken its place, or it was called off.
+    Aborted,
+}
+
+/// What a signal asks of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Request {
+    /// SIGHUP: read the settings again, and replace the workers.
+    Reload,
+    /// SIGUSR1: open log files again.
+    Reopen,
 }

@@ -37,10 +37,11 @@ impl<C> Fleet<C> {
     }
 
     /// A worker has said, by other means than listening, that it is ready.
-    pub fn handle_ready(&mut self, id: WorkerId) {
+    pub fn handle_ready(&mut self, now: Time, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         if !std::mem::replace(&mut worker.serving, true) {
-            self.event(Event::Ready { worker: id });
+            let after = worker.life.age(now);
+            self.event(Event::Ready { worker: id, after });
         }
     }
 

@@ -7,6 +7,7 @@
 //! `tally` counts those that workers have open, `listeners` knows who serves what, `crowding` what waits there, and
 //! `wish` what a worker asks for.
 
+mod address;
 mod connections;
 mod conversation;
 mod crowding;
@@ -19,16 +20,19 @@ mod machine;
 mod output;
 mod rules;
 mod tally;
+mod trouble;
 mod wish;
 
 use std::fmt;
 
 pub use crowding::Admission;
-pub use event::{Address, Event, ExitStatus, Loss, Trouble, WorkerId};
+pub use address::Address;
+pub use event::{Cause, Event, ExitStatus, Loss, ReloadFailure, Request, UsedUp, WorkerId};
+pub use trouble::Trouble;
 pub use handoff::{Held, Share};
 pub use machine::Fleet;
 pub use output::{Counters, Output, Told, Unsent, WorkerInfo};
-pub use rules::{Mode, Overload, Rules};
+pub use rules::{Batch, Mode, Overload, ReadyOn, Rules, StopWith, UnknownReadyOn};
 pub use tally::LoadSource;
 pub use wish::{Mapping, Place, Want, Wish};
 

@@ -6,9 +6,11 @@
 
 mod accept;
 mod channel;
+mod depends;
 mod flow;
 mod kernel;
 mod listen;
+mod output;
 mod perform;
 mod preload;
 mod readiness;
@@ -40,7 +42,9 @@ use self::{
     workers::Until,
 };
 pub use self::{
+    depends::Dependency,
     listen::{Inherited, Listen, inherited},
+    output::{Rotation, Sink},
     workers::SendError,
 };
 use crate::{

@@ -185,7 +185,7 @@ impl Master {
         let group = group_of_peer(&peer.stream);
         let worker = self.workers.iter().find(|(_, worker)| Some(worker.child.pid()) == group);
         if let (Some((&id, _)), true) = (worker, is_ack(&line)) {
-            self.fleet.handle_ready(id);
+            self.fleet.handle_ready(self.now, id);
             self.perform();
         }
     }
