@@ -39,6 +39,7 @@ pub use endpoint::Endpoint;
 pub use fleet::{
     Address, Batch, Cause, Counters, Event, ExitStatus, LoadSource, Loss, Mapping, Mode, Overload, Place,
     ReadyOn, ReloadFailure, Request, Stop, StopWith, Trouble, UnknownReadyOn, UsedUp, WorkerId, WorkerInfo,
+    WorkerState,
 };
 pub use master::{Dependency, Inherited, Listen, Rotation, SendError, Sink, inherited};
 pub use protocol::serialization::{Serialization, UnknownSerialization};

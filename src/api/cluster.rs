@@ -13,8 +13,8 @@ use super::{Error, Settings};
 use crate::{
     endpoint::Endpoint,
     fleet::{Counters, Event, Stop, WorkerId, WorkerInfo},
-    master::{Master, Program, SIGNALS, SendError},
-    sys::{account::Account, attributes::Attributes, guard, launch, signals},
+    master::{Master, SIGNALS, SendError},
+    sys::{guard, launch, signals},
 };
 
 /// Worker processes behind the addresses that they share.
@@ -55,16 +55,10 @@ impl Cluster {
         guard::run_if_asked();
         launch::run_if_asked();
         settings.validate()?;
-        let credentials = settings.credentials().cloned();
-        let variables = settings.user.as_ref().map(Account::variables);
-        let Settings { program, args, listen, inherited, policy, rules, launcher, load_report, .. } =
-            settings;
-        let env = variables.into_iter().flatten().chain(settings.env).collect();
-        let attributes = Attributes { credentials, ..settings.attributes };
-        let (affinity, serialization) = (settings.affinity, settings.serialization);
-        let program =
-            Program { program, args, env, launcher, load_report, attributes, affinity, serialization };
-        let master = Master::new(program, rules, policy).map_err(Error::system("start the guard process"))?;
+        let program = settings.to_program();
+        let Settings { listen, inherited, policy, rules, launcher, .. } = settings;
+        let master = Master::new(launcher, program, rules, policy)
+            .map_err(Error::system("start the guard process"))?;
         let mut cluster = Self { master };
         for listen in listen {
             cluster.master.listen(&listen).map_err(Error::listen(listen.endpoint()))?;
@@ -77,12 +71,14 @@ impl Cluster {
     /// Runs until the cluster has stopped, and tells `handler` of everything that happens.
     ///
     /// SIGTERM and SIGINT stop it gracefully, a second one at once; SIGQUIT lets requests in flight take as long as
-    /// they want; SIGHUP from a terminal that is gone is a SIGTERM. They are taken from the calling thread only: if
-    /// the process has others, call [`block_signals`] before starting them.
+    /// they want; SIGHUP from a terminal that is gone is a SIGTERM. SIGTTIN and SIGTTOU want one worker more or fewer;
+    /// SIGWINCH, if a process has sent it, sends all workers away. SIGHUP and SIGUSR1 are told to `handler` as
+    /// [`Event::Asked`], which may [`reload`](Cluster::reload). They are taken from the calling thread only: if the process
+    /// has others, call [`block_signals`] before starting them.
     ///
     /// # Errors
     ///
-    /// When the system refuses to wait for events.
+    /// When the system refuses to wait for events, or with [`Error::AllErrored`] if the settings say so.
     pub fn run(mut self, mut handler: impl FnMut(&mut Self, Event)) -> Result<(), Error> {
         self.master.take_signals().map_err(Error::system("take signals"))?;
         loop {
@@ -90,7 +86,7 @@ impl Cluster {
                 handler(&mut self, event);
             }
             if self.is_stopped() {
-                return Ok(());
+                return if self.master.has_failed() { Err(Error::AllErrored) } else { Ok(()) };
             }
             self.turn(None)?;
         }
@@ -118,6 +114,25 @@ impl Cluster {
     /// Starts one worker more. `None` when the cluster stops.
     pub fn fork(&mut self) -> Option<WorkerId> {
         self.master.fork()
+    }
+
+    /// Replaces the workers by those of `settings`, each before it leaves, and returns whether that began: it does not
+    /// while the cluster stops. [`Event::Reloaded`] or [`Event::ReloadFailed`] tell when it is over. If a new worker fails, the
+    /// new ones are withdrawn and the old settings hold. A reload that is under way is given up for this one.
+    ///
+    /// Where the cluster listens, its mode, its policy and its mappings stay what they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`Settings::validate`]; then nothing changes.
+    pub fn reload(&mut self, settings: &Settings) -> Result<bool, Error> {
+        settings.validate()?;
+        Ok(self.master.reload(settings.to_program(), settings.rules.clone()))
+    }
+
+    /// Wants another number of workers: of a surplus, those in the highest slots leave. 0 sends all away.
+    pub fn scale(&mut self, workers: usize) {
+        self.master.scale(workers);
     }
 
     /// Sends a worker a message, any JSON value: a Node worker gets it as its `message` event, the same in both

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     balance::PolicyName,
     fleet::{Mapping, Mode, Overload, Place, Rules},
-    master::{Dependency, Inherited, Listen, Rotation, Sink},
+    master::{Dependency, Inherited, Listen, Program, Rotation, Sink},
     protocol::serialization::Serialization,
     sys::{
         account::Account,
@@ -253,6 +253,20 @@ impl Settings {
     pub fn launcher(mut self, path: impl Into<PathBuf>) -> Self {
         self.launcher = path.into();
         self
+    }
+
+    /// What workers run by these settings.
+    pub(crate) fn to_program(&self) -> Program {
+        let variables = self.user.as_ref().map(Account::variables);
+        Program {
+            program: self.program.clone(),
+            args: self.args.clone(),
+            env: variables.into_iter().flatten().chain(self.env.iter().cloned()).collect(),
+            load_report: self.load_report,
+            attributes: Attributes { credentials: self.credentials().cloned(), ..self.attributes.clone() },
+            affinity: self.affinity.clone(),
+            serialization: self.serialization,
+        }
     }
 
     /// The program to run.

@@ -15,6 +15,7 @@ mod logging;
 mod pages;
 mod report;
 mod run;
+mod supervision;
 mod trouble;
 mod wrapper;
 

@@ -4,7 +4,7 @@
 //! same mistake are not sixty-four explanations.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
     time::Duration,
 };
@@ -12,12 +12,13 @@ use std::{
 use log::Level::{self, Debug, Error, Info, Warn};
 use pointsman::{Endpoint, Event, ExitStatus, LoadSource, Loss, Trouble, WorkerId};
 
-use super::trouble::{self, Told, about, ended, tell};
+use super::{
+    supervision,
+    trouble::{self, Told, about, ended, tell},
+};
 
 /// A worker that ends sooner than this without having listened has most likely a mistake in it.
 const AT_ONCE: Duration = Duration::from_secs(5);
-
-const SIGTERM: i32 = 15;
 
 /// Sentences that are remembered as said. Those that no longer fit are said again, each time.
 const REMEMBERED: usize = 256;
@@ -82,8 +83,11 @@ enum Stage {
     /// Its program could not be executed, of which there is a line.
     NotLaunched,
     Online,
+    /// Where it should not.
+    Elsewhere,
     /// Where it should.
     Listens,
+    Ready,
 }
 
 /// What is said of a cluster.
@@ -97,9 +101,11 @@ pub(super) struct Report {
     /// Workers accept by themselves, and may do so without a word.
     shared: bool,
     workers: BTreeMap<WorkerId, Known>,
-    /// All workers have listened at once.
+    /// All workers were ready at once.
     ready: bool,
     stopping: bool,
+    reloading: bool,
+    told_to_leave: BTreeSet<WorkerId>,
     /// Sentences about workers, without their names, and advice.
     said: HashSet<String>,
     /// Failures to accept so far.
@@ -117,6 +123,8 @@ impl Report {
             workers: BTreeMap::new(),
             ready: false,
             stopping: false,
+            reloading: false,
+            told_to_leave: BTreeSet::new(),
             said: HashSet::new(),
             refused: 0,
         }
@@ -141,8 +149,12 @@ impl Report {
                 self.reaches(*worker, Stage::Online);
                 (Debug, format!("{} is online", self.name(*worker)))
             }
-            Event::Listening { worker, elsewhere, .. } => self.listening(*worker, *elsewhere),
-            Event::Ready { worker, .. } => self.listening(*worker, false),
+            Event::Listening { worker, elsewhere, .. } => {
+                // Elsewhere does not count: there is a line for that.
+                self.reaches(*worker, if *elsewhere { Stage::Elsewhere } else { Stage::Listens });
+                (Debug, format!("{} listens", self.name(*worker)))
+            }
+            Event::Ready { worker, .. } => self.is_ready(*worker),
             Event::LoadSource { worker, source } => self.load_source(*worker, *source),
             Event::Disconnect { worker } => (Debug, format!("{} has disconnected", self.name(*worker))),
             Event::Exit { worker, status, exited_after_disconnect, lived, restart } => {
@@ -176,28 +188,52 @@ impl Report {
                 (Info, format!("stopping: accepts nothing more{rest}"))
             }
             Event::Stopped => (Info, "stopped".into()),
-            other => return Line { level: Debug, text: Text::Event(other) },
+            other => match self.supervision(other) {
+                Some(said) => said,
+                None => return Line { level: Debug, text: Text::Event(other) },
+            },
         };
         Line { level, text: text.into() }
     }
 
-    fn listening(&mut self, worker: WorkerId, elsewhere: bool) -> (Level, String) {
+    fn is_ready(&mut self, worker: WorkerId) -> (Level, String) {
         let name = self.name(worker);
-        // Elsewhere does not count: there is a line for that.
-        self.reaches(worker, if elsewhere { Stage::Online } else { Stage::Listens });
-        let listening = self.workers.values().filter(|known| known.stage == Stage::Listens).count();
-        if !self.ready && listening == self.wanted {
+        let elsewhere = self.workers.get(&worker).is_some_and(|known| known.stage == Stage::Elsewhere);
+        if elsewhere {
+            return (Debug, format!("{name} is ready"));
+        }
+        self.reaches(worker, Stage::Ready);
+        let ready = self.workers.values().filter(|known| known.stage == Stage::Ready).count();
+        if !self.ready && ready == self.wanted {
             self.ready = true;
-            let workers = if listening == 1 {
-                "the worker listens".into()
-            } else {
-                format!("all {listening} workers listen")
-            };
+            let workers =
+                if ready == 1 { "the worker listens".into() } else { format!("all {ready} workers listen") };
             return (Info, format!("ready: {workers}"));
         }
-        // Of a successor it is worth knowing that it has come up.
-        let level = if self.is_first(worker) { Debug } else { Info };
-        (level, format!("{name} listens"))
+        // Of a successor it is worth knowing that it has come up; a reload is told as a whole.
+        let level = if self.is_first(worker) || self.reloading { Debug } else { Info };
+        (level, format!("{name} is ready"))
+    }
+
+    /// What happens on purpose.
+    fn supervision(&mut self, event: &Event) -> Option<(Level, String)> {
+        let name = match event {
+            Event::Draining { worker, .. } => {
+                self.told_to_leave.insert(*worker);
+                self.name(*worker).to_string()
+            }
+            Event::Waiting { worker, .. } | Event::Recycling { worker, .. } => self.name(*worker).to_string(),
+            _ => String::new(),
+        };
+        let line = supervision::line(event, &name, self.reloading);
+        match event {
+            Event::Scaled { to, .. } => self.wanted = *to,
+            Event::Reloading { .. } => self.reloading = true,
+            Event::ReloadFailed { rolled_back, .. } => self.reloading = *rolled_back > 0,
+            Event::Reloaded { .. } | Event::RolledBack { .. } => self.reloading = false,
+            _ => {}
+        }
+        line
     }
 
     fn load_source(&mut self, worker: WorkerId, source: LoadSource) -> (Level, String) {
@@ -227,20 +263,21 @@ impl Report {
         let name = self.name(worker);
         let stage = self.workers.remove(&worker).map_or(Stage::Listens, |known| known.stage);
         let unheard = self.shared && stage == Stage::Started;
-        let listened = stage == Stage::Listens || unheard && lived >= AT_ONCE;
+        let listened = stage >= Stage::Listens || unheard && lived >= AT_ONCE;
         let mut text = format!("{name} {} after {}", ended(status), about(lived));
-        if self.stopping {
+        if self.told_to_leave.remove(&worker) || self.stopping {
             // A program that is no worker by the protocol leaves by our SIGTERM.
-            let ordinary = matches!(status, ExitStatus::Code(0) | ExitStatus::Signal(SIGTERM));
-            return (if ordinary { Debug } else { Info }, text);
+            return (if supervision::is_ordinary(status) { Debug } else { Info }, text);
         }
         if exited_after_disconnect {
             text += ", having left by itself";
         } else if !listened && !unheard {
             text += ", before it listened";
         }
-        if let Some(restart) = restart {
-            text += &format!("; its successor starts in {}", about(restart));
+        match restart {
+            None => {}
+            Some(Duration::ZERO) => text += "; its successor starts at once",
+            Some(restart) => text += &format!("; its successor starts in {}", about(restart)),
         }
         // Whoever was killed by a signal need not have made a mistake with its sockets.
         let killed = self.shared && matches!(status, ExitStatus::Signal(_));

@@ -23,6 +23,10 @@ fn listening(id: u32) -> Event {
     }
 }
 
+fn ready(id: u32) -> Event {
+    Event::Ready { worker: WorkerId(id), after: Duration::from_millis(20) }
+}
+
 fn exit(id: u32, status: ExitStatus, expected: bool, restart: bool) -> Event {
     Event::Exit {
         worker: WorkerId(id),
@@ -41,14 +45,24 @@ fn silent(id: u32) -> Event {
 fn a_good_life_is_a_few_lines() {
     let mut report = Report::new("node x".into(), 2, Vec::new());
     let online = |id| Event::Online { worker: WorkerId(id) };
-    let events = [fork(1), fork(2), online(2), listening(2), listening(2), online(1), listening(1)];
+    let events = [
+        fork(1),
+        fork(2),
+        online(2),
+        listening(2),
+        ready(2),
+        listening(2),
+        online(1),
+        listening(1),
+        ready(1),
+    ];
     assert_eq!(lines(&mut report, &events), ["INFO: ready: all 2 workers listen"]);
-    let crash = [exit(1, ExitStatus::Signal(11), false, true), fork(3), listening(3)];
+    let crash = [exit(1, ExitStatus::Signal(11), false, true), fork(3), listening(3), ready(3)];
     assert_eq!(
         lines(&mut report, &crash),
         [
             "WARN: worker 1 (pid 101) was killed by SIGSEGV after 40 ms; its successor starts in 1 s",
-            "INFO: worker 3 (pid 103) listens",
+            "INFO: worker 3 (pid 103) is ready",
         ]
     );
     let end = [

@@ -40,6 +40,14 @@ pub(super) fn tell(trouble: &Trouble, program: &str) -> Told {
                     .into(),
             ),
         ),
+        Trouble::NotReady { after } => (
+            format!("was not ready {} after its start, and is ended", about(*after)),
+            Some("start_timeout is how long it may take, off for ever; ready_on is what it is waited for".into()),
+        ),
+        Trouble::Unresponsive { after } => (
+            format!("has not answered for {}: it is killed and replaced", about(*after)),
+            Some("a worker must return to its event loop now and then; ping_timeout is how long it may not".into()),
+        ),
         Trouble::Unkillable { pid, after } => (
             format!("has not ended {} after SIGKILL and is not waited for any longer", about(*after)),
             Some(format!("`ps -o stat,wchan,user -p {pid}` shows what holds it, or whose it is")),
@@ -64,7 +72,12 @@ type Sentences = (String, Option<String>);
 fn not_started(trouble: &Trouble, program: &str) -> Sentences {
     match trouble {
         Trouble::SpawnFailed { errno, retry } => (
-            format!("cannot be started: {}; tried again in {}", reason(*errno), about(*retry)),
+            match retry {
+                Some(retry) => {
+                    format!("cannot be started: {}; tried again in {}", reason(*errno), about(*retry))
+                }
+                None => format!("cannot be started: {}", reason(*errno)),
+            },
             match *errno {
                 EAGAIN => Some("too many processes: see `ulimit -u` and the cgroup's pids.max".into()),
                 EMFILE | ENFILE => Some(TOO_MANY_FILES.into()),
@@ -279,7 +292,7 @@ pub(super) fn accept_failed(errno: i32) -> String {
     }
 }
 
-fn reason(errno: i32) -> String {
+pub(super) fn reason(errno: i32) -> String {
     io::Error::from_raw_os_error(errno).to_string()
 }
 

@@ -18,10 +18,10 @@ fn every_trouble_says_what_and_what_to_do() {
     let told = vec!["127.0.0.1:8000".parse().unwrap()];
     for (trouble, parts) in [
         (
-            Trouble::SpawnFailed { errno: EMFILE, retry: second },
+            Trouble::SpawnFailed { errno: EMFILE, retry: Some(second) },
             &["Too many open files", "in 5 s", "ulimit -n"][..],
         ),
-        (Trouble::SpawnFailed { errno: EAGAIN, retry: second }, &["ulimit -u"]),
+        (Trouble::SpawnFailed { errno: EAGAIN, retry: Some(second) }, &["ulimit -u"]),
         (
             Trouble::LaunchFailed { step: "exec".into(), errno: ENOENT },
             &["cannot run `py x`: exec", "interpreter"],

@@ -32,7 +32,7 @@ impl<C> Fleet<C> {
 
     /// Whether any worker takes connections of `listener`.
     pub fn is_served(&self, listener: ListenerId) -> bool {
-        self.listeners.members(listener).next().is_some()
+        self.listeners.members(listener).any(|worker| self.handoff.is_open(worker))
     }
 
     /// Whether a connection from `listener` could be placed now.

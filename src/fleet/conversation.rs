@@ -11,10 +11,13 @@ use crate::{
     endpoint::Endpoint,
     protocol::{
         listen::Query,
-        message::{Act, ClusterMessage, Message, Own, Sockets},
+        message::{Act, ClusterMessage, Message, Own, Sockets, User},
     },
     time::Time,
 };
+
+/// What a program sends that says so when it is ready, as PM2's `wait_ready` has it.
+const READY: &str = "ready";
 
 impl<C> Fleet<C> {
     /// A worker sent something.
@@ -61,13 +64,7 @@ impl<C> Fleet<C> {
             }
             Message::Sockets(_) | Message::Pointsman(Own::Unknown) | Message::Internal => Ok(()),
             Message::User(user) => {
-                // Too deep for a value or too many of them, or no JSON at all: valid, and of no use to anybody here.
-                self.event(match user.to_value() {
-                    Ok(message) => Event::Message { worker, message },
-                    Err(error) => {
-                        Event::Trouble { worker, trouble: Trouble::DroppedMessage { why: error.to_string() } }
-                    }
-                });
+                self.handle_user(now, worker, &user);
                 Ok(())
             }
         };
@@ -75,6 +72,24 @@ impl<C> Fleet<C> {
             self.handle_garbage(now, worker, format!("{what} for nothing that was sent to it"));
         }
         self.settle(now);
+    }
+
+    /// A worker sent a message of the application.
+    fn handle_user(&mut self, now: Time, worker: WorkerId, user: &User<'_>) {
+        match user.to_value() {
+            Ok(message) => {
+                let is_ready = message == READY;
+                self.event(Event::Message { worker, message });
+                if is_ready {
+                    self.happens(now, worker, Happening::SentReady);
+                }
+            }
+            // Too deep for a value or too many of them, or no JSON at all: valid, and of no use to anybody here.
+            Err(error) => {
+                let trouble = Trouble::DroppedMessage { why: error.to_string() };
+                self.event(Event::Trouble { worker, trouble });
+            }
+        }
     }
 
     /// A worker sent a message that should bring a descriptor, which came or did not. A user's message is told to the
@@ -171,6 +186,7 @@ impl<C> Fleet<C> {
     fn handle_accepted(&mut self, now: Time, id: WorkerId, seq: u64) -> Result<(), &'static str> {
         let (held, ended) = self.handoff.accepted(now, id, seq).map_err(|Unexpected| "accepted")?;
         self.counters.handed += 1;
+        self.has_accepted(now, id);
         let Held { connection, listener } = held;
         let kernel = self.tally.source(id) == LoadSource::Kernel;
         // It tells of TCP only.
@@ -208,16 +224,18 @@ impl<C> Fleet<C> {
     }
 
     fn handle_listening(&mut self, now: Time, id: WorkerId, query: &Query) {
-        self.happens(now, id, Happening::Listening);
+        if self.handoff.is_open(id) {
+            self.listeners.serve(id);
+        }
         let address = Address::said(query);
         let told = self.listeners.serves_what_was_told(id);
         if let Some(worker) = self.workers.get_mut(&id) {
-            worker.serving = true;
             let elsewhere = || Trouble::ListensElsewhere { address: address.clone(), told: self.listeners.told() };
             worker.suspicion = (!told).then(|| (now + GRACE, elsewhere()));
         }
-        self.look_for_unused = self.listeners.has_unused().then_some(now + GRACE);
         self.event(Event::Listening { worker: id, address, elsewhere: !told });
+        self.happens(now, id, Happening::Listening);
+        self.look_for_unused = self.listeners.has_unused().then_some(now + GRACE);
     }
 
     /// Reports what looked wrong with a worker and still does.
@@ -270,6 +288,7 @@ mod tests {
         let (ack, wish) = bind.unwrap();
         let endpoint = "[::]:8000".parse().unwrap();
         let listener = fleet.handle_bound(NOW, WORKER, ack, &wish, endpoint).unwrap();
+        fleet.handle_ready(NOW, WORKER);
         fleet.handle_connection(NOW, listener, 7);
         let seq = outputs(&mut fleet).into_iter().find_map(|output| match output {
             Output::Hand { seq, .. } => Some(seq),

@@ -128,12 +128,19 @@ pub enum Event {
     ReloadFailed {
         /// It.
         generation: u32,
-        /// Whose worker failed first.
-        slot: u32,
-        /// What was wrong with that.
+        /// The place whose worker failed first, if one did.
+        slot: Option<u32>,
+        /// What was wrong.
         why: ReloadFailure,
         /// Workers that had been replaced, and are replaced again by the generation before.
         rolled_back: usize,
+    },
+    /// All workers are again of the generation before a reload that has failed.
+    RolledBack {
+        /// It.
+        generation: u32,
+        /// How long it took.
+        took: Duration,
     },
     /// A signal asks for something that the program has to do, since it knows how: see
     /// [`Cluster::run`](crate::Cluster::run).

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ListenerId, WorkerId};
+use super::{ListenerId, Rules, WorkerId};
 use crate::{protocol::listen::ListenReply, time::Time};
 
 /// A connection in the master's hand, and where it came from.
@@ -90,6 +90,8 @@ struct Outbox<C> {
     gate: Gate,
     /// When it last answered for anything that it was sent.
     answered: Time,
+    /// It is ready for connections.
+    ready: bool,
     /// Was reported as stuck, once; its process is being ended.
     given_up: bool,
 }
@@ -134,26 +136,50 @@ pub(super) struct Handoff<C> {
 
 /// What a worker may owe.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+struct Limits {
     /// Connections on their way to it.
-    pub(super) window: usize,
+    window: usize,
     /// One that owes an answer for this long is sent no more.
-    pub(super) stall: Duration,
+    stall: Duration,
     /// One that owes an answer, and has given none for this long, is given up.
-    pub(super) timeout: Option<Duration>,
+    timeout: Option<Duration>,
+}
+
+impl Limits {
+    fn of(rules: &Rules) -> Self {
+        Self { window: rules.window, stall: rules.stall, timeout: rules.handoff_timeout }
+    }
 }
 
 impl<C> Handoff<C> {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { outboxes: BTreeMap::new(), returned: VecDeque::new(), shares: 0, limits }
+    pub(super) fn new(rules: &Rules) -> Self {
+        Self { outboxes: BTreeMap::new(), returned: VecDeque::new(), shares: 0, limits: Limits::of(rules) }
     }
 
-    /// A worker that can be sent connections from now on.
+    /// Goes by other rules from now on.
+    pub(super) fn set_limits(&mut self, rules: &Rules) {
+        self.limits = Limits::of(rules);
+    }
+
+    /// A worker that can be sent sockets from now on, and connections once it is opened.
     pub(super) fn add(&mut self, worker: WorkerId) {
         let (unacked, acked) = (VecDeque::with_capacity(self.limits.window), VecDeque::with_capacity(self.limits.window));
         let (shares, gate, answered) = (VecDeque::new(), Gate::Open, Time::default());
-        let outbox = Outbox { unacked, acked, connections: 0, shares, gate, answered, given_up: false };
+        let outbox =
+            Outbox { unacked, acked, connections: 0, shares, gate, answered, ready: false, given_up: false };
         self.outboxes.insert(worker, outbox);
+    }
+
+    /// The worker is ready for connections.
+    pub(super) fn open(&mut self, worker: WorkerId) {
+        if let Some(outbox) = self.outboxes.get_mut(&worker) {
+            outbox.ready = true;
+        }
+    }
+
+    /// Whether the worker is ready for connections, whether or not it has room.
+    pub(super) fn is_open(&self, worker: WorkerId) -> bool {
+        self.outboxes.get(&worker).is_some_and(|outbox| outbox.ready)
     }
 
     /// A worker that is gone. Returns what it may have touched: all but those un-ACKed ones whose listener `takes_word`,
@@ -341,7 +367,8 @@ impl<C> Handoff<C> {
     /// How many connections the worker has been sent and not accepted, if it can be sent one more.
     pub(super) fn room(&self, now: Time, worker: WorkerId) -> Option<usize> {
         let outbox = self.outboxes.get(&worker)?;
-        let has_room = outbox.gate == Gate::Open
+        let has_room = outbox.ready
+            && outbox.gate == Gate::Open
             && outbox.connections < self.limits.window
             && outbox.waiting_since().is_none_or(|since| now < since + self.limits.stall);
         has_room.then_some(outbox.connections)

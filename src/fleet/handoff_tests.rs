@@ -9,10 +9,13 @@ const NOW: Time = Time(100);
 const LATER: Time = Time(200);
 
 fn handoff() -> Handoff<u32> {
-    let (stall, timeout) = (Duration::from_nanos(50), Some(Duration::from_nanos(500)));
-    let mut handoff = Handoff::new(Limits { window: 2, stall, timeout });
-    handoff.add(A);
-    handoff.add(B);
+    let (stall, handoff_timeout) = (Duration::from_nanos(50), Some(Duration::from_nanos(500)));
+    let mut handoff = Handoff::new(&Rules { window: 2, stall, handoff_timeout, ..Rules::default() });
+    for worker in [A, B] {
+        handoff.add(worker);
+        assert!(!handoff.has_room(NOW, worker), "it is not ready");
+        handoff.open(worker);
+    }
     handoff
 }
 

@@ -4,19 +4,22 @@
 //! twice is named and ignored. This file does not know slots, siblings or connections.
 //!
 //! ```text
-//! Starting ──online──▶ Online ──listening──▶ Serving
-//!    │                   │                      │
-//!    │ stop              └────────── stop ──────┴──▶ Disconnecting ──deadline──▶ Terminating ──deadline──▶ Killing ──deadline──▶ given up
-//!    └──(never spoke)──▶ Terminating                                               ▲
-//!  any of the first three ──channel closed, or leaves by itself──▶ Leaving ────────┘       exited, from any ──▶ Gone
+//!             ┌── start_timeout ──────────────────────────────────┐
+//! Starting ───┴─ says that it is ready, or lives long enough ─▶ Ready
+//!    │                                                            │
+//!    ├─────────────────────────── stop ───────────────────────────┤
+//!    │ (cannot hear, or is to be told by signal)                   ▼
+//!    │                                                       Disconnecting ─ deadline ─▶ Terminating ─ deadline ─▶ Killing ─ deadline ─▶ given up
+//!    └────────────────────────────────────────────────────────────────────────────────▶ ▲
+//! Starting, Ready ── channel closed, or leaves by itself ──▶ Leaving ─ deadline ────────┘        exited, from any ──▶ Gone
 //! ```
 //!
-//! Where workers accept by themselves, `Independent` stands in the place of `Starting`: one that never speaks is in order,
-//! and so is a closed channel; `stop` means `Terminating`, with the time that the others have to disconnect.
+//! Where workers accept by themselves, one that never speaks is in order, and so is its closed channel; it is told to stop
+//! by signal, with the time that the others have to disconnect.
 
 use std::time::Duration;
 
-use super::{Mode, Rules};
+use super::{Mode, ReadyOn, Rules, StopWith, WorkerState};
 use crate::time::Time;
 
 /// The life of one worker process.
@@ -24,23 +27,30 @@ use crate::time::Time;
 pub(super) struct Lifecycle {
     state: State,
     started: Time,
+    /// When it became ready.
+    ready: Option<Time>,
+    /// It has said `online`, so it hears what it is told.
+    speaks: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The process exists and has not spoken.
-    Starting { complain_at: Option<Time> },
-    /// The same of one that accepts by itself and need never speak.
-    Independent,
-    /// It has spoken.
-    Online { complain_at: Option<Time> },
-    /// It listens, or has done so.
-    Serving,
+    /// The process exists and is not ready.
+    Starting {
+        /// When to say that it is late with its next word.
+        complain_at: Option<Time>,
+        /// When it is ready by being alive.
+        ready_at: Option<Time>,
+        /// When it must be ready.
+        deadline: Option<Time>,
+    },
+    /// It is of use.
+    Ready,
     /// It was told to disconnect and finishes what it has; `None`: it may take as long as it wants.
-    Disconnecting { since: Time, deadline: Option<Time> },
+    Disconnecting { since: Time, deadline: Option<Time>, remind_at: Time },
     /// It leaves by itself: its channel is closed, or it said that it is going to close it.
     Leaving { since: Time, deadline: Time },
-    /// It was sent SIGTERM; `None`: it may take as long as it wants.
+    /// It was sent the signal to stop; `None`: it may take as long as it wants.
     Terminating { since: Time, deadline: Option<Time> },
     /// Its process group was sent SIGKILL.
     Killing { since: Time, deadline: Time },
@@ -55,6 +65,10 @@ pub(super) enum Happening {
     Online,
     /// It listens.
     Listening,
+    /// It sent the message `ready`.
+    SentReady,
+    /// It has told by another way that it is ready.
+    Notified,
     /// It said that it leaves by itself.
     Leaves,
     /// It has closed its channel.
@@ -74,10 +88,14 @@ pub(super) enum Happening {
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Send it the message to disconnect.
+    /// It is ready.
+    Welcome,
+    /// Send it the message to leave.
     Disconnect,
-    /// Send it SIGTERM; it was waited for this long before, if at all.
+    /// Send it the signal to stop; it was waited for this long before, if at all.
     Terminate { overdue: Option<Duration> },
+    /// The same, since it was not ready in time.
+    Reject { after: Duration },
     /// Send its process group SIGKILL.
     Kill { overdue: Option<Duration> },
     /// Wait no longer for its end.
@@ -86,19 +104,28 @@ pub(super) enum Action {
     ComplainOfSilence { after: Duration },
     /// Say that it has not listened.
     ComplainOfIdleness { after: Duration },
+    /// Say what it is waited for; it has this long, or for ever.
+    Remind { left: Option<Duration> },
 }
+
+/// One that was told to leave is talked of after this time, and again after twice as long each.
+const REMIND: Duration = Duration::from_secs(5);
 
 impl Lifecycle {
     pub(super) fn new(now: Time, rules: &Rules) -> Self {
-        let state = match rules.mode {
-            Mode::Handoff => State::Starting { complain_at: Some(now + rules.patience) },
-            Mode::Shared => State::Independent,
+        let alone = rules.mode == Mode::Shared;
+        let by_living = rules.ready_on == ReadyOn::Alive || rules.ready_on == ReadyOn::Auto && alone;
+        let state = State::Starting {
+            complain_at: (!alone).then(|| now + rules.patience),
+            ready_at: by_living.then(|| now + rules.ready_after),
+            deadline: rules.start_timeout.map(|timeout| now + timeout),
         };
-        Self { state, started: now }
+        Self { state, started: now, ready: None, speaks: false }
     }
 
     pub(super) fn handle(&mut self, now: Time, happening: Happening, rules: &Rules) -> Option<Action> {
         use Happening as H;
+        let alone = rules.mode == Mode::Shared && !self.speaks;
         let soon = now + rules.kill_timeout;
         let (state, action) = match (self.state, happening) {
             (State::Gone, _) => return None,
@@ -108,60 +135,54 @@ impl Lifecycle {
                 (State::Killing { since: now, deadline: soon }, Some(Action::Kill { overdue: None }))
             }
 
-            (State::Starting { complain_at }, H::Online) => (State::Online { complain_at }, None),
-            (State::Independent, H::Online) => {
-                (State::Online { complain_at: Some(now + rules.patience) }, None)
+            (State::Starting { ready_at, deadline, .. }, H::Online) => {
+                self.speaks = true;
+                let complain_at = Some(now + rules.patience).filter(|_| rules.mode == Mode::Shared);
+                (State::Starting { complain_at: self.complains_at().or(complain_at), ready_at, deadline }, None)
             }
-            (State::Starting { .. } | State::Online { .. }, H::Listening) => (State::Serving, None),
+            (_, H::Online) => {
+                self.speaks = true;
+                return None;
+            }
+            (State::Starting { ready_at, deadline, .. }, H::Listening | H::SentReady | H::Notified) => {
+                if is_ready_by(happening, rules.ready_on) {
+                    return self.welcome(now);
+                }
+                (State::Starting { complain_at: None, ready_at, deadline }, None)
+            }
             // Said twice, or said while it is on its way out.
-            (_, H::Online) | (_, H::Listening) => return None,
+            (_, H::Listening | H::SentReady | H::Notified) => return None,
 
-            // It cannot hear the message to disconnect, so it is told in the way that every program understands.
-            (State::Starting { .. }, H::StopGracefully | H::StopWithoutDeadline) => {
-                let deadline = Some(soon);
-                (State::Terminating { since: now, deadline }, Some(Action::Terminate { overdue: None }))
+            (State::Starting { .. } | State::Ready, H::StopGracefully | H::StopWithoutDeadline) => {
+                return Some(self.leave(now, happening, rules));
             }
-            // It may have connections, unlike one that needs us to get any.
-            (State::Independent, H::StopGracefully) => {
-                let deadline = Some(soon + rules.stop_timeout);
-                (State::Terminating { since: now, deadline }, Some(Action::Terminate { overdue: None }))
-            }
-            (State::Independent, H::StopWithoutDeadline) => {
-                let deadline = None;
-                (State::Terminating { since: now, deadline }, Some(Action::Terminate { overdue: None }))
+            // A deadline where there was none.
+            (State::Disconnecting { since, deadline: None, remind_at }, H::StopGracefully) => {
+                (State::Disconnecting { since, deadline: Some(now + rules.stop_timeout), remind_at }, None)
             }
             (State::Terminating { since, deadline: None }, H::StopGracefully) => {
                 let deadline = Some(soon + rules.stop_timeout);
                 (State::Terminating { since, deadline }, None)
-            }
-            (State::Independent, H::Leaves | H::ChannelClosed | H::ChannelBroken) => return None,
-            (State::Online { .. } | State::Serving, H::StopGracefully) => {
-                (State::Disconnecting { since: now, deadline: Some(now + rules.stop_timeout) }, Some(Action::Disconnect))
-            }
-            (State::Online { .. } | State::Serving, H::StopWithoutDeadline) => {
-                (State::Disconnecting { since: now, deadline: None }, Some(Action::Disconnect))
-            }
-            // A deadline where there was none.
-            (State::Disconnecting { since, deadline: None }, H::StopGracefully) => {
-                (State::Disconnecting { since, deadline: Some(now + rules.stop_timeout) }, None)
             }
             (
                 State::Disconnecting { .. } | State::Leaving { .. } | State::Terminating { .. },
                 H::StopGracefully | H::StopWithoutDeadline,
             ) => return None,
 
-            (State::Starting { .. } | State::Online { .. } | State::Serving, H::Leaves | H::ChannelClosed) => {
+            (State::Starting { .. } | State::Ready, H::Leaves | H::ChannelClosed | H::ChannelBroken) if alone => {
+                return None;
+            }
+            (State::Starting { .. } | State::Ready, H::Leaves | H::ChannelClosed) => {
                 (State::Leaving { since: now, deadline: now + rules.stop_timeout }, None)
             }
             // It is of no use any more, and connections on their way to it wait for its end.
-            (
-                State::Starting { .. } | State::Online { .. } | State::Serving | State::Leaving { .. },
-                H::ChannelBroken,
-            ) => (State::Leaving { since: now, deadline: soon }, None),
-            // Its connections are served; what keeps it is a timer or a pool of its own, which SIGTERM will end.
-            (State::Disconnecting { since, deadline }, H::ChannelClosed | H::ChannelBroken) => {
+            (State::Starting { .. } | State::Ready | State::Leaving { .. }, H::ChannelBroken) => {
+                (State::Leaving { since: now, deadline: soon }, None)
+            }
+            // Its connections are served; what keeps it is a timer or a pool of its own, which the signal will end.
+            (State::Disconnecting { since, deadline, remind_at }, H::ChannelClosed | H::ChannelBroken) => {
                 let deadline = deadline.map_or(soon, |deadline| deadline.min(soon));
-                (State::Disconnecting { since, deadline: Some(deadline) }, None)
+                (State::Disconnecting { since, deadline: Some(deadline), remind_at }, None)
             }
             (State::Disconnecting { .. } | State::Leaving { .. } | State::Terminating { .. }, H::Leaves)
             | (State::Leaving { .. } | State::Terminating { .. }, H::ChannelClosed)
@@ -171,18 +192,35 @@ impl Lifecycle {
         action
     }
 
-    /// What is due at `now`.
-    pub(super) fn handle_timeout(&mut self, now: Time, rules: &Rules) -> Option<Action> {
+    /// What is due at `now`. `open`: it is known to have connections open.
+    pub(super) fn handle_timeout(&mut self, now: Time, rules: &Rules, open: bool) -> Option<Action> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return None;
         }
         let after = now - self.started;
+        let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
         let (state, action) = match self.state {
-            State::Starting { .. } => {
-                (State::Starting { complain_at: None }, Action::ComplainOfSilence { after })
+            State::Starting { ready_at, .. } if due(ready_at) => return self.welcome(now),
+            State::Starting { deadline, .. } if due(deadline) => (
+                State::Terminating { since: now, deadline: Some(now + rules.kill_timeout) },
+                Action::Reject { after },
+            ),
+            State::Starting { ready_at, deadline, .. } => {
+                let complaint = match self.speaks {
+                    true => Action::ComplainOfIdleness { after },
+                    false => Action::ComplainOfSilence { after },
+                };
+                (State::Starting { complain_at: None, ready_at, deadline }, complaint)
             }
-            State::Online { .. } => (State::Online { complain_at: None }, Action::ComplainOfIdleness { after }),
-            State::Disconnecting { since, .. } | State::Leaving { since, .. } => (
+            State::Disconnecting { since, deadline, .. } if due(deadline) => {
+                return Some(self.stop_waiting(now, since, rules, open));
+            }
+            State::Disconnecting { since, deadline, .. } => {
+                let remind_at = now + (now - since);
+                let left = deadline.map(|deadline| deadline - now);
+                (State::Disconnecting { since, deadline, remind_at }, Action::Remind { left })
+            }
+            State::Leaving { since, .. } => (
                 State::Terminating { since: now, deadline: Some(now + rules.kill_timeout) },
                 Action::Terminate { overdue: Some(now - since) },
             ),
@@ -191,33 +229,102 @@ impl Lifecycle {
                 Action::Kill { overdue: Some(now - since) },
             ),
             State::Killing { since, .. } => (State::Gone, Action::GiveUp { after: now - since }),
-            State::Independent | State::Serving | State::Gone => return None,
+            State::Ready | State::Gone => return None,
         };
         self.state = state;
         Some(action)
     }
 
+    fn welcome(&mut self, now: Time) -> Option<Action> {
+        self.state = State::Ready;
+        self.ready = Some(now);
+        Some(Action::Welcome)
+    }
+
+    /// It is told to leave, in the way that it understands: one that has not spoken cannot hear a message.
+    fn leave(&mut self, now: Time, happening: Happening, rules: &Rules) -> Action {
+        let has_deadline = happening == Happening::StopGracefully;
+        let hears = self.speaks && rules.stop_with != StopWith::Signal;
+        if hears {
+            let deadline = has_deadline.then(|| now + rules.stop_timeout);
+            self.state = State::Disconnecting { since: now, deadline, remind_at: now + REMIND };
+            return Action::Disconnect;
+        }
+        // It may have connections: it gets the same time, unless it needs us to get any and is not ready for them.
+        let may_serve = self.ready.is_some() || rules.mode == Mode::Shared;
+        let deadline = match (may_serve, has_deadline) {
+            (true, true) => Some(now + rules.stop_timeout + rules.kill_timeout),
+            (true, false) => None,
+            (false, _) => Some(now + rules.kill_timeout),
+        };
+        self.state = State::Terminating { since: now, deadline };
+        Action::Terminate { overdue: None }
+    }
+
+    /// Its time to disconnect is over: with connections open it may have more.
+    fn stop_waiting(&mut self, now: Time, since: Time, rules: &Rules, open: bool) -> Action {
+        if let Some(end) = rules.linger_timeout.map(|timeout| since + timeout).filter(|&end| open && end > now) {
+            self.state = State::Disconnecting { since, deadline: Some(end), remind_at: now + (now - since) };
+            return Action::Remind { left: Some(end - now) };
+        }
+        self.state = State::Terminating { since: now, deadline: Some(now + rules.kill_timeout) };
+        Action::Terminate { overdue: Some(now - since) }
+    }
+
+    fn complains_at(&self) -> Option<Time> {
+        match self.state {
+            State::Starting { complain_at, .. } => complain_at,
+            _ => None,
+        }
+    }
+
     /// When [`Lifecycle::handle_timeout`] is to be called.
     pub(super) fn deadline(&self) -> Option<Time> {
         match self.state {
-            State::Starting { complain_at } | State::Online { complain_at } => complain_at,
-            State::Disconnecting { deadline, .. } | State::Terminating { deadline, .. } => deadline,
+            State::Starting { complain_at, ready_at, deadline } => {
+                [complain_at, ready_at, deadline].into_iter().flatten().min()
+            }
+            State::Disconnecting { deadline, remind_at, .. } => {
+                Some(deadline.map_or(remind_at, |deadline| deadline.min(remind_at)))
+            }
+            State::Terminating { deadline, .. } => deadline,
             State::Leaving { deadline, .. } | State::Killing { deadline, .. } => Some(deadline),
-            State::Independent | State::Serving | State::Gone => None,
+            State::Ready | State::Gone => None,
         }
     }
 
     /// It is wanted and has not begun to leave.
     pub(super) fn is_staying(&self) -> bool {
-        matches!(
-            self.state,
-            State::Starting { .. } | State::Independent | State::Online { .. } | State::Serving
-        )
+        matches!(self.state, State::Starting { .. } | State::Ready)
     }
 
-    /// It has not said a word.
-    pub(super) fn is_unheard(&self) -> bool {
+    /// It is not ready yet, and may become so.
+    pub(super) fn is_starting(&self) -> bool {
         matches!(self.state, State::Starting { .. })
+    }
+
+    /// It is of use.
+    pub(super) fn is_ready(&self) -> bool {
+        self.state == State::Ready
+    }
+
+    /// When it became ready, whatever it is now.
+    pub(super) fn ready_since(&self) -> Option<Time> {
+        self.ready
+    }
+
+    /// As users see it.
+    pub(super) fn shown(&self) -> WorkerState {
+        match self.state {
+            State::Starting { .. } => WorkerState::Starting,
+            State::Ready => WorkerState::Ready,
+            _ => WorkerState::Draining,
+        }
+    }
+
+    /// It has not said a word, and should have.
+    pub(super) fn is_unheard(&self, rules: &Rules) -> bool {
+        !self.speaks && self.is_starting() && rules.mode == Mode::Handoff
     }
 
     /// How long ago it was started.
@@ -226,115 +333,17 @@ impl Lifecycle {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const START: Time = Time(1_000_000_000);
-
-    fn rules() -> Rules {
-        let secs = Duration::from_secs;
-        Rules { patience: secs(1), stop_timeout: secs(30), kill_timeout: secs(5), ..Rules::default() }
-    }
-
-    /// Lives through `steps` (seconds after the start, what happens; `None`: the timer) and returns the actions.
-    fn live(steps: &[(u64, Option<Happening>)]) -> (Lifecycle, Vec<Action>) {
-        let mut life = Lifecycle::new(START, &rules());
-        let step = |&(at, happening): &(u64, Option<Happening>)| {
-            let now = START + Duration::from_secs(at);
-            match happening {
-                Some(happening) => life.handle(now, happening, &rules()),
-                None => life.handle_timeout(now, &rules()),
-            }
-        };
-        let actions = steps.iter().filter_map(step).collect();
-        (life, actions)
-    }
-
-    const DISCONNECT: Action = Action::Disconnect;
-    const TERMINATE: Action = Action::Terminate { overdue: None };
-    const KILL: Action = Action::Kill { overdue: None };
-
-    fn overdue(seconds: u64) -> Option<Duration> {
-        Some(Duration::from_secs(seconds))
-    }
-
-    #[test]
-    fn a_graceful_end_is_told_ever_more_plainly() {
-        use Happening::*;
-        let up = [(0, Some(Online)), (0, Some(Listening)), (10, Some(StopGracefully))];
-        let with = |more: &[(u64, Option<Happening>)]| live(&[&up[..], more].concat()).1;
-        assert_eq!(with(&[(39, None)]), [DISCONNECT]);
-        let (term, kill) = (Action::Terminate { overdue: overdue(30) }, Action::Kill { overdue: overdue(5) });
-        assert_eq!(with(&[(40, None), (44, None)]), [DISCONNECT, term]);
-        let give_up = Action::GiveUp { after: Duration::from_secs(5) };
-        assert_eq!(with(&[(40, None), (45, None), (49, None)]), [DISCONNECT, term, kill]);
-        assert_eq!(with(&[(40, None), (45, None), (50, None), (99, None)]), [DISCONNECT, term, kill, give_up]);
-        assert_eq!(with(&[(11, Some(StopGracefully)), (40, None)]), [DISCONNECT, term], "a second word changes nothing");
-        assert_eq!(with(&[(11, Some(StopNow)), (15, None)]), [DISCONNECT, KILL]);
-        let closed = Action::Terminate { overdue: overdue(6) };
-        assert_eq!(with(&[(11, Some(ChannelClosed)), (16, None)]), [DISCONNECT, closed], "nothing left to serve");
-        assert_eq!(with(&[(11, Some(Exited)), (99, None), (99, Some(StopNow))]), [DISCONNECT]);
-    }
-
-    #[test]
-    fn without_a_deadline_it_may_take_for_ever_until_one_is_set() {
-        use Happening::*;
-        let up = [(0, Some(Online)), (1, Some(StopWithoutDeadline)), (9999, None)];
-        assert_eq!(live(&up).1, [DISCONNECT]);
-        assert_eq!(live(&up).0.deadline(), None);
-        let later = [&up[..], &[(10_000, Some(StopGracefully)), (10_030, None)]].concat();
-        assert_eq!(live(&later).1, [DISCONNECT, Action::Terminate { overdue: overdue(10_029) }]);
-    }
-
-    #[test]
-    fn one_that_never_spoke_gets_the_signal_at_once() {
-        assert_eq!(live(&[(0, Some(Happening::StopGracefully))]).1, [TERMINATE]);
-    }
-
-    #[test]
-    fn silence_and_idleness_are_reported_once() {
-        use Happening::*;
-        let silence = Action::ComplainOfSilence { after: Duration::from_secs(1) };
-        let idleness = Action::ComplainOfIdleness { after: Duration::from_secs(2) };
-        assert_eq!(live(&[(1, None), (2, None), (9, Some(Online)), (20, None)]).1, [silence]);
-        assert_eq!(live(&[(0, Some(Online)), (2, None), (3, None)]).1, [idleness]);
-        assert_eq!(live(&[(0, Some(Online)), (0, Some(Listening)), (9, None)]).1, []);
-    }
-
-    #[test]
-    fn one_that_leaves_by_itself_is_waited_for() {
-        use Happening::*;
-        for left in [Leaves, ChannelClosed] {
-            let (life, actions) = live(&[(0, Some(Online)), (1, Some(left)), (2, Some(ChannelClosed)), (31, None)]);
-            assert_eq!(actions, [Action::Terminate { overdue: overdue(30) }]);
-            assert!(!life.is_staying() && !life.is_unheard());
-        }
-    }
-
-    #[test]
-    fn every_state_answers_every_event_and_nothing_follows_the_end() {
-        use Happening::*;
-        let all = [Online, Listening, Leaves, ChannelClosed, ChannelBroken, StopGracefully, StopWithoutDeadline, StopNow, Exited];
-        // Every path of four events, with the timer run out after each.
-        let mut steps = Vec::new();
-        for path in 0..all.len().pow(4) {
-            steps.clear();
-            for place in 0..4u32 {
-                let event = all[path / all.len().pow(place) % all.len()];
-                steps.extend([(u64::from(place) * 100, Some(event)), (u64::from(place) * 100 + 50, None)]);
-            }
-            let (life, actions) = live(&steps);
-            let kills = actions.iter().filter(|action| matches!(action, Action::Kill { .. })).count();
-            assert!(kills <= 1, "{steps:?}: {actions:?}");
-            let exit = steps.iter().position(|step| step.1 == Some(Exited));
-            if let Some(exit) = exit {
-                assert_eq!(life.state, State::Gone);
-                assert_eq!(life.deadline(), None);
-                assert_eq!(live(&steps[..exit]).1, actions, "nothing follows the end");
-            }
-            let told_to_stop = steps.iter().any(|step| matches!(step.1, Some(StopGracefully | StopNow)));
-            assert!(!told_to_stop || !life.is_staying(), "{steps:?}");
-        }
+/// Whether a word makes a worker ready.
+fn is_ready_by(word: Happening, ready_on: ReadyOn) -> bool {
+    match ready_on {
+        ReadyOn::Auto => true,
+        ReadyOn::Listening => word == Happening::Listening,
+        ReadyOn::Message => word == Happening::SentReady,
+        ReadyOn::Notify => word == Happening::Notified,
+        ReadyOn::Alive => false,
     }
 }
+
+#[cfg(test)]
+#[path = "lifecycle_tests.rs"]
+mod tests;

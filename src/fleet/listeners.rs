@@ -262,12 +262,16 @@ impl Listeners {
             sockname = sockname.or(sockname_of(&listener.endpoint, asked));
             if let Err(place) = listener.place(worker) {
                 listener.members.insert(place, Member { worker, key: key.clone() });
-                listener.served = true;
             }
         }
         let (errno, sockname) = if socket.is_some() { (Some(0), None) } else { (None, sockname) };
         let reply = ListenReply { errno, key: key.as_ref().to_owned(), data: entry.data.clone(), sockname };
         Some(Reply { reply, socket })
+    }
+
+    /// A worker takes connections from now on, where it is a member.
+    pub(super) fn serve(&mut self, worker: WorkerId) {
+        self.open.values_mut().filter(|listener| listener.place(worker).is_ok()).for_each(|listener| listener.served = true);
     }
 
     /// A worker has closed its server for `key`. Returns the sockets that nobody has a use for any more.

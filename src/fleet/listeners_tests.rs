@@ -276,6 +276,8 @@ fn what_was_given_in_vain_is_told_once() {
     let nothing = listeners.take_unused();
     assert_eq!(nothing.0, [], "while no other is of use, each worker is told of");
     ask(&mut listeners, A, &query(None, 3000, 0)).unwrap();
+    assert!(!listeners.has_unused(), "it is not ready");
+    listeners.serve(A);
     assert!(listeners.has_unused());
     let (endpoints, maps) = listeners.take_unused();
     assert!(!listeners.has_unused());

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::{
-    Event, ExitStatus, Output, Told, Trouble, WorkerId,
-    lifecycle::{Action, Happening, Lifecycle},
-    machine::{Fleet, GRACE, Hearsay, Phase, Slot, Worker},
+    Event, ExitStatus, LoadSource, Output, ReloadFailure, Stop, StopWith, Told, Trouble, WorkerId,
+    lifecycle::{Action, Happening},
+    machine::{Fleet, GRACE, Hearsay, Worker},
+    restart::{End, Verdict},
     signal,
+    slots::Seat,
 };
 use crate::{endpoint::Endpoint, time::Time};
 
@@ -29,26 +31,24 @@ impl<C> Fleet<C> {
     }
 
     /// A worker process could not be created.
-    pub fn handle_spawn_failed(&mut self, now: Time, worker: WorkerId, errno: i32) {
-        let retry = self.rules.restart_delay;
-        self.event(Event::Trouble { worker, trouble: Trouble::SpawnFailed { errno, retry } });
-        self.remove(now, worker, Fate::Over);
-        self.settle(now);
+    pub fn handle_spawn_failed(&mut self, now: Time, id: WorkerId, errno: i32) {
+        let Some(worker) = self.remove(id, Fate::Over) else { return };
+        let vacancy = self.vacate(now, id, &worker, End::NotStarted);
+        let retry = vacancy.restart(now);
+        self.event(Event::Trouble { worker: id, trouble: Trouble::SpawnFailed { errno, retry } });
+        self.succeed(now, &worker, vacancy, ReloadFailure::NotStarted(errno));
     }
 
-    /// A worker has said, by other means than listening, that it is ready.
+    /// A worker has told, by other means than its channel, that it is ready.
     pub fn handle_ready(&mut self, now: Time, id: WorkerId) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        if !std::mem::replace(&mut worker.serving, true) {
-            let after = worker.life.age(now);
-            self.event(Event::Ready { worker: id, after });
-        }
+        self.happens(now, id, Happening::Notified);
+        self.settle(now);
     }
 
     /// A worker's channel has ended, and all that it sent has been handled.
     pub fn handle_channel_closed(&mut self, now: Time, worker: WorkerId) {
         let Some(state) = self.workers.get_mut(&worker).filter(|state| state.channel_open) else { return };
-        if state.life.is_unheard() {
+        if state.life.is_unheard(&self.rules) {
             // Most that do this are dying, and their exit says it better.
             state.suspicion = Some((now + GRACE, Trouble::ClosedUnheard));
         }
@@ -66,42 +66,17 @@ impl<C> Fleet<C> {
         if worker.channel_open {
             self.event(Event::Disconnect { worker: id });
         }
-        let Some(worker) = self.remove(now, id, Fate::Over) else { return };
-        let restart = match self.slots.get(worker.slot as usize) {
-            Some(&Slot::Waiting(at)) => Some(at - now),
-            _ => None,
-        };
+        let Some(worker) = self.remove(id, Fate::Over) else { return };
+        let end = ended(now, &worker, status);
+        let vacancy = self.vacate(now, id, &worker, end);
         let (exited_after_disconnect, lived) = (worker.exited_after_disconnect, worker.life.age(now));
+        let restart = vacancy.restart(now);
         self.event(Event::Exit { worker: id, status, exited_after_disconnect, lived, restart });
-        self.settle(now);
+        self.succeed(now, &worker, vacancy, ReloadFailure::Exited(status));
     }
 
-    pub(super) fn spawn(&mut self, now: Time, place: usize) -> WorkerId {
-        let id = WorkerId(self.next_worker);
-        self.next_worker += 1;
-        let slot = u32::try_from(place).unwrap_or(u32::MAX);
-        let worker = Worker {
-            slot,
-            pid: 0,
-            life: Lifecycle::new(now, &self.rules),
-            next_seq: 0,
-            channel_open: true,
-            hearsay: Hearsay::Complete,
-            exited_after_disconnect: false,
-            serving: false,
-            asked_to_listen: false,
-            suspicion: None,
-        };
-        self.workers.insert(id, worker);
-        self.handoff.add(id);
-        self.tally.add(id);
-        self.slots[place] = Slot::Taken(id);
-        self.outputs.push_back(Output::Spawn { worker: id, slot });
-        id
-    }
-
-    /// Forgets a worker that is gone, gives its place to a successor and its connections to others.
-    fn remove(&mut self, now: Time, id: WorkerId, fate: Fate) -> Option<Worker> {
+    /// Forgets a worker that is gone, and gives its connections to others.
+    fn remove(&mut self, id: WorkerId, fate: Fate) -> Option<Worker> {
         let worker = self.workers.remove(&id)?;
         self.listeners.leave(id);
         self.outputs.extend(self.listeners.forget_oldest().into_iter().map(Output::CloseListener));
@@ -118,12 +93,6 @@ impl<C> Fleet<C> {
             // It has them, or will read them from its channel: that none is touched now says nothing.
             Fate::GivenUp => self.lose(id, doubtful),
         }
-        if let Some(slot) = self.slots.get_mut(worker.slot as usize).filter(|slot| **slot == Slot::Taken(id)) {
-            *slot = match self.phase {
-                Phase::Running => Slot::Waiting(now + self.rules.restart_delay),
-                Phase::Stopping | Phase::Stopped => Slot::Empty,
-            };
-        }
         Some(worker)
     }
 
@@ -138,30 +107,59 @@ impl<C> Fleet<C> {
     pub(super) fn happens(&mut self, now: Time, id: WorkerId, happening: Happening) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         if let Some(action) = worker.life.handle(now, happening, &self.rules) {
-            self.act(id, action);
+            self.act(now, id, action);
         }
     }
 
-    pub(super) fn act(&mut self, id: WorkerId, action: Action) {
+    pub(super) fn act(&mut self, now: Time, id: WorkerId, action: Action) {
         let trouble = match action {
-            Action::Disconnect => {
-                self.listeners.leave(id);
-                let Some(worker) = self.workers.get_mut(&id) else { return };
-                worker.exited_after_disconnect = true;
-                let told = Told::Disconnect { seq: worker.take_seq() };
-                self.outputs.push_back(Output::Tell(id, told));
-                None
+            Action::Welcome => return self.welcome(now, id),
+            Action::Disconnect => return self.disconnect(id),
+            Action::Terminate { overdue } => self.signal(id, self.rules.stop_signal, overdue),
+            Action::Reject { after } => {
+                self.event(Event::Trouble { worker: id, trouble: Trouble::NotReady { after } });
+                self.signal(id, self.rules.stop_signal, None);
+                return self.is_late(now, id);
             }
-            Action::Terminate { overdue } => self.signal(id, signal::TERM, overdue),
             Action::Kill { overdue } => self.signal(id, signal::KILL, overdue),
             // The loop over the timers does it: it takes the worker away.
             Action::GiveUp { .. } => None,
             Action::ComplainOfSilence { after } => Some(Trouble::Silent { after }),
             Action::ComplainOfIdleness { after } => Some(Trouble::NotListening { after }),
+            Action::Remind { left } => {
+                let connections = self.known_connections(id);
+                return self.event(Event::Waiting { worker: id, connections, left });
+            }
         };
         if let Some(trouble) = trouble {
             self.event(Event::Trouble { worker: id, trouble });
         }
+    }
+
+    /// A worker was not ready in time: a reload to its generation does not wait for its end.
+    fn is_late(&mut self, now: Time, id: WorkerId) {
+        let late = self.workers.get(&id).map(|worker| (worker.slot as usize, worker.generation));
+        if let Some((place, generation)) = late {
+            self.reload_loses(now, place, generation, ReloadFailure::NotReady);
+        }
+    }
+
+    /// Tells a worker to leave, in the words of the rules.
+    fn disconnect(&mut self, id: WorkerId) {
+        self.listeners.leave(id);
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.exited_after_disconnect = true;
+        let told = match &self.rules.stop_with {
+            StopWith::Message(text) => Told::Leave { text: text.clone() },
+            StopWith::Disconnect | StopWith::Signal => Told::Disconnect { seq: worker.take_seq() },
+        };
+        self.outputs.push_back(Output::Tell(id, told));
+    }
+
+    /// How many connections a worker has open, and on their way to it, if anybody tells.
+    pub(super) fn known_connections(&self, id: WorkerId) -> Option<usize> {
+        let told = self.tally.source(id) != LoadSource::None;
+        told.then(|| self.tally.open(id) + self.handoff.in_flight(id))
     }
 
     /// A process that does not end though it was killed (it may not be signalled, or the kernel holds it) is given up:
@@ -173,13 +171,112 @@ impl<C> Fleet<C> {
             self.event(Event::Trouble { worker: id, trouble: Trouble::Unkillable { pid, after } });
         }
         self.outputs.push_back(Output::CloseChannel(id));
-        self.remove(now, id, Fate::GivenUp);
+        let Some(worker) = self.remove(id, Fate::GivenUp) else { return };
+        let end = ended(now, &worker, ExitStatus::Signal(signal::KILL));
+        let vacancy = self.vacate(now, id, &worker, end);
+        self.succeed(now, &worker, vacancy, ReloadFailure::Exited(ExitStatus::Signal(signal::KILL)));
+    }
+
+    /// Takes a worker that is gone out of its slot.
+    fn vacate(&mut self, now: Time, id: WorkerId, worker: &Worker, end: End) -> Vacancy {
+        let chance = self.chance.number();
+        let Some(slot) = self.slots.get_mut(worker.slot as usize) else { return Vacancy::None };
+        if slot.successor == Some(id) {
+            slot.successor = None;
+            return Vacancy::Successor { id };
+        }
+        if slot.seat != Seat::Taken(id) {
+            return Vacancy::None;
+        }
+        if let Some(successor) = slot.successor.take() {
+            slot.seat = Seat::Taken(successor);
+            return Vacancy::Inherited { end };
+        }
+        let verdict = slot.history.handle_end(now, end, &self.rules, chance);
+        slot.seat = match verdict {
+            Verdict::Again(at) => Seat::Waiting(at),
+            Verdict::Errored { .. } => Seat::Errored,
+        };
+        Vacancy::Seat { end, verdict }
+    }
+
+    /// Sees to the slot of a worker that is gone, after its end was told.
+    fn succeed(&mut self, now: Time, worker: &Worker, vacancy: Vacancy, why: ReloadFailure) {
+        let place = worker.slot as usize;
+        let mut failed = true;
+        match vacancy {
+            Vacancy::None => failed = false,
+            Vacancy::Successor { id } => {
+                let predecessor = match self.slots[place].seat {
+                    Seat::Taken(predecessor) => Some(predecessor),
+                    Seat::Empty | Seat::Waiting(_) | Seat::Errored => None,
+                };
+                self.recycling_fails(now, id, predecessor);
+            }
+            Vacancy::Inherited { end } => failed = !matches!(end, End::Left { .. }),
+            Vacancy::Seat { end, verdict } => {
+                failed = !matches!(end, End::Left { .. });
+                if let Verdict::Errored { crashes } = verdict {
+                    let within = self.rules.crash_window;
+                    self.event(Event::Errored { slot: worker.slot, crashes, within });
+                }
+            }
+        }
+        if failed {
+            self.reload_loses(now, place, worker.generation, why);
+        }
+        self.fail_if_errored(now);
+        self.fill(now);
+        self.settle(now);
+    }
+
+    /// With no slot left that could serve, a fleet may be told to end.
+    fn fail_if_errored(&mut self, now: Time) {
+        let wanted = self.wanted();
+        if self.rules.fail_when_errored && wanted > 0 && self.errored() == wanted && self.reload.is_none() {
+            self.failed = true;
+            self.event(Event::Failed);
+            self.stop(now, Stop::Graceful);
+        }
     }
 
     fn signal(&mut self, id: WorkerId, signal: i32, overdue: Option<Duration>) -> Option<Trouble> {
         self.listeners.leave(id);
         self.outputs.push_back(Output::Signal(id, signal));
         overdue.map(|after| Trouble::Overdue { signal, after })
+    }
+}
+
+/// What has become free with a worker that is gone.
+#[derive(Debug, Clone, Copy)]
+enum Vacancy {
+    /// Nothing: its slot was another's already, or is not wanted.
+    None,
+    /// It was to take the slot over.
+    Successor { id: WorkerId },
+    /// Its seat, which its successor has already.
+    Inherited { end: End },
+    /// Its seat.
+    Seat { end: End, verdict: Verdict },
+}
+
+impl Vacancy {
+    /// When another is going to be started in its place.
+    fn restart(self, now: Time) -> Option<Duration> {
+        match self {
+            Self::Seat { verdict: Verdict::Again(at), .. } => Some(at - now),
+            Self::Seat { .. } | Self::None | Self::Successor { .. } | Self::Inherited { .. } => None,
+        }
+    }
+}
+
+/// How a life was that is over.
+fn ended(now: Time, worker: &Worker, status: ExitStatus) -> End {
+    let Some(since) = worker.life.ready_since() else { return End::Unready };
+    let ready = now - since;
+    match worker.exited_after_disconnect || status == ExitStatus::Code(0) {
+        true => End::Left { ready },
+        false => End::Died { ready },
     }
 }
 

@@ -8,9 +8,13 @@ use std::{
 
 use super::{
     Counters, Event, ListenerId, Mode, Output, Overload, Rules, Stop, Trouble, WorkerId, WorkerInfo,
-    handoff::{Handoff, Limits},
+    chance::Chance,
+    handoff::Handoff,
     lifecycle::{Action, Happening, Lifecycle},
     listeners::Listeners,
+    recycle::{Recycling, Wear},
+    reload::Reload,
+    slots::{Entry, Seat, Slot},
     tally::Tally,
 };
 use crate::{balance::PolicyName, endpoint::Endpoint, time::Time};
@@ -19,6 +23,8 @@ use crate::{balance::PolicyName, endpoint::Endpoint, time::Time};
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) slot: u32,
+    /// Of the program that it runs.
+    pub(super) generation: u32,
     pub(super) pid: u32,
     pub(super) life: Lifecycle,
     pub(super) next_seq: u64,
@@ -26,11 +32,11 @@ pub(super) struct Worker {
     pub(super) hearsay: Hearsay,
     /// It was told to leave, or left by the protocol.
     pub(super) exited_after_disconnect: bool,
-    pub(super) serving: bool,
     /// It has begun to listen, and it is settled who tells the ends of its connections.
     pub(super) asked_to_listen: bool,
     /// What will be wrong with it if nothing has changed by then.
     pub(super) suspicion: Option<(Time, Trouble)>,
+    pub(super) wear: Wear,
 }
 
 impl Worker {
@@ -54,16 +60,6 @@ pub(super) enum Hearsay {
 /// What looks wrong with a worker may be right a moment later; after this long it is reported.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
 
-/// A place for a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Slot {
-    Taken(WorkerId),
-    /// To be filled then.
-    Waiting(Time),
-    /// Not to be filled.
-    Empty,
-}
-
 /// All workers and what is on the way to them. `C` is a connection.
 #[derive(Debug)]
 pub struct Fleet<C> {
@@ -80,7 +76,17 @@ pub struct Fleet<C> {
     pub(super) counters: Counters,
     pub(super) outputs: VecDeque<Output<C>>,
     pub(super) next_worker: u32,
+    /// The generation that holds: whoever ends is followed by one of it.
+    pub(super) generation: u32,
+    pub(super) next_generation: u32,
+    pub(super) reload: Option<Reload>,
+    pub(super) recycling: Recycling,
+    /// No worker is started before.
+    pub(super) next_start: Time,
+    pub(super) chance: Chance,
     pub(super) phase: Phase,
+    /// All its slots were errored, and that ended it.
+    pub(super) failed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,8 +100,8 @@ pub(super) enum Phase {
 impl<C> Fleet<C> {
     /// A fleet that has not started anything.
     pub fn new(rules: Rules, policy: PolicyName) -> Self {
-        let (window, stall, timeout) = (rules.window, rules.stall, rules.handoff_timeout);
-        let handoff = Handoff::new(Limits { window, stall, timeout });
+        let handoff = Handoff::new(&rules);
+        let chance = Chance::new(rules.seed);
         let listeners = Listeners::new(policy, rules.mode == Mode::Shared, rules.map.clone());
         Self {
             rules,
@@ -109,7 +115,14 @@ impl<C> Fleet<C> {
             counters: Counters::default(),
             outputs: VecDeque::new(),
             next_worker: 1,
+            generation: 1,
+            next_generation: 2,
+            reload: None,
+            recycling: Recycling::default(),
+            next_start: Time::default(),
+            chance,
             phase: Phase::Running,
+            failed: false,
         }
     }
 
@@ -126,8 +139,10 @@ impl<C> Fleet<C> {
     /// Starts the workers that the rules want.
     pub fn start(&mut self, now: Time) {
         for _ in 0..self.rules.workers {
-            self.fork(now);
+            let place = self.empty_place();
+            self.slots[place].seat = Seat::Waiting(now);
         }
+        self.fill(now);
     }
 
     /// Adds one worker, in the lowest place that is not wanted for another. `None` while the fleet stops.
@@ -135,11 +150,8 @@ impl<C> Fleet<C> {
         if self.phase != Phase::Running {
             return None;
         }
-        let place = self.slots.iter().position(|&slot| slot == Slot::Empty).unwrap_or(self.slots.len());
-        if place == self.slots.len() {
-            self.slots.push(Slot::Empty);
-        }
-        Some(self.spawn(now, place))
+        let place = self.empty_place();
+        Some(self.spawn(now, place, self.generation, Entry::Seat))
     }
 
     /// Stops all of them. May be said again, more urgently.
@@ -148,7 +160,9 @@ impl<C> Fleet<C> {
             return;
         }
         self.phase = Phase::Stopping;
-        self.slots.iter_mut().filter(|slot| matches!(slot, Slot::Waiting(_))).for_each(|slot| *slot = Slot::Empty);
+        self.slots.clear();
+        self.reload = None;
+        self.stop_recycling();
         self.outputs.extend(self.listeners.close_all().into_iter().map(Output::CloseListener));
         let (happening, timeout) = match how {
             Stop::Graceful => (Happening::StopGracefully, Some(self.rules.stop_timeout)),
@@ -181,19 +195,17 @@ impl<C> Fleet<C> {
         }
         let all: Vec<_> = self.workers.keys().copied().collect();
         for id in all {
+            let open = self.tally.open(id) > 0;
             let Some(worker) = self.workers.get_mut(&id) else { continue };
-            match worker.life.handle_timeout(now, &self.rules) {
+            match worker.life.handle_timeout(now, &self.rules, open) {
                 Some(Action::GiveUp { after }) => self.give_up(now, id, after),
-                Some(action) => self.act(id, action),
+                Some(action) => self.act(now, id, action),
                 None => {}
             }
             self.confirm_suspicion(now, id);
         }
-        for place in 0..self.slots.len() {
-            if matches!(self.slots[place], Slot::Waiting(at) if at <= now) {
-                self.spawn(now, place);
-            }
-        }
+        self.expire(now);
+        self.fill(now);
         self.settle(now);
     }
 
@@ -206,16 +218,12 @@ impl<C> Fleet<C> {
     pub fn poll_timeout(&self) -> Option<Time> {
         let lives = self.workers.values().filter_map(|worker| worker.life.deadline());
         let suspicions = self.workers.values().filter_map(|worker| worker.suspicion.as_ref()).map(|&(at, _)| at);
-        let slots = self.slots.iter().filter_map(|slot| match slot {
-            Slot::Waiting(at) => Some(*at),
-            Slot::Taken(_) | Slot::Empty => None,
-        });
         let refuses = match self.rules.overload {
             Overload::Wait => None,
             Overload::Reject { after } => self.listeners.refuses_at(after),
         };
-        let own = [self.handoff.deadline(), refuses, self.look_for_unused].into_iter().flatten();
-        lives.chain(suspicions).chain(slots).chain(own).min()
+        let own = [self.handoff.deadline(), refuses, self.look_for_unused, self.fills_at(), self.expires_at()];
+        lives.chain(suspicions).chain(own.into_iter().flatten()).min()
     }
 
     /// What has happened so far.
@@ -229,7 +237,9 @@ impl<C> Fleet<C> {
             id,
             slot: worker.slot,
             pid: worker.pid,
-            serving: worker.serving && worker.life.is_staying(),
+            generation: worker.generation,
+            state: worker.life.shown(),
+            serving: worker.life.is_ready(),
             connections: self.tally.open(id),
             in_flight: self.handoff.in_flight(id),
             load_source: self.tally.source(id),
@@ -239,6 +249,11 @@ impl<C> Fleet<C> {
     /// It has been told to stop.
     pub fn is_stopping(&self) -> bool {
         self.phase != Phase::Running
+    }
+
+    /// It was not told to stop: all its slots are errored.
+    pub fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// Everything has stopped.

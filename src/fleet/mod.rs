@@ -2,12 +2,13 @@
 //!
 //! What happened enters by `handle_*`, with the time where it matters; what is to be done leaves by `poll_output`;
 //! `poll_timeout` says when to call `handle_timeout`. No clock, no descriptor, no process: a connection is any `C`, a
-//! worker is a number. `machine` is the whole; `lives` is what happens to workers (`lifecycle`: one of them),
-//! `connections` what happens to connections, `conversation` what workers say. `handoff` has custody of connections,
+//! worker is a number. `machine` is the whole; `lives` is what happens to workers (`lifecycle`: one of them), `slots` where
+//! they belong (`restart`: when one is filled again), `reload` and `recycle` their replacement, `connections` what happens to connections, `conversation` what workers say. `handoff` has custody of connections,
 //! `tally` counts those that workers have open, `listeners` knows who serves what, `crowding` what waits there, and
 //! `wish` what a worker asks for.
 
 mod address;
+mod chance;
 mod connections;
 mod conversation;
 mod crowding;
@@ -18,7 +19,11 @@ mod listeners;
 mod lives;
 mod machine;
 mod output;
+mod recycle;
+mod reload;
+mod restart;
 mod rules;
+mod slots;
 mod tally;
 mod trouble;
 mod wish;
@@ -31,7 +36,7 @@ pub use event::{Cause, Event, ExitStatus, Loss, ReloadFailure, Request, UsedUp, 
 pub use trouble::Trouble;
 pub use handoff::{Held, Share};
 pub use machine::Fleet;
-pub use output::{Counters, Output, Told, Unsent, WorkerInfo};
+pub use output::{Counters, Output, Told, Unsent, WorkerInfo, WorkerState};
 pub use rules::{Batch, Mode, Overload, ReadyOn, Rules, StopWith, UnknownReadyOn};
 pub use tally::LoadSource;
 pub use wish::{Mapping, Place, Want, Wish};

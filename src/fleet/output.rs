@@ -14,6 +14,13 @@ pub enum Output<C> {
         worker: WorkerId,
         /// Its place.
         slot: u32,
+        /// Which program it is to run.
+        generation: u32,
+    },
+    /// No worker of this generation is going to be started any more.
+    Forget {
+        /// It.
+        generation: u32,
     },
     /// Send a worker a message.
     Tell(WorkerId, Told),
@@ -93,6 +100,11 @@ pub enum Told {
         /// Number of this message.
         seq: u64,
     },
+    /// A text, as a message of the application: in the place of `Disconnect`.
+    Leave {
+        /// The text.
+        text: String,
+    },
     /// It may leave, as it said it would.
     Ack {
         /// Number of this message.
@@ -127,6 +139,18 @@ pub enum Unsent {
     Gone,
 }
 
+/// How far a worker has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkerState {
+    /// It is not ready yet.
+    Starting,
+    /// It is of use.
+    Ready,
+    /// It leaves, by itself or because it was told to.
+    Draining,
+}
+
 /// A worker as users see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -137,7 +161,11 @@ pub struct WorkerInfo {
     pub slot: u32,
     /// Its process id.
     pub pid: u32,
-    /// It listens and has not begun to leave.
+    /// The generation of its program: that of the first workers is 1.
+    pub generation: u32,
+    /// How far it has come.
+    pub state: WorkerState,
+    /// It is ready and has not begun to leave.
     pub serving: bool,
     /// Connections that it has accepted and that have not ended, as far as `load_source` tells.
     pub connections: usize,

@@ -9,12 +9,12 @@ use crate::endpoint::Endpoint;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Trouble {
-    /// The process could not be created; tried again after `retry`.
+    /// The process could not be created.
     SpawnFailed {
         /// A Linux errno.
         errno: i32,
-        /// Until the next try.
-        retry: Duration,
+        /// Until the next try, if there is one for this slot.
+        retry: Option<Duration>,
     },
     /// The program could not be executed.
     LaunchFailed {

@@ -13,7 +13,9 @@ mod listen;
 mod output;
 mod perform;
 mod preload;
+mod programs;
 mod readiness;
+mod signals;
 mod sockets;
 mod spawn;
 mod stop;
@@ -30,12 +32,12 @@ use std::{
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use nix::sys::signal::Signal;
 
-pub(crate) use self::stop::SIGNALS;
 use self::{
     accept::Turns,
     channel::Channel,
     kernel::Kernel,
     preload::{Preload, Progress},
+    programs::Programs,
     readiness::Readiness,
     sockets::{Listener, PublicPort},
     stop::Stopping,
@@ -47,34 +49,14 @@ pub use self::{
     output::{Rotation, Sink},
     workers::SendError,
 };
+pub(crate) use self::{programs::Program, signals::SIGNALS};
 use crate::{
     balance::PolicyName,
     endpoint::Endpoint,
-    fleet::{Counters, Event, Fleet, ListenerId, Mode, Rules, WorkerId, WorkerInfo},
-    protocol::serialization::Serialization,
-    sys::{
-        attributes::Attributes, clock, cpus::Cpus, guard::Guard, launch, limits, process::Child,
-        signals::Signals,
-    },
+    fleet::{Counters, Event, Fleet, ListenerId, Rules, WorkerId, WorkerInfo},
+    sys::{account::Credentials, clock, guard::Guard, limits, process::Child, signals::Signals},
     time::Time,
 };
-
-/// What every worker runs.
-#[derive(Debug)]
-pub(crate) struct Program {
-    pub(crate) program: std::ffi::OsString,
-    pub(crate) args: Vec<std::ffi::OsString>,
-    pub(crate) env: Vec<(std::ffi::OsString, std::ffi::OsString)>,
-    pub(crate) launcher: PathBuf,
-    /// Whether Node is to report the ends of connections.
-    pub(crate) load_report: bool,
-    /// What each is to be.
-    pub(crate) attributes: Attributes,
-    /// Cores for the slots, which take these sets in turn; none if they may use all.
-    pub(crate) affinity: Vec<Cpus>,
-    /// How it speaks on its channel.
-    pub(crate) serialization: Serialization,
-}
 
 /// One cluster: its fleet and every descriptor of it.
 #[derive(Debug)]
@@ -83,7 +65,9 @@ pub(crate) struct Master {
     ready: Events,
     now: Time,
     fleet: Fleet<OwnedFd>,
-    program: Program,
+    programs: Programs,
+    /// What starts workers and guards.
+    launcher: PathBuf,
     rules: Rules,
     workers: BTreeMap<WorkerId, Worker>,
     listeners: BTreeMap<ListenerId, Listener>,
@@ -105,6 +89,8 @@ pub(crate) struct Master {
     addresses: String,
     preload: Preload,
     signals: Option<Signals>,
+    /// There was a terminal when signals were first taken.
+    terminal: bool,
     stopping: Stopping,
     /// After the system refused to give out a connection.
     accept_again: Option<Time>,
@@ -124,6 +110,8 @@ pub(crate) struct Master {
 #[derive(Debug)]
 struct Worker {
     child: Child,
+    /// Whom it runs as, if not as this process's own user.
+    credentials: Option<Credentials>,
     channel: Option<Channel>,
     progress: Progress,
 }
@@ -139,15 +127,6 @@ enum Source {
     Kernel,
     Readiness,
     Peer(u32),
-}
-
-impl Program {
-    /// What the worker of this slot is to be.
-    fn attributes(&self, slot: u32) -> Attributes {
-        let place = (slot as usize).checked_rem(self.affinity.len());
-        let cpus = place.and_then(|place| self.affinity.get(place)).cloned();
-        Attributes { cpus, ..self.attributes.clone() }
-    }
 }
 
 impl Source {
@@ -191,19 +170,23 @@ const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Master {
     /// A master with its guard and nothing else.
-    pub(crate) fn new(program: Program, rules: Rules, policy: PolicyName) -> io::Result<Self> {
-        let guard = Guard::start(&program.launcher, std::iter::empty())?;
+    pub(crate) fn new(
+        launcher: PathBuf,
+        program: Program,
+        rules: Rules,
+        policy: PolicyName,
+    ) -> io::Result<Self> {
+        let guard = Guard::start(&launcher, std::iter::empty())?;
         let now = clock::now();
-        // What runs this very program is Rust.
-        let accepts = rules.mode == Mode::Handoff;
-        let wanted = accepts && program.load_report && program.program != launch::SELF;
-        let preload = Preload::new(wanted, program.attributes.credentials.clone());
+        // Only so that masters which were started together do not restart their workers together for ever.
+        let rules = Rules { seed: now.0 ^ u64::from(std::process::id()).rotate_left(32), ..rules };
         let master = Self {
             poll: Poll::new()?,
             ready: Events::with_capacity(EVENTS),
             now,
             fleet: Fleet::new(rules.clone(), policy),
-            program,
+            programs: Programs::new(program),
+            launcher,
             rules,
             workers: BTreeMap::new(),
             listeners: BTreeMap::new(),
@@ -219,8 +202,9 @@ impl Master {
             descriptors: limits::raise_descriptors().ok(),
             public_port: PublicPort::default(),
             addresses: String::new(),
-            preload,
+            preload: Preload::default(),
             signals: None,
+            terminal: false,
             stopping: Stopping::default(),
             accept_again: None,
             accept_failed: false,
@@ -247,6 +231,26 @@ impl Master {
         let worker = self.fleet.fork(self.now);
         self.perform();
         worker
+    }
+
+    /// Replaces the workers by those that run `program`, under other rules. Says whether that began: it does not while the
+    /// cluster stops.
+    pub(crate) fn reload(&mut self, program: Program, rules: Rules) -> bool {
+        self.now = clock::now();
+        // Before anybody is started: the fleet's next generation is known.
+        let Some(generation) = self.fleet.next_generation() else { return false };
+        self.preload.try_again();
+        self.programs.add(generation, program);
+        self.fleet.reload(self.now, rules);
+        self.perform();
+        true
+    }
+
+    /// Wants another number of workers.
+    pub(crate) fn scale(&mut self, count: usize) {
+        self.now = clock::now();
+        self.fleet.scale(self.now, count);
+        self.perform();
     }
 
     /// One turn: waits until something happens, `timeout` or the fleet's own time has come, and handles it.
@@ -308,6 +312,10 @@ impl Master {
 
     pub(crate) fn counters(&self) -> Counters {
         self.fleet.counters()
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.fleet.has_failed()
     }
 
     pub(crate) fn is_stopped(&self) -> bool {

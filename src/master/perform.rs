@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use super::Master;
 use crate::{
     fleet::{Output, Told, Unsent, WorkerId},
-    protocol::message::{Act, ClusterMessage, Message, Sockets, encode_newconn},
+    protocol::message::{Act, ClusterMessage, Message, Sockets, encode_newconn, encode_user},
     sys::{net, sock_diag},
 };
 
@@ -29,7 +29,8 @@ impl Master {
                 }
                 Output::Tell(worker, told) => self.tell(worker, &told),
                 Output::WatchKernel(worker) => self.watch_kernel(worker),
-                Output::Spawn { worker, slot } => self.spawn(worker, slot),
+                Output::Spawn { worker, slot, generation } => self.spawn(worker, slot, generation),
+                Output::Forget { generation } => self.programs.forget(generation),
                 Output::Bind { worker, ack, wish } => self.bind(worker, ack, &wish),
                 Output::CloseListener(id) => self.close_listener(id),
                 Output::Share { worker, seq } => self.share(worker, seq),
@@ -69,7 +70,12 @@ impl Master {
     fn tell(&mut self, id: WorkerId, told: &Told) {
         if let Some(channel) = self.workers.get_mut(&id).and_then(|worker| worker.channel.as_mut()) {
             self.frame.clear();
-            message_of(told).encode(channel.serialization(), &mut self.frame);
+            match told {
+                Told::Leave { text } => {
+                    encode_user(channel.serialization(), &text.as_str().into(), &mut self.frame);
+                }
+                told => message_of(told).encode(channel.serialization(), &mut self.frame),
+            }
             channel.tell(&self.frame);
             self.watch_room(id);
         }
@@ -90,6 +96,7 @@ impl Master {
 
 fn message_of(told: &Told) -> Message<'_> {
     let (seq, act) = match told {
+        Told::Leave { .. } => return Message::Internal,
         Told::Reply { seq, ack, reply } => (*seq, Act::Reply { ack: *ack, reply: reply.clone() }),
         Told::Disconnect { seq } => (*seq, Act::Disconnect),
         Told::Ack { seq, ack } => (*seq, Act::Ack { ack: *ack }),

@@ -21,14 +21,20 @@ const OPTIONS: &str = "NODE_OPTIONS";
 /// What was inserted into [`OPTIONS`], for the script.
 const MARK: &str = "POINTSMAN_PRELOAD";
 
-/// Whether workers get the script, and where it is.
-#[derive(Debug)]
+/// Where the script is, and whether it is of use.
+#[derive(Debug, Default)]
 pub(super) struct Preload {
-    wanted: bool,
-    /// Whom workers run as, if not as this process's own user.
-    reader: Option<Credentials>,
+    /// Workers are better off without.
+    failed: bool,
     /// The last is the one for new workers. Threads of older workers load the one that their worker was given.
-    files: Vec<RuntimeFile>,
+    files: Vec<Script>,
+}
+
+#[derive(Debug)]
+struct Script {
+    file: RuntimeFile,
+    /// Who can read it, if not this process's own user.
+    reader: Option<Credentials>,
 }
 
 /// How far a worker has come with it.
@@ -42,15 +48,17 @@ pub(super) enum Progress {
 }
 
 impl Preload {
-    pub(super) fn new(wanted: bool, reader: Option<Credentials>) -> Self {
-        Self { wanted, reader, files: Vec::new() }
-    }
-
-    /// Adds to `variables`, those of a worker to be on top of this process's own, what makes Node load the script.
-    pub(super) fn give(&mut self, variables: &mut Vec<(OsString, OsString)>, guard: &mut Guard) -> Progress {
+    /// Adds to `variables`, those of a worker to be on top of this process's own, what makes Node load the script. The
+    /// worker runs as `reader`, if not as this process's own user.
+    pub(super) fn give(
+        &mut self,
+        reader: Option<&Credentials>,
+        variables: &mut Vec<(OsString, OsString)>,
+        guard: &mut Guard,
+    ) -> Progress {
         let own = variables.iter().rev().find(|(name, _)| name == OPTIONS);
         let given = own.map(|(_, value)| value.clone()).or_else(|| env::var_os(OPTIONS));
-        let Some(path) = self.place(guard) else { return Progress::NotGiven };
+        let Some(path) = self.place(reader, guard) else { return Progress::NotGiven };
         let Some((inserted, options)) = insert(path, given.as_deref()) else {
             log::debug!("NODE_OPTIONS is not UTF-8 text: Node workers do not report the ends of connections");
             return Progress::NotGiven;
@@ -62,35 +70,41 @@ impl Preload {
 
     /// For another guard, which knows of nothing.
     pub(super) fn announce(&self, guard: &mut Guard) {
-        self.files.iter().for_each(|file| guard.remove_at_end(file.path()));
+        self.files.iter().for_each(|script| guard.remove_at_end(script.file.path()));
     }
 
     /// A worker has ended. If it was Node and did not get past the script, others are better off without: the user
     /// whom Node runs as, or a sandbox around it, may have no access to the file.
     pub(super) fn handle_exit(&mut self, progress: Progress, status: ExitStatus) {
         let failed = matches!(status, ExitStatus::Code(code) if code != 0);
-        if progress == Progress::Online && failed && self.wanted {
+        if progress == Progress::Online && failed && !self.failed {
             log::info!("a worker failed before it could load {NAME}: later ones are started without it");
-            self.wanted = false;
+            self.failed = true;
         }
     }
 
+    /// Other workers may fare better with it.
+    pub(super) fn try_again(&mut self) {
+        self.failed = false;
+    }
+
     /// Where the script is.
-    fn place(&mut self, guard: &mut Guard) -> Option<&str> {
-        if self.wanted && !self.files.last().is_some_and(RuntimeFile::is_intact) {
+    fn place(&mut self, reader: Option<&Credentials>, guard: &mut Guard) -> Option<&str> {
+        let is_for = |script: &Script| script.reader.as_ref() == reader && script.file.is_intact();
+        if !self.failed && !self.files.last().is_some_and(is_for) {
             let announce = |path: &str| guard.remove_at_end(path);
-            match RuntimeFile::create(NAME, SCRIPT, self.reader.as_ref(), announce) {
+            match RuntimeFile::create(NAME, SCRIPT, reader, announce) {
                 Ok(file) => {
                     log::debug!("Node workers load {}", file.path());
-                    self.files.push(file);
+                    self.files.push(Script { file, reader: reader.cloned() });
                 }
                 Err(error) => {
                     log::info!("Node workers will not report the ends of connections: {error}");
-                    self.wanted = false;
+                    self.failed = true;
                 }
             }
         }
-        self.files.last().filter(|_| self.wanted).map(RuntimeFile::path)
+        self.files.last().filter(|_| !self.failed).map(|script| script.file.path())
     }
 }
 
@@ -143,9 +157,9 @@ mod tests {
             (Progress::Online, ExitStatus::Signal(9), true),
             (Progress::Reports, ExitStatus::Code(1), true),
         ] {
-            let mut preload = Preload::new(true, None);
+            let mut preload = Preload::default();
             preload.handle_exit(progress, status);
-            assert_eq!(preload.wanted, expected, "{progress:?} {status:?}");
+            assert_eq!(!preload.failed, expected, "{progress:?} {status:?}");
         }
     }
 }

@@ -116,7 +116,7 @@ impl Master {
     }
 
     fn open_readiness(&mut self) -> io::Result<Readiness> {
-        let reader = self.program.attributes.credentials.as_ref();
+        let reader = self.programs.latest().attributes.credentials.as_ref();
         let guard = &mut self.guard;
         // Whoever connects is looked at.
         let access = Access { mode: Some(0o666), ..Access::default() };

@@ -125,7 +125,7 @@ impl Master {
 
     /// Does what a worker wishes.
     pub(super) fn bind(&mut self, id: WorkerId, ack: u64, wish: &Wish) {
-        match self.bound(&wish.want) {
+        match self.bound(id, &wish.want) {
             Ok(bound) => {
                 let endpoint = bound.endpoint.clone();
                 let listener = self.fleet.handle_bound(self.now, id, ack, wish, endpoint.clone());
@@ -146,7 +146,7 @@ impl Master {
         }
     }
 
-    fn bound(&self, want: &Want) -> io::Result<Bound> {
+    fn bound(&self, worker: WorkerId, want: &Want) -> io::Result<Bound> {
         let options =
             |backlog: &Option<u32>| Options { backlog: backlog.unwrap_or(BACKLOG), ..Options::default() };
         match want {
@@ -164,7 +164,8 @@ impl Master {
                 let (readable_all, writable_all) = (*readable_all, *writable_all);
                 let access = Access { readable_all, writable_all, ..Access::default() };
                 // No file is made or removed for a worker that it could not make or remove itself.
-                let user = self.program.attributes.credentials.as_ref();
+                let worker = self.workers.get(&worker).ok_or(io::ErrorKind::NotFound)?;
+                let user = worker.credentials.as_ref();
                 Bound::unix(&std::path::absolute(path)?, &Options { access, ..options(backlog) }, user)
             }
             Want::Udp { address, ipv6_only, reuse_address } => {

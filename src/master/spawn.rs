@@ -1,25 +1,17 @@
 //! Starting workers: their environment, their sockets, their channel.
 
-use std::{
-    ffi::{OsStr, OsString},
-    io,
-    os::fd::AsFd,
-    path::Path,
-};
+use std::{ffi::OsString, io, os::fd::AsFd};
 
-use super::{Channel, LAST_PATIENCE, Master, Source, Worker};
+use super::{Channel, LAST_PATIENCE, Master, Progress, Source, Worker};
 use crate::{
     endpoint::Endpoint,
     fleet::{Mode, WorkerId},
     sys::launch,
 };
 
-/// What a program is called that asks for its sockets on its channel.
-const ASKS: [&str; 2] = ["node", "nodejs"];
-
 impl Master {
-    pub(super) fn spawn(&mut self, id: WorkerId, slot: u32) {
-        match self.launch(id, slot) {
+    pub(super) fn spawn(&mut self, id: WorkerId, slot: u32, generation: u32) {
+        match self.launch(id, slot, generation) {
             Ok(worker) => {
                 let pid = worker.child.pid();
                 self.workers.insert(id, worker);
@@ -32,29 +24,40 @@ impl Master {
         }
     }
 
-    fn launch(&mut self, id: WorkerId, slot: u32) -> io::Result<Worker> {
-        let mut env = self.program.env.clone();
-        env.extend(self.own_variables(id, slot));
-        let progress = self.preload.give(&mut env, &mut self.guard);
-        let sockets = match self.inherits() {
+    fn launch(&mut self, id: WorkerId, slot: u32, generation: u32) -> io::Result<Worker> {
+        let inherits = self.inherits(generation);
+        let own = self.own_variables(id, slot, generation, inherits);
+        let program = self.programs.of(generation);
+        let env = program.env.iter().cloned().chain(own);
+        let mut env: Vec<_> = env.collect();
+        // What runs this very program is Rust.
+        let reports = self.rules.mode == Mode::Handoff && program.load_report && !program.is_self();
+        let progress = match reports {
+            true => self.preload.give(program.attributes.credentials.as_ref(), &mut env, &mut self.guard),
+            false => Progress::NotGiven,
+        };
+        let sockets = match inherits {
             true => self.listeners.values().map(|listener| listener.socket.as_fd()).collect(),
             false => Vec::new(),
         };
-        let program = launch::Program {
-            program: &self.program.program,
-            args: &self.program.args,
+        let what = launch::Program {
+            program: &program.program,
+            args: &program.args,
             env,
             descriptors: self.descriptors,
-            attributes: self.program.attributes(slot),
+            attributes: program.attributes(slot),
             sockets,
         };
         let guard = self.guard.pipe().ok_or(io::ErrorKind::BrokenPipe)?;
-        let (child, socket) = launch::start(&self.program.launcher, &program, guard)?;
-        let channel = Channel::new(socket, self.program.serialization);
+        let (child, socket) = launch::start(&self.launcher, &what, guard)?;
+        let channel = Channel::new(socket, program.serialization);
         let watched =
             self.watch(&child, Source::Child(id)).and_then(|()| self.watch(&channel, Source::Channel(id)));
         match watched {
-            Ok(()) => Ok(Worker { child, channel: Some(channel), progress }),
+            Ok(()) => {
+                let credentials = program.attributes.credentials.clone();
+                Ok(Worker { child, credentials, channel: Some(channel), progress })
+            }
             Err(error) => {
                 child.end(LAST_PATIENCE);
                 Err(error)
@@ -63,20 +66,22 @@ impl Master {
     }
 
     /// Whether workers are started with the listening sockets: those that know nothing of asking for them.
-    fn inherits(&self) -> bool {
-        let program = Path::new(&self.program.program).file_name().unwrap_or_default();
-        let asks =
-            self.program.program == launch::SELF || ASKS.iter().any(|name| OsStr::new(name) == program);
-        self.rules.mode == Mode::Shared && !asks
+    fn inherits(&self, generation: u32) -> bool {
+        self.rules.mode == Mode::Shared && !self.programs.of(generation).asks_for_sockets()
     }
 
     /// The variables that only the master knows.
-    fn own_variables(&mut self, id: WorkerId, slot: u32) -> Vec<(OsString, OsString)> {
-        let inherits = self.inherits();
+    fn own_variables(
+        &mut self,
+        id: WorkerId,
+        slot: u32,
+        generation: u32,
+        inherits: bool,
+    ) -> Vec<(OsString, OsString)> {
         let sockets = if inherits { self.listeners.len() } else { 0 };
         let mut variables: Vec<(&str, String)> = vec![
             ("NODE_CHANNEL_FD", launch::channel_number(sockets).to_string()),
-            (launch::SERIALIZATION, self.program.serialization.to_string()),
+            (launch::SERIALIZATION, self.programs.of(generation).serialization.to_string()),
             ("NODE_UNIQUE_ID", id.to_string()),
             ("NODE_APP_INSTANCE", slot.to_string()),
             ("POINTSMAN_SLOT", slot.to_string()),

@@ -1,30 +1,13 @@
-//! The end: signals that ask for it, and the last connections before it.
+//! The end: who asked for it, and the last connections before it.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
-use super::{Master, Source, sockets::Listener};
+use super::{Master, sockets::Listener};
 use crate::{
     fleet::{ListenerId, Stop},
-    sys::{
-        clock,
-        signals::{self, Signals},
-    },
+    sys::clock,
     time::Time,
 };
-
-/// Read in the loop by [`Master::take_signals`]. The last four only so that they do not end the master.
-pub(crate) const SIGNALS: [Signal; 8] = [
-    Signal::SIGTERM,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGHUP,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGTTIN,
-    Signal::SIGTTOU,
-];
 
 /// A signal that comes again within this time is the same word said twice: `timeout`, npm and others send one to the
 /// process and one to its group.
@@ -38,8 +21,6 @@ const LAST_CONNECTIONS: Duration = Duration::from_secs(1);
 pub(super) struct Stopping {
     /// When a signal first asked for it.
     asked: Option<Time>,
-    /// There was a terminal when signals were first taken.
-    terminal: bool,
     /// Queued connections are still taken, and those that came back still placed, until then.
     last: Option<(Stop, Time)>,
 }
@@ -51,16 +32,6 @@ impl Stopping {
 }
 
 impl Master {
-    /// Reads signals in the loop from now on: TERM, INT and QUIT stop, as does HUP from a terminal that is gone. One
-    /// that was ignored when this process was started is left alone.
-    pub(crate) fn take_signals(&mut self) -> io::Result<()> {
-        let signals = Signals::new(&SIGNALS)?;
-        self.watch(&signals, Source::Signals)?;
-        self.signals = Some(signals);
-        self.stopping.terminal = !signals::terminal_is_gone();
-        Ok(())
-    }
-
     /// Stops, after taking what the kernel has queued and the workers have room for. May be said again, more urgently.
     pub(crate) fn stop(&mut self, how: Stop) {
         self.now = clock::now();
@@ -89,26 +60,8 @@ impl Master {
         }
     }
 
-    /// Signals have come.
-    pub(super) fn read_signals(&mut self) {
-        while let Some(received) = self.signals.as_ref().and_then(|signals| signals.read().ok().flatten()) {
-            match received.signal {
-                Signal::SIGTERM | Signal::SIGINT => self.asked_to_stop(Stop::Graceful),
-                Signal::SIGQUIT => self.asked_to_stop(Stop::NoDeadline),
-                Signal::SIGHUP
-                    if received.from_kernel || self.stopping.terminal && signals::terminal_is_gone() =>
-                {
-                    self.asked_to_stop(Stop::Graceful);
-                }
-                Signal::SIGHUP => {
-                    log::info!("SIGHUP is ignored: this version cannot reload; stop and start it instead");
-                }
-                other => log::info!("{other} is ignored: it means nothing to this version"),
-            }
-        }
-    }
-
-    fn asked_to_stop(&mut self, how: Stop) {
+    /// A signal asks for the end; another one for it at once.
+    pub(super) fn asked_to_stop(&mut self, how: Stop) {
         match self.stopping.asked {
             None => {
                 self.stopping.asked = Some(self.now);

@@ -231,7 +231,7 @@ impl Master {
         }
         self.guard_started = self.now;
         let groups = self.workers.values().map(|worker| worker.child.pid());
-        let started = Guard::start(&self.program.launcher, groups).and_then(|guard| {
+        let started = Guard::start(&self.launcher, groups).and_then(|guard| {
             self.watch(guard.child(), Source::Guard)?;
             Ok(guard)
         });

@@ -67,6 +67,24 @@ pub(crate) struct Totals {
     pub(super) orphaned: usize,
     /// Workers that no signal ended.
     pub(super) given_up: usize,
+    /// Reloads that were done.
+    pub(super) reloaded: usize,
+    /// Reloads that failed.
+    pub(super) reloads_failed: usize,
+    /// Reloads that another one took the place of.
+    pub(super) superseded: usize,
+    /// Reloads that were called off.
+    pub(super) aborted: usize,
+    /// Failed ones of which nothing is left.
+    pub(super) rolled_back: usize,
+    /// Workers that were used up.
+    pub(super) recycled: usize,
+    /// Workers that left when their successor was ready.
+    pub(super) replaced: usize,
+    /// Slots that were given up.
+    pub(super) errored: usize,
+    /// Workers that were not ready in time.
+    pub(super) late: usize,
 }
 
 impl Totals {
@@ -91,6 +109,15 @@ impl Totals {
         self.closed += other.closed;
         self.orphaned += other.orphaned;
         self.given_up += other.given_up;
+        self.reloaded += other.reloaded;
+        self.reloads_failed += other.reloads_failed;
+        self.superseded += other.superseded;
+        self.aborted += other.aborted;
+        self.rolled_back += other.rolled_back;
+        self.recycled += other.recycled;
+        self.replaced += other.replaced;
+        self.errored += other.errored;
+        self.late += other.late;
     }
 
     pub(crate) fn assert_all_happened(&self) {
@@ -115,6 +142,15 @@ impl Totals {
             self.closed,
             self.orphaned,
             self.given_up,
+            self.reloaded,
+            self.reloads_failed,
+            self.superseded,
+            self.aborted,
+            self.rolled_back,
+            self.recycled,
+            self.replaced,
+            self.errored,
+            self.late,
         ];
         assert!(all.iter().all(|&count| count > 0), "too tame: {self:?}");
     }

@@ -7,11 +7,12 @@ use std::{
 };
 
 use pointsman::{
-    Event, ExitStatus, Trouble, WorkerId,
+    Event, ExitStatus, ReadyOn, Trouble, WorkerId,
     fleet::{Output, Told, Unsent},
     protocol::{
         listen::{AddressType, Query},
         message::{Act, ClusterMessage, Message, Own},
+        serialization::Serialization,
     },
     time::Time,
 };
@@ -19,6 +20,7 @@ use pointsman::{
 use super::{
     CHANNEL, KEPT, World,
     books::Connection,
+    operator::Program,
     workers::{Handed, Link, Mail, Server, Word, Worker},
 };
 use crate::random::Random;
@@ -78,6 +80,8 @@ impl World {
             self.fleet.handle_channel_closed(self.now, id);
         }
         self.fleet.handle_exited(self.now, id, status, all_heard);
+        self.perform(random);
+        self.forget_worker(id);
     }
 
     fn open_anywhere(&self) -> impl Iterator<Item = u64> {
@@ -105,6 +109,11 @@ impl World {
             Word::Gone { seq } => {
                 let seqs = [seq].into_iter().collect();
                 return self.fleet.handle_message(self.now, id, Message::Pointsman(Own::Gone { seqs }));
+            }
+            Word::Ready => {
+                let ready = Message::decode(Serialization::Json, br#""ready""#);
+                let ready = ready.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
+                return self.fleet.handle_message(self.now, id, ready);
             }
             Word::Garbage => return self.fleet.handle_garbage(self.now, id, "garbage".to_owned()),
         };
@@ -141,11 +150,20 @@ impl World {
     /// Does what the fleet says.
     pub(super) fn perform(&mut self, random: &mut Random) {
         while let Some(output) = self.fleet.poll_output() {
+            if let Output::Event(event) = &output {
+                self.note(event);
+            }
             match output {
-                Output::Spawn { worker, .. } if self.faults && random.once_in(8) => {
-                    self.fleet.handle_spawn_failed(self.now, worker, 11);
+                Output::Spawn { worker, slot, generation } => {
+                    let program = self.program_of(worker, slot, generation);
+                    if self.faults && random.once_in(8) {
+                        self.forget_worker(worker);
+                        self.fleet.handle_spawn_failed(self.now, worker, 11);
+                    } else {
+                        self.spawn(worker, program, random);
+                    }
                 }
-                Output::Spawn { worker, .. } => self.spawn(worker, random),
+                Output::Forget { generation } => self.forget(generation),
                 Output::Tell(id, told) => self.tell(id, told),
                 Output::Hand { worker, key, seq } => self.hand(random, worker, key, seq),
                 Output::Release(connection) => self.release(&connection),
@@ -178,6 +196,7 @@ impl World {
                 }
                 Output::Event(Event::Trouble { worker, trouble: Trouble::Unkillable { .. } }) => {
                     self.totals.given_up += 1;
+                    self.forget_worker(worker);
                     if let Some(worker) = self.workers.get_mut(&worker) {
                         worker.given_up = true;
                         self.books.borrow_mut().left_with.extend(&worker.handed);
@@ -189,17 +208,27 @@ impl World {
         }
     }
 
-    fn spawn(&mut self, id: WorkerId, random: &mut Random) {
+    fn spawn(&mut self, id: WorkerId, program: Program, random: &mut Random) {
         let reports = random.once_in(2);
-        let mut words = VecDeque::from([Word::Online]);
-        words.extend(reports.then_some(Word::Hello));
-        // Of its own choice; more than the fleet keeps for their successors.
-        let own = if random.once_in(2) { 9000 } else { 9001 + u16::try_from(random.below(60)).unwrap_or(0) };
-        let servers = KEPT.into_iter().chain([own]).map(Server::new).collect();
-        words.extend(KEPT.into_iter().chain([own]).map(|port| Word::Query { port }));
         let stays = random.once_in(2);
-        self.workers.insert(id, Worker { words, reports, stays, servers, ..Worker::default() });
+        let mut worker = Worker { reports, stays, ..Worker::default() };
+        worker.says_ready = self.rules.ready_on == ReadyOn::Message;
+        if matches!(program, Program::Good | Program::Idle) {
+            worker.words.push_back(Word::Online);
+            worker.words.extend(reports.then_some(Word::Hello));
+        }
+        if program == Program::Good {
+            // Of its own choice; more than the fleet keeps for their successors.
+            let own =
+                if random.once_in(2) { 9000 } else { 9001 + u16::try_from(random.below(60)).unwrap_or(0) };
+            worker.servers = KEPT.into_iter().chain([own]).map(Server::new).collect();
+            worker.words.extend(KEPT.into_iter().chain([own]).map(|port| Word::Query { port }));
+        }
+        self.workers.insert(id, worker);
         self.fleet.handle_spawned(id, id.0 + 1000);
+        if program == Program::Stillborn {
+            self.die(id, random);
+        }
     }
 
     /// It dies of any signal, unless the kernel holds it or it may not be signalled.
@@ -219,7 +248,7 @@ impl World {
                 let port = port.unwrap_or_else(|| panic!("seed {}: nothing was asked as {ack}", self.seed));
                 Some(Mail::Listen { port, key: reply.errno.is_none().then(|| reply.key.into()) })
             }
-            Told::Disconnect { .. } => Some(Mail::Disconnect),
+            Told::Disconnect { .. } | Told::Leave { .. } => Some(Mail::Disconnect),
             Told::Ack { .. } => Some(Mail::MayLeave),
             Told::HandleAck | Told::HandleNack | Told::SocketsClosed { .. } | Told::SocketCount { .. } => {
                 None
@@ -231,6 +260,7 @@ impl World {
         let connection = self.fleet.connection(id, seq).map(|connection| connection.id);
         let connection =
             connection.unwrap_or_else(|| panic!("seed {}: nothing to send for {seq}", self.seed));
+        assert!(self.staff.ready.contains(&id), "seed {}: worker {id} is not ready for {seq}", self.seed);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let knows = matches!(worker.link, Link::Cut | Link::Ended);
         assert!(!knows, "seed {}: worker {id} is sent {seq}, and its channel is closed", self.seed);

@@ -6,6 +6,7 @@
 mod books;
 mod kernel;
 mod master;
+mod operator;
 mod workers;
 
 use std::{
@@ -17,7 +18,7 @@ use std::{
 };
 
 use pointsman::{
-    Endpoint, LoadSource, Overload, PolicyName, Stop, WorkerId, WorkerInfo,
+    Batch, Endpoint, LoadSource, Overload, PolicyName, ReadyOn, Stop, StopWith, WorkerId, WorkerInfo,
     fleet::{Fleet, ListenerId, Rules},
     time::Time,
 };
@@ -26,11 +27,14 @@ pub(crate) use self::books::Totals;
 use self::{
     books::{Books, Connection},
     kernel::Socket,
+    operator::{Program, Staff},
     workers::{Link, State, Worker},
 };
 use crate::random::Random;
 
 const WORKERS: usize = 3;
+/// Of them, the rules in a world choose some.
+const BATCHES: [Batch; 3] = [Batch::Count(1), Batch::Count(2), Batch::Percent(50)];
 const WINDOW: usize = 4;
 /// Frames that a channel holds before it is full.
 const CHANNEL: usize = 3;
@@ -43,6 +47,8 @@ pub(crate) struct World {
     seed: u64,
     now: Time,
     fleet: Fleet<Connection>,
+    rules: Rules,
+    staff: Staff,
     sockets: BTreeMap<ListenerId, Socket>,
     /// Where each connection was made to.
     came_from: Vec<ListenerId>,
@@ -69,10 +75,26 @@ impl World {
             0 => Overload::Reject { after: Duration::from_millis(50) },
             _ => Overload::Wait,
         };
-        let rules = Rules { workers: WORKERS, window: WINDOW, overload, ..Rules::default() };
+        let rules = Rules {
+            workers: WORKERS,
+            window: WINDOW,
+            overload,
+            seed,
+            ready_on: if seed % 5 == 0 { ReadyOn::Message } else { ReadyOn::Auto },
+            max_starting: [None, Some(1), Some(2)][seed as usize % 3],
+            warm_up: Duration::from_millis(seed % 4 * 50),
+            max_crashes: if seed % 4 == 0 { Some(3) } else { None },
+            reload_batch: BATCHES[seed as usize / 3 % 3],
+            stop_with: if seed % 7 == 0 { StopWith::Message("bye".to_owned()) } else { StopWith::Disconnect },
+            linger_timeout: (seed % 2 == 0).then(|| Duration::from_secs(50)),
+            max_memory: Some(1 << 30),
+            max_age: (seed % 3 == 1).then(|| Duration::from_secs(100)),
+            max_connections: (seed % 3 == 2).then_some(8),
+            ..Rules::default()
+        };
         let policy =
             if seed.is_multiple_of(2) { PolicyName::RoundRobin } else { PolicyName::LeastConnections };
-        let mut fleet = Fleet::new(rules, policy);
+        let mut fleet = Fleet::new(rules.clone(), policy);
         let listen = |port| (fleet.listen(endpoint(port), false), Socket::new(port, true));
         let sockets = KEPT.map(listen).into();
         let now = Time(1);
@@ -81,6 +103,13 @@ impl World {
             seed,
             now,
             fleet,
+            rules,
+            staff: Staff {
+                programs: [(1, Program::Good)].into(),
+                holds: 1,
+                wanted: WORKERS,
+                ..Staff::default()
+            },
             sockets,
             came_from: Vec::new(),
             workers: BTreeMap::new(),
@@ -105,6 +134,7 @@ impl World {
             9..=12 => self.master_reads(random),
             13 => self.time_passes(random),
             14 if self.faults => self.fault(random),
+            15 if self.faults && random.once_in(4) => self.operate(random),
             _ => {}
         }
         self.accept(random);
@@ -126,8 +156,8 @@ impl World {
         let counters = self.fleet.counters();
         let told = counters.handed + counters.lost;
         assert_eq!(books.ended.len() as u64, told, "seed {}: {counters:?}", self.seed);
-        let alive = self.workers.values().filter(|worker| !worker.dead && !worker.given_up).count();
-        assert!(alive <= WORKERS, "seed {}: {alive} workers", self.seed);
+        drop(books);
+        self.check_staff();
     }
 
     /// No faults any more: all must be well again within a bounded number of steps.
@@ -137,9 +167,13 @@ impl World {
             worker.frozen = false;
             worker.held = false;
         }
-        for _ in 0..20_000 {
+        for _ in 0..60_000 {
             if self.all_is_placed() && self.all_serve() && self.counts_are_true() {
                 return;
+            }
+            // Whoever looks after it sees that something is wrong.
+            if (self.fleet.errored() > 0 || self.staff.mixed) && !self.fleet.is_reloading() {
+                self.reload(Program::Good, random);
             }
             match random.below(3) {
                 0 => self.worker_acts(random),
@@ -157,8 +191,8 @@ impl World {
             worker.servers.iter().all(|server| matches!(server.state, State::Listening { .. }))
         };
         let serves = |worker: &Worker| worker.link == Link::Open && listens(worker);
-        let serving = self.fleet.workers().filter(|worker| worker.serving);
-        serving.filter(|worker| self.workers.get(&worker.id).is_some_and(serves)).count() == WORKERS
+        let mut serving = self.fleet.workers().filter(|worker| worker.serving);
+        self.staff_is_complete() && serving.all(|worker| self.workers.get(&worker.id).is_some_and(serves))
     }
 
     /// Nothing is on its way, so the fleet's count is the truth.

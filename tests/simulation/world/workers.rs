@@ -53,6 +53,8 @@ pub(super) enum Word {
         accepted: bool,
     },
     Hello,
+    /// The message that it is ready.
+    Ready,
     Gone {
         seq: u64,
     },
@@ -115,6 +117,8 @@ pub(super) struct Worker {
     pub(super) asked: BTreeMap<u64, u16>,
     pub(super) link: Link,
     pub(super) reports: bool,
+    /// It tells by a message, once, that it is ready.
+    pub(super) says_ready: bool,
     /// It does not end by itself when its channel has.
     pub(super) stays: bool,
     pub(super) frozen: bool,
@@ -147,6 +151,7 @@ impl Worker {
         server.state = match key {
             Some(key) => {
                 self.words.push_back(Word::Listening { port });
+                self.words.extend(std::mem::take(&mut self.says_ready).then_some(Word::Ready));
                 State::Listening { key }
             }
             None => State::Closed,
@@ -253,7 +258,7 @@ impl World {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let leaves = self.faults && random.once_in(24);
         let place = random.index(worker.servers.len());
-        let Some(server) = worker.servers.get_mut(place) else { return };
+        let Some(server) = worker.servers.get_mut(place) else { return self.read_mail(id, random) };
         match &server.state {
             State::Leaving => {}
             _ if leaves => {
