@@ -77,3 +77,7 @@ mod errno {
     pub(super) const EMFILE: i32 = 24;
     pub(super) const EADDRINUSE: i32 = 98;
 }
+
+#[cfg(test)]
+#[path = "supervision_tests.rs"]
+mod supervision_tests;

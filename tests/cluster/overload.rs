@@ -103,7 +103,8 @@ pub(crate) fn connections_that_came_back_before_a_stop_are_served_or_counted() {
     for thaws in [true, false] {
         // Whoever comes now is turned away: nothing waits in the kernel's queue.
         let overload = Overload::Reject { after: Duration::from_millis(50) };
-        let settings = patient().overload(overload).restart_delay(Duration::from_secs(60));
+        // Nobody takes the place of who is killed.
+        let settings = patient().overload(overload).warm_up(Duration::from_secs(60));
         let (mut outer, mut waiting) = full(settings);
         assert!(outer.ask("pid").contains(" 503 "));
         let pids = pids(&outer);

@@ -1,10 +1,6 @@
 //! The master's loop in this world: reads what workers say, tells the fleet, does what it wants.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pointsman::{
     Event, ExitStatus, ReadyOn, Trouble, WorkerId,

@@ -75,18 +75,23 @@ impl World {
             0 => Overload::Reject { after: Duration::from_millis(50) },
             _ => Overload::Wait,
         };
+        let choice = usize::try_from(seed % 9).unwrap_or(0);
         let rules = Rules {
             workers: WORKERS,
             window: WINDOW,
             overload,
             seed,
-            ready_on: if seed % 5 == 0 { ReadyOn::Message } else { ReadyOn::Auto },
-            max_starting: [None, Some(1), Some(2)][seed as usize % 3],
+            ready_on: if seed.is_multiple_of(5) { ReadyOn::Message } else { ReadyOn::Auto },
+            max_starting: [None, Some(1), Some(2)][choice % 3],
             warm_up: Duration::from_millis(seed % 4 * 50),
-            max_crashes: if seed % 4 == 0 { Some(3) } else { None },
-            reload_batch: BATCHES[seed as usize / 3 % 3],
-            stop_with: if seed % 7 == 0 { StopWith::Message("bye".to_owned()) } else { StopWith::Disconnect },
-            linger_timeout: (seed % 2 == 0).then(|| Duration::from_secs(50)),
+            max_crashes: if seed.is_multiple_of(4) { Some(3) } else { None },
+            reload_batch: BATCHES[choice / 3],
+            stop_with: if seed.is_multiple_of(7) {
+                StopWith::Message("bye".to_owned())
+            } else {
+                StopWith::Disconnect
+            },
+            linger_timeout: (seed.is_multiple_of(2)).then(|| Duration::from_secs(50)),
             max_memory: Some(1 << 30),
             max_age: (seed % 3 == 1).then(|| Duration::from_secs(100)),
             max_connections: (seed % 3 == 2).then_some(8),

@@ -1,0 +1,323 @@
+//! Replacement, scaling and readiness, event by event.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{balance::PolicyName, protocol::message::Message, protocol::serialization::Serialization, time::Time};
+
+const START: Time = Time(1_000_000_000);
+
+/// A fleet and what it has said.
+struct Stage {
+    fleet: Fleet<u32>,
+    now: Time,
+    /// Workers that were started, with their slots and generations, and what was said: in order.
+    said: Vec<String>,
+}
+
+impl Stage {
+    fn new(rules: Rules) -> Self {
+        let mut stage = Self { fleet: Fleet::new(rules, PolicyName::RoundRobin), now: START, said: Vec::new() };
+        stage.fleet.start(stage.now);
+        stage.collect();
+        stage
+    }
+
+    /// One whose workers are ready.
+    fn ready(rules: Rules) -> Self {
+        let workers = rules.workers;
+        let mut stage = Self::new(rules);
+        (1..=workers).for_each(|id| stage.is_ready(u32::try_from(id).unwrap()));
+        stage.take();
+        stage
+    }
+
+    fn collect(&mut self) {
+        while let Some(output) = self.fleet.poll_output() {
+            match output {
+                Output::Spawn { worker, slot, generation } => {
+                    self.said.push(format!("spawn {worker} in {slot} of {generation}"));
+                    self.fleet.handle_spawned(worker, worker.0 + 100);
+                }
+                Output::Forget { generation } => self.said.push(format!("forget {generation}")),
+                Output::Tell(worker, Told::Disconnect { .. }) => self.said.push(format!("disconnect {worker}")),
+                Output::Tell(worker, Told::Leave { text }) => self.said.push(format!("say {text} to {worker}")),
+                Output::Signal(worker, signal) => self.said.push(format!("signal {signal} to {worker}")),
+                Output::Event(Event::Errored { slot, crashes, .. }) => self.said.push(format!("errored {slot} after {crashes}")),
+                Output::Event(Event::Failed) => self.said.push("failed".into()),
+                Output::Event(Event::Reloaded { generation, .. }) => self.said.push(format!("reloaded {generation}")),
+                Output::Event(Event::RolledBack { generation, .. }) => self.said.push(format!("rolled back to {generation}")),
+                Output::Event(Event::ReloadFailed { generation, slot, rolled_back, .. }) => {
+                    self.said.push(format!("failed {generation} in {slot:?}, {rolled_back} go back"));
+                }
+                Output::Event(Event::Recycling { worker, .. }) => self.said.push(format!("recycle {worker}")),
+                Output::Event(Event::Waiting { worker, left, .. }) => {
+                    self.said.push(format!("{worker} has {} s", left.unwrap_or_default().as_secs()));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.said)
+    }
+
+    fn does(&mut self, what: impl FnOnce(&mut Fleet<u32>, Time)) -> Vec<String> {
+        what(&mut self.fleet, self.now);
+        self.collect();
+        self.take()
+    }
+
+    /// It speaks, and is ready.
+    fn is_ready(&mut self, id: u32) {
+        self.speaks(id);
+        self.fleet.handle_ready(self.now, WorkerId(id));
+        self.collect();
+    }
+
+    fn speaks(&mut self, id: u32) {
+        let online = br#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#;
+        self.fleet.handle_message(self.now, WorkerId(id), Message::decode(Serialization::Json, online).unwrap());
+        self.collect();
+    }
+
+    fn exits(&mut self, id: u32, status: ExitStatus) -> Vec<String> {
+        self.does(|fleet, now| fleet.handle_exited(now, WorkerId(id), status, true))
+    }
+
+    fn later(&mut self, seconds: u64) -> Vec<String> {
+        self.now = self.now + Duration::from_secs(seconds);
+        self.does(|fleet, now| fleet.handle_timeout(now))
+    }
+
+    fn reload(&mut self) -> Vec<String> {
+        let rules = self.fleet.rules.clone();
+        self.does(|fleet, now| {
+            fleet.reload(now, rules);
+        })
+    }
+
+    fn becomes_ready(&mut self, id: u32) -> Vec<String> {
+        self.is_ready(id);
+        self.take()
+    }
+}
+
+fn rules(workers: usize) -> Rules {
+    Rules { workers, ..Rules::default() }
+}
+
+const CRASH: ExitStatus = ExitStatus::Code(1);
+
+#[test]
+fn a_reload_replaces_one_after_the_other() {
+    let mut stage = Stage::ready(rules(2));
+    assert_eq!(stage.reload(), ["spawn 3 in 0 of 2"]);
+    assert_eq!(stage.becomes_ready(3), ["disconnect 1", "spawn 4 in 1 of 2"]);
+    assert!(stage.exits(1, ExitStatus::Code(0)).is_empty());
+    assert_eq!(stage.becomes_ready(4), ["disconnect 2", "forget 1", "reloaded 2"]);
+    assert!(stage.exits(2, ExitStatus::Code(0)).is_empty());
+    assert_eq!(stage.exits(3, CRASH), ["spawn 5 in 0 of 2"], "the new generation holds");
+}
+
+#[test]
+fn a_batch_is_started_at_once() {
+    let mut stage = Stage::ready(Rules { reload_batch: Batch::Percent(50), ..rules(4) });
+    assert_eq!(stage.reload(), ["spawn 5 in 0 of 2", "spawn 6 in 1 of 2"]);
+    assert_eq!(stage.becomes_ready(6), ["disconnect 2", "spawn 7 in 2 of 2"], "whoever is first");
+}
+
+#[test]
+fn one_that_fails_before_it_is_ready_changes_nothing() {
+    let mut stage = Stage::ready(rules(2));
+    stage.reload();
+    assert_eq!(stage.exits(3, CRASH), ["forget 2", "failed 2 in Some(0), 0 go back"]);
+    assert_eq!(stage.fleet.ready(), 2);
+    assert_eq!(stage.exits(1, CRASH), ["spawn 4 in 0 of 1"], "the old generation holds");
+}
+
+#[test]
+fn one_that_is_late_is_withdrawn_with_the_others() {
+    let mut stage = Stage::ready(Rules { reload_batch: Batch::Count(2), ..rules(2) });
+    stage.reload();
+    stage.speaks(4);
+    let expected = ["signal 15 to 3", "disconnect 4", "forget 2", "failed 2 in Some(0), 0 go back"];
+    assert_eq!(stage.later(60)[..4], expected);
+    assert_eq!(stage.fleet.ready(), 2);
+}
+
+#[test]
+fn what_was_replaced_goes_back_when_a_later_one_fails() {
+    let mut stage = Stage::ready(rules(2));
+    stage.reload();
+    stage.becomes_ready(3);
+    let expected = ["forget 2", "failed 2 in Some(1), 1 go back", "spawn 5 in 0 of 1"];
+    assert_eq!(stage.exits(4, CRASH), expected);
+    assert_eq!(stage.becomes_ready(5), ["disconnect 3", "rolled back to 1"]);
+}
+
+#[test]
+fn a_new_worker_that_dies_while_the_reload_lasts_ends_it() {
+    let mut stage = Stage::ready(rules(2));
+    stage.reload();
+    stage.becomes_ready(3);
+    stage.speaks(4);
+    let said = stage.exits(3, CRASH);
+    assert_eq!(said, ["disconnect 4", "forget 2", "failed 2 in Some(0), 0 go back", "spawn 5 in 0 of 1"]);
+}
+
+#[test]
+fn a_second_reload_takes_the_place_of_the_first() {
+    let mut stage = Stage::ready(rules(2));
+    stage.reload();
+    stage.becomes_ready(3);
+    stage.speaks(4);
+    assert_eq!(stage.reload(), ["disconnect 4", "forget 2", "spawn 5 in 0 of 3"]);
+    assert_eq!(stage.becomes_ready(5), ["disconnect 3", "spawn 6 in 1 of 3"]);
+    let said = stage.exits(6, CRASH);
+    assert_eq!(said[..2], ["forget 3", "failed 3 in Some(1), 1 go back"], "to the last that has held");
+    assert_eq!(said[2], "spawn 7 in 0 of 1");
+}
+
+#[test]
+fn a_reload_that_is_called_off_is_withdrawn() {
+    let mut stage = Stage::ready(rules(1));
+    stage.reload();
+    let said = stage.does(|fleet, now| assert!(fleet.abort_reload(now)));
+    assert_eq!(said, ["signal 15 to 2", "forget 2", "failed 2 in None, 0 go back"]);
+    assert!(!stage.fleet.abort_reload(stage.now), "there is none");
+}
+
+#[test]
+fn an_old_worker_that_dies_meanwhile_is_followed_by_its_successor() {
+    let mut stage = Stage::ready(rules(1));
+    stage.reload();
+    assert!(stage.exits(1, CRASH).is_empty(), "one is on its way");
+    assert_eq!(stage.becomes_ready(2), ["forget 1", "reloaded 2"]);
+}
+
+#[test]
+fn a_reload_tries_errored_slots_anew_and_changes_the_number() {
+    let mut stage = Stage::ready(Rules { max_crashes: Some(1), ..rules(2) });
+    stage.exits(1, CRASH);
+    assert_eq!(stage.exits(3, CRASH), ["errored 0 after 1"]);
+    let rules = Rules { workers: 3, ..stage.fleet.rules.clone() };
+    let said = stage.does(|fleet, now| {
+        fleet.reload(now, rules);
+    });
+    assert_eq!(said, ["spawn 4 in 0 of 2"]);
+    assert_eq!(stage.becomes_ready(4), ["spawn 5 in 1 of 2"]);
+    assert_eq!(stage.becomes_ready(5), ["disconnect 2", "forget 1", "reloaded 2", "spawn 6 in 2 of 2"]);
+}
+
+#[test]
+fn when_every_slot_is_errored_a_fleet_may_fail() {
+    for fails in [false, true] {
+        let rules = Rules { max_crashes: Some(2), fail_when_errored: fails, ..rules(2) };
+        let mut stage = Stage::new(rules);
+        stage.take();
+        assert_eq!(stage.exits(1, CRASH), ["spawn 3 in 0 of 1"]);
+        assert_eq!(stage.exits(3, CRASH), ["errored 0 after 2"]);
+        stage.exits(2, CRASH);
+        let said = stage.exits(4, CRASH);
+        assert_eq!(said, if fails { vec!["errored 1 after 2", "failed"] } else { vec!["errored 1 after 2"] });
+        assert_eq!((stage.fleet.has_failed(), stage.fleet.is_stopped()), (fails, fails));
+        assert!(fails || stage.fleet.poll_timeout().is_none(), "nothing is going to happen");
+    }
+}
+
+#[test]
+fn scaling_keeps_the_lowest_slots() {
+    let mut stage = Stage::ready(rules(3));
+    assert_eq!(stage.does(|fleet, now| fleet.scale(now, 1)), ["disconnect 3", "disconnect 2"]);
+    assert_eq!(stage.does(|fleet, now| fleet.scale(now, 2)), ["spawn 4 in 1 of 1"], "while the old one leaves");
+    assert!(stage.exits(2, CRASH).is_empty(), "it was told to leave");
+    assert_eq!(stage.does(|fleet, now| fleet.drain(now)), ["signal 15 to 4", "disconnect 1"]);
+    assert_eq!(stage.fleet.wanted(), 0);
+}
+
+#[test]
+fn scaling_down_takes_slots_out_of_a_reload() {
+    let mut stage = Stage::ready(rules(2));
+    stage.reload();
+    stage.becomes_ready(3);
+    assert_eq!(stage.does(|fleet, now| fleet.scale(now, 1)), ["signal 15 to 4", "disconnect 2", "forget 1", "reloaded 2"]);
+    assert!(stage.exits(4, CRASH).is_empty(), "that is no failure");
+}
+
+#[test]
+fn workers_may_start_one_after_the_other() {
+    let warm_up = Duration::from_secs(3);
+    let mut stage = Stage::new(Rules { max_starting: Some(1), warm_up, ..rules(3) });
+    assert_eq!(stage.take(), ["spawn 1 in 0 of 1"]);
+    assert!(stage.later(30).is_empty());
+    assert!(stage.becomes_ready(1).is_empty());
+    assert!(stage.later(2).is_empty());
+    assert_eq!(stage.later(1), ["spawn 2 in 1 of 1"]);
+    assert_eq!(stage.exits(2, CRASH), ["spawn 3 in 1 of 1"], "no other is on its way");
+}
+
+#[test]
+fn a_worker_that_is_used_up_is_replaced_once_and_one_at_a_time() {
+    let mut stage = Stage::ready(Rules { max_memory: Some(1000), ..rules(2) });
+    let memory = |stage: &mut Stage, id, bytes| stage.does(|fleet, now| fleet.handle_memory(now, WorkerId(id), bytes));
+    assert!(memory(&mut stage, 1, 1000).is_empty());
+    assert_eq!(memory(&mut stage, 1, 1001), ["recycle 1", "spawn 3 in 0 of 1"]);
+    assert!(memory(&mut stage, 1, 1001).is_empty());
+    assert!(memory(&mut stage, 2, 1001).is_empty(), "one at a time");
+    assert_eq!(stage.becomes_ready(3), ["disconnect 1", "recycle 2", "spawn 4 in 1 of 1"]);
+    assert!(stage.exits(4, CRASH).is_empty(), "its predecessor stays");
+    assert!(memory(&mut stage, 2, 1001).is_empty(), "not again at once");
+    assert_eq!(stage.later(30), ["recycle 2", "spawn 5 in 1 of 1"]);
+}
+
+#[test]
+fn workers_that_are_too_old_do_not_all_go_together() {
+    let mut stage = Stage::ready(Rules { max_age: Some(Duration::from_secs(1000)), seed: 3, ..rules(2) });
+    let ends: Vec<_> = stage.fleet.workers.values().map(|worker| worker.wear.expires.unwrap()).collect();
+    let range = START + Duration::from_secs(900)..=START + Duration::from_secs(1000);
+    assert!(ends[0] != ends[1] && ends.iter().all(|end| range.contains(end)), "{ends:?}");
+    assert!(stage.later(899).is_empty());
+    assert_eq!(stage.later(101)[..1], ["recycle 1"]);
+}
+
+#[test]
+fn one_that_is_told_to_leave_is_talked_of_until_it_has() {
+    let mut stage = Stage::ready(rules(2));
+    stage.does(|fleet, now| fleet.scale(now, 1));
+    assert_eq!(stage.later(5), ["2 has 25 s"]);
+    assert_eq!(stage.later(25), ["signal 15 to 2"]);
+    assert_eq!(stage.later(5), ["signal 9 to 2"]);
+}
+
+#[test]
+fn the_words_and_the_signal_of_the_rules_are_used() {
+    let stop_with = StopWith::Message("shutdown".into());
+    let mut stage = Stage::ready(Rules { stop_with, stop_signal: 2, ..rules(2) });
+    assert_eq!(stage.does(|fleet, now| fleet.scale(now, 1)), ["say shutdown to 2"]);
+    stage.later(5);
+    assert_eq!(stage.later(25), ["signal 2 to 2"]);
+    let mut stage = Stage::ready(Rules { stop_with: StopWith::Signal, ..rules(2) });
+    assert_eq!(stage.does(|fleet, now| fleet.scale(now, 1)), ["signal 15 to 2"]);
+}
+
+#[test]
+fn no_connection_goes_to_a_worker_that_is_not_ready() {
+    let mut stage = Stage::new(Rules { ready_on: ReadyOn::Message, ..rules(1) });
+    let listener = stage.fleet.listen("127.0.0.1:8000".parse().unwrap(), false);
+    stage.speaks(1);
+    let say = |stage: &mut Stage, text: &str| {
+        let message = Message::decode(Serialization::Json, text.as_bytes()).unwrap();
+        stage.fleet.handle_message(stage.now, WorkerId(1), message);
+        stage.collect();
+    };
+    let query = r#"{"cmd":"NODE_CLUSTER","act":"ACT","seq":1,"index":0,"address":null,"port":8000,"addressType":4}"#;
+    say(&mut stage, &query.replace("ACT", "queryServer"));
+    say(&mut stage, &query.replace("ACT", "listening"));
+    assert!(!stage.fleet.has_room(stage.now, listener) && !stage.fleet.is_served(listener));
+    assert_eq!(stage.fleet.admit(stage.now, listener), Admission::Leave);
+    say(&mut stage, r#""ready""#);
+    assert!(stage.fleet.has_room(stage.now, listener) && stage.fleet.is_served(listener));
+    assert_eq!(stage.fleet.admit(stage.now, listener), Admission::Take);
+}
