@@ -267,6 +267,7 @@ fn a_worker_that_is_used_up_is_replaced_once_and_one_at_a_time() {
     assert!(memory(&mut stage, 1, 1001).is_empty());
     assert!(memory(&mut stage, 2, 1001).is_empty(), "one at a time");
     assert_eq!(stage.becomes_ready(3), ["disconnect 1", "recycle 2", "spawn 4 in 1 of 1"]);
+    assert!(stage.exits(1, ExitStatus::Code(0)).is_empty());
     assert!(stage.exits(4, CRASH).is_empty(), "its predecessor stays");
     assert!(memory(&mut stage, 2, 1001).is_empty(), "not again at once");
     assert_eq!(stage.later(30), ["recycle 2", "spawn 5 in 1 of 1"]);

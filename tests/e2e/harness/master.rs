@@ -205,9 +205,9 @@ impl Master {
     /// Waits until its loop has taken a turn: a hang-up that somebody sends is logged and does nothing else.
     #[track_caller]
     pub(crate) fn wait_turn(&self) {
-        let count = || self.log().lines().iter().filter(|line| line.contains("SIGHUP is ignored")).count();
+        let count = || self.log().lines().iter().filter(|line| line.contains("SIGUSR2 is ignored")).count();
         let before = count();
-        self.signal(Signal::SIGHUP);
+        self.signal(Signal::SIGUSR2);
         eventually("the master takes a turn", || count() > before);
     }
 
