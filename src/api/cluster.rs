@@ -56,8 +56,8 @@ impl Cluster {
         launch::run_if_asked();
         settings.validate()?;
         let program = settings.to_program();
-        let Settings { listen, inherited, policy, rules, launcher, .. } = settings;
-        let master = Master::new(launcher, program, rules, policy)
+        let Settings { listen, inherited, policy, rules, launcher, master_scheduling, .. } = settings;
+        let master = Master::new(launcher, master_scheduling, program, rules, policy)
             .map_err(Error::system("start the guard process"))?;
         let mut cluster = Self { master };
         for listen in listen {

@@ -12,6 +12,7 @@ use super::{
     handoff::Handoff,
     lifecycle::{Action, Happening, Lifecycle},
     listeners::Listeners,
+    pulse::Pulse,
     recycle::{Recycling, Wear},
     reload::Reload,
     slots::{Entry, Seat, Slot},
@@ -37,6 +38,7 @@ pub(super) struct Worker {
     /// What will be wrong with it if nothing has changed by then.
     pub(super) suspicion: Option<(Time, Trouble)>,
     pub(super) wear: Wear,
+    pub(super) pulse: Pulse,
 }
 
 impl Worker {
@@ -204,6 +206,7 @@ impl<C> Fleet<C> {
             }
             self.confirm_suspicion(now, id);
         }
+        self.feel_pulses(now);
         self.expire(now);
         self.fill(now);
         self.settle(now);
@@ -222,7 +225,14 @@ impl<C> Fleet<C> {
             Overload::Wait => None,
             Overload::Reject { after } => self.listeners.refuses_at(after),
         };
-        let own = [self.handoff.deadline(), refuses, self.look_for_unused, self.fills_at(), self.expires_at()];
+        let own = [
+            self.handoff.deadline(),
+            refuses,
+            self.look_for_unused,
+            self.fills_at(),
+            self.expires_at(),
+            self.pulse_deadline(),
+        ];
         lives.chain(suspicions).chain(own.into_iter().flatten()).min()
     }
 

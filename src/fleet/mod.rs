@@ -3,7 +3,7 @@
 //! What happened enters by `handle_*`, with the time where it matters; what is to be done leaves by `poll_output`;
 //! `poll_timeout` says when to call `handle_timeout`. No clock, no descriptor, no process: a connection is any `C`, a
 //! worker is a number. `machine` is the whole; `lives` is what happens to workers (`lifecycle`: one of them), `slots` where
-//! they belong (`restart`: when one is filled again), `reload` and `recycle` their replacement, `connections` what happens to connections, `conversation` what workers say. `handoff` has custody of connections,
+//! they belong (`restart`: when one is filled again), `reload` and `recycle` their replacement, `pulse` whether they answer, `connections` what happens to connections, `conversation` what workers say. `handoff` has custody of connections,
 //! `tally` counts those that workers have open, `listeners` knows who serves what, `crowding` what waits there, and
 //! `wish` what a worker asks for.
 
@@ -19,6 +19,7 @@ mod listeners;
 mod lives;
 mod machine;
 mod output;
+mod pulse;
 mod recycle;
 mod reload;
 mod restart;

@@ -7,6 +7,7 @@ use super::{
     Cause, Event, Output, WorkerId,
     lifecycle::{Happening, Lifecycle},
     machine::{Fleet, Hearsay, Phase, Worker},
+    pulse::Pulse,
     restart::History,
 };
 use crate::time::Time;
@@ -150,6 +151,7 @@ impl<C> Fleet<C> {
             asked_to_listen: false,
             suspicion: None,
             wear: self.new_wear(),
+            pulse: Pulse::default(),
         };
         self.workers.insert(id, worker);
         self.handoff.add(id);

@@ -50,6 +50,10 @@ impl Stage {
                 Output::Event(Event::ReloadFailed { generation, slot, rolled_back, .. }) => {
                     self.said.push(format!("failed {generation} in {slot:?}, {rolled_back} go back"));
                 }
+                Output::Tell(worker, Told::Ping { .. }) => self.said.push(format!("ping {worker}")),
+                Output::Event(Event::Trouble { worker, trouble: Trouble::Unresponsive { after } }) => {
+                    self.said.push(format!("{worker} is silent for {} s", after.as_secs()));
+                }
                 Output::Event(Event::Recycling { worker, .. }) => self.said.push(format!("recycle {worker}")),
                 Output::Event(Event::Waiting { worker, left, .. }) => {
                     self.said.push(format!("{worker} has {} s", left.unwrap_or_default().as_secs()));
@@ -77,8 +81,12 @@ impl Stage {
     }
 
     fn speaks(&mut self, id: u32) {
-        let online = br#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#;
-        self.fleet.handle_message(self.now, WorkerId(id), Message::decode(Serialization::Json, online).unwrap());
+        self.says(id, r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#);
+    }
+
+    fn says(&mut self, id: u32, text: &str) {
+        let message = Message::decode(Serialization::Json, text.as_bytes()).unwrap();
+        self.fleet.handle_message(self.now, WorkerId(id), message);
         self.collect();
     }
 
@@ -308,11 +316,7 @@ fn no_connection_goes_to_a_worker_that_is_not_ready() {
     let mut stage = Stage::new(Rules { ready_on: ReadyOn::Message, ..rules(1) });
     let listener = stage.fleet.listen("127.0.0.1:8000".parse().unwrap(), false);
     stage.speaks(1);
-    let say = |stage: &mut Stage, text: &str| {
-        let message = Message::decode(Serialization::Json, text.as_bytes()).unwrap();
-        stage.fleet.handle_message(stage.now, WorkerId(1), message);
-        stage.collect();
-    };
+    let say = |stage: &mut Stage, text: &str| stage.says(1, text);
     let query = r#"{"cmd":"NODE_CLUSTER","act":"ACT","seq":1,"index":0,"address":null,"port":8000,"addressType":4}"#;
     say(&mut stage, &query.replace("ACT", "queryServer"));
     say(&mut stage, &query.replace("ACT", "listening"));
@@ -321,4 +325,17 @@ fn no_connection_goes_to_a_worker_that_is_not_ready() {
     say(&mut stage, r#""ready""#);
     assert!(stage.fleet.has_room(stage.now, listener) && stage.fleet.is_served(listener));
     assert_eq!(stage.fleet.admit(stage.now, listener), Admission::Take);
+}
+
+#[test]
+fn who_can_answer_is_asked_and_ended_if_he_does_not() {
+    let mut stage = Stage::ready(Rules { ping_timeout: Some(Duration::from_secs(10)), ..rules(3) });
+    stage.says(1, r#"{"cmd":"NODE_POINTSMAN","hello":1,"script":true}"#);
+    stage.says(2, r#"{"cmd":"NODE_POINTSMAN","hello":1}"#);
+    stage.take();
+    assert!(stage.later(4).is_empty());
+    assert_eq!(stage.later(1), ["ping 1", "ping 2"], "the third could not answer");
+    stage.says(2, r#"{"cmd":"NODE_POINTSMAN","pong":3}"#);
+    assert!(stage.later(4).is_empty());
+    assert_eq!(stage.later(1), ["1 is silent for 10 s", "signal 9 to 1", "ping 2"]);
 }

@@ -53,8 +53,16 @@ pub(crate) use self::{programs::Program, signals::SIGNALS};
 use crate::{
     balance::PolicyName,
     endpoint::Endpoint,
-    fleet::{Counters, Event, Fleet, ListenerId, Rules, WorkerId, WorkerInfo},
-    sys::{account::Credentials, clock, guard::Guard, limits, process::Child, signals::Signals},
+    fleet::{Counters, Event, Fleet, ListenerId, Mode, Rules, WorkerId, WorkerInfo},
+    sys::{
+        account::Credentials,
+        clock,
+        guard::Guard,
+        limits,
+        process::Child,
+        scheduling::{self, Scheduling},
+        signals::Signals,
+    },
     time::Time,
 };
 
@@ -83,6 +91,8 @@ pub(crate) struct Master {
     readiness: Readiness,
     /// The soft limit of descriptors that workers get back: this process has raised its own.
     descriptors: Option<u64>,
+    /// Workers are scheduled as most are, and this thread no longer is.
+    is_batch: bool,
     /// What workers get as `PORT`.
     public_port: PublicPort,
     /// What they get as `POINTSMAN_ADDRESSES`.
@@ -172,6 +182,7 @@ impl Master {
     /// A master with its guard and nothing else.
     pub(crate) fn new(
         launcher: PathBuf,
+        scheduling: Scheduling,
         program: Program,
         rules: Rules,
         policy: PolicyName,
@@ -180,6 +191,7 @@ impl Master {
         let now = clock::now();
         // Only so that masters which were started together do not restart their workers together for ever.
         let rules = Rules { seed: now.0 ^ u64::from(std::process::id()).rotate_left(32), ..rules };
+        let is_batch = rules.mode == Mode::Handoff && scheduling == Scheduling::Batch && become_batch();
         let master = Self {
             poll: Poll::new()?,
             ready: Events::with_capacity(EVENTS),
@@ -200,6 +212,7 @@ impl Master {
             readiness: Readiness::default(),
             // Where it cannot be raised, it is as it was.
             descriptors: limits::raise_descriptors().ok(),
+            is_batch,
             public_port: PublicPort::default(),
             addresses: String::new(),
             preload: Preload::default(),
@@ -357,6 +370,15 @@ impl Master {
             Source::Peer(number) => self.hear(number),
         }
     }
+}
+
+/// Has this thread no longer interrupt the workers that have a word for it; tells whether that is so now and was not
+/// before.
+fn become_batch() -> bool {
+    scheduling::become_batch().unwrap_or_else(|error| {
+        log::debug!("the master cannot be scheduled as a batch job: {error}");
+        false
+    })
 }
 
 impl Drop for Master {

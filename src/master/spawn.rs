@@ -45,6 +45,7 @@ impl Master {
             args: &program.args,
             env,
             descriptors: self.descriptors,
+            ordinary: self.is_batch,
             attributes: program.attributes(slot),
             sockets,
         };

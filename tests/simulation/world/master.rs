@@ -246,9 +246,12 @@ impl World {
             }
             Told::Disconnect { .. } | Told::Leave { .. } => Some(Mail::Disconnect),
             Told::Ack { .. } => Some(Mail::MayLeave),
-            Told::HandleAck | Told::HandleNack | Told::SocketsClosed { .. } | Told::SocketCount { .. } => {
-                None
-            }
+            Told::HandleAck
+            | Told::HandleNack
+            | Told::SocketsClosed { .. }
+            | Told::SocketCount { .. }
+            | Told::Interval { .. }
+            | Told::Ping { .. } => None,
         });
     }
 
