@@ -273,7 +273,7 @@ pub(crate) fn serialization(word: &str) -> Result<Serialization, BadValue> {
 pub(crate) fn scheduling(word: &str) -> Result<Scheduling, BadValue> {
     word.parse().map_err(|_| {
         let known: Vec<_> = Scheduling::ALL.iter().map(ToString::to_string).collect();
-        let rule = format!("the choices are: {}", known.join(", "));
+        let rule = format!("choices are: {}", known.join(", "));
         value::no_such("scheduling", word, known.iter().map(String::as_str), &rule)
     })
 }

@@ -198,7 +198,7 @@ fn the_master_s_scheduling_can_be_chosen_everywhere() {
     assert_eq!(over, (Batch, "POINTSMAN_MASTER_SCHEDULING".into()));
     let flags = Layer { master_scheduling: flag(Normal), ..Layer::default() };
     assert_eq!(load(flags, "", &variable("batch")), (Normal, "--flag".into()));
-    let error = load_text(Layer::default(), "", &variable("norm")).unwrap_err();
+    let error = load_text(Layer::default(), "", &variable("norma")).unwrap_err();
     assert!(error.contains("did you mean normal? The choices are: batch, normal"), "{error}");
     let shared = "mode = \"shared\"\nmaster_scheduling = \"batch\"";
     let error = load_text(Layer::default(), shared, &[]).unwrap_err();
