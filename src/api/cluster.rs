@@ -61,9 +61,17 @@ impl Cluster {
             settings;
         let env = variables.into_iter().flatten().chain(settings.env).collect();
         let attributes = Attributes { credentials, ..settings.attributes };
-        let (affinity, serialization) = (settings.affinity, settings.serialization);
-        let program =
-            Program { program, args, env, launcher, load_report, attributes, affinity, serialization };
+        let program = Program {
+            program,
+            args,
+            env,
+            launcher,
+            load_report,
+            attributes,
+            affinity: settings.affinity,
+            serialization: settings.serialization,
+            master_scheduling: settings.master_scheduling,
+        };
         let master = Master::new(program, rules, policy).map_err(Error::system("start the guard process"))?;
         let mut cluster = Self { master };
         for listen in listen {

@@ -16,6 +16,7 @@ pub use crate::sys::{
     account::{Account, AccountError},
     cpus::{BadCpus, Cpus},
     limits::{Limit, Resource, UNLIMITED, Unit, UnknownResource},
+    scheduling::{Scheduling, UnknownScheduling},
 };
 
 use crate::sys::{guard, launch};

@@ -18,6 +18,7 @@ use crate::{
         cpus::Cpus,
         launch,
         limits::{Limit, Resource},
+        scheduling::Scheduling,
     },
 };
 
@@ -44,6 +45,7 @@ pub struct Settings {
     pub(crate) affinity: Vec<Cpus>,
     pub(crate) user: Option<Account>,
     pub(crate) serialization: Serialization,
+    pub(crate) master_scheduling: Scheduling,
 }
 
 impl Settings {
@@ -65,6 +67,7 @@ impl Settings {
             affinity: Vec::new(),
             user: None,
             serialization: Serialization::default(),
+            master_scheduling: Scheduling::default(),
         }
     }
 
@@ -257,6 +260,17 @@ impl Settings {
     #[must_use]
     pub fn serialization(mut self, serialization: Serialization) -> Self {
         self.serialization = serialization;
+        self
+    }
+
+    /// How the master is scheduled where it accepts ([`Mode::Handoff`]). Default [`Scheduling::Batch`]: with all cores
+    /// busy it then takes more connections, and fewer turns for them.
+    ///
+    /// It is the thread that calls [`Cluster::new`](crate::Cluster::new) which is scheduled so, from then on. Where other
+    /// programs keep all cores busy, a connection may wait for it a moment longer than with [`Scheduling::Normal`].
+    #[must_use]
+    pub fn master_scheduling(mut self, scheduling: Scheduling) -> Self {
+        self.master_scheduling = scheduling;
         self
     }
 

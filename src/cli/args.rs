@@ -13,7 +13,7 @@ use clap::{
     builder::{OsStringValueParser, PossibleValue, TypedValueParser},
 };
 use clap_complete::Shell;
-use pointsman::{Limit, PolicyName, Resource, Serialization};
+use pointsman::{Limit, PolicyName, Resource, Scheduling, Serialization};
 
 use super::pages;
 use crate::config::{
@@ -165,6 +165,13 @@ pub(super) struct RunArgs {
     #[arg(value_parser = OneOf(config::serialization, &SERIALIZATIONS), hide_possible_values = true)]
     serialization: Option<Serialization>,
 
+    /// How the master is scheduled: batch or normal [default: batch]
+    ///
+    /// batch: it does not interrupt workers, and under load handles more at a time. normal: as pointsman was started.
+    #[arg(long, value_name = "CHOICE")]
+    #[arg(value_parser = OneOf(config::scheduling, &SCHEDULINGS), hide_possible_values = true)]
+    master_scheduling: Option<Scheduling>,
+
     /// Do not have Node workers report the ends of their connections
     ///
     /// They do so by a script that they load by NODE_OPTIONS, which is put back before the program runs.
@@ -236,6 +243,8 @@ const POLICIES: [&str; 3] = ["round-robin", "rr", "least-connections"];
 const CHOICES: [&str; 2] = ["wait", "reject"];
 /// What completes `--serialization`.
 const SERIALIZATIONS: [&str; 2] = ["json", "advanced"];
+/// What completes `--master-scheduling`.
+const SCHEDULINGS: [&str; 2] = ["batch", "normal"];
 
 /// A function that reads a value, and the words that a shell may complete. What to write instead of a bad word, the
 /// function knows better than clap.
@@ -304,6 +313,7 @@ impl RunArgs {
             overload: self.overload.and_then(|value| some(value, "--overload")),
             overload_timeout: self.overload_timeout.and_then(|value| some(value, "--overload-timeout")),
             serialization: self.serialization.and_then(|value| some(value, "--serialization")),
+            master_scheduling: self.master_scheduling.and_then(|value| some(value, "--master-scheduling")),
             load_report: self.no_load_report.then(|| Given::new(false, Origin::Flag("--no-load-report"))),
         };
         (layer, self.config)

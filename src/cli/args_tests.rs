@@ -36,7 +36,7 @@ fn a_program_needs_no_dashes_before_it_and_keeps_its_own() {
 #[test]
 fn flags_become_a_layer() {
     let words = "-w auto -l :1 -l 2 -m handoff -p rr -c f -e A=1 -e B=x=y -e C= --stop-timeout 1s --kill-timeout 2s \
-                 --restart-delay 3s --no-load-report --serialization advanced -t x";
+                 --restart-delay 3s --no-load-report --serialization advanced --master-scheduling normal -t x";
     let (layer, file) = parse(words).unwrap().into_layer();
     assert_eq!(file, Some("f".into()));
     assert_eq!(layer.listen.unwrap().value, [":1".parse().unwrap(), "2".parse().unwrap()]);
@@ -45,6 +45,7 @@ fn flags_become_a_layer() {
     assert_eq!(layer.restart_delay.unwrap().value, Duration::from_secs(3));
     assert_eq!(layer.load_report.map(|given| given.value), Some(false));
     assert_eq!(layer.serialization.map(|given| given.value), Some(Serialization::Advanced));
+    assert_eq!(layer.master_scheduling.map(|given| given.value), Some(Scheduling::Normal));
     let (layer, file) = parse("").unwrap().into_layer();
     assert!(layer.load_report.is_none());
     assert!(file.is_none() && layer.listen.is_none() && layer.program.is_none());
@@ -55,6 +56,7 @@ fn what_is_completed_is_all_that_this_version_has() {
     let policies: Vec<_> = POLICIES.iter().map(|word| config::policy(word).unwrap()).collect();
     assert!(PolicyName::ALL.iter().all(|policy| policies.contains(policy)));
     assert!(Serialization::ALL.iter().map(ToString::to_string).eq(SERIALIZATIONS));
+    assert!(Scheduling::ALL.iter().map(ToString::to_string).eq(SCHEDULINGS));
     for mode in [Mode::Handoff, Mode::Shared, Mode::Multiport] {
         assert_eq!(MODES.contains(&&*mode.to_string()), mode.refusal().is_none(), "{mode}");
     }
@@ -79,6 +81,7 @@ fn a_bad_value_is_refused_with_what_to_write() {
             "'round-robbin' for '--policy <POLICY>': no such policy; did you mean round-robin?",
         ),
         ("--serialization v8", "no such serialization; the serializations are: json, advanced"),
+        ("--master-scheduling fifo", "no such scheduling; the choices are: batch, normal"),
         ("-e A", "write NAME=VALUE"),
         ("-e =A", "write NAME=VALUE"),
         ("--stop-timeout 30", "write 30s, or 30ms"),

@@ -67,6 +67,8 @@ fn table(config: &Config, origin: bool) -> String {
     );
     row("load_report".into(), config.load_report.value.to_string(), &config.load_report.origin);
     row("serialization".into(), config.serialization.value.to_string(), &config.serialization.origin);
+    let scheduling = &config.master_scheduling;
+    row("master_scheduling".into(), scheduling.value.to_string(), &scheduling.origin);
     for (name, Given { value, origin }) in &config.env {
         // The file is where secrets are, and what is printed here may be read by many.
         let value = if config.is_of_env_file(origin) { "(hidden)".to_owned() } else { words([value]) };
@@ -141,9 +143,9 @@ mod tests {
         let rows: Vec<_> = text.lines().filter(|line| line.starts_with("env.")).collect();
         assert!(!text.contains("secret") && rows.len() == 3, "{text}");
         for (row, start) in rows.iter().zip([
-            "env.OTHER         'open\\nwide'",
-            "env.TAB           'a\\tb'",
-            "env.TOKEN         (hidden)",
+            "env.OTHER          'open\\nwide'",
+            "env.TAB            'a\\tb'",
+            "env.TOKEN          (hidden)",
         ]) {
             assert!(row.starts_with(start), "{row}");
         }
@@ -154,11 +156,11 @@ mod tests {
     fn what_others_decide_is_said_so() {
         let text = of(&[("POINTSMAN_MAP", "3000=8181")]);
         assert!(
-            text.contains("\nlisten            what the program listens on\nmap               3000=8181\n"),
+            text.contains("\nlisten             what the program listens on\nmap                3000=8181\n"),
             "{text}"
         );
         let text = of(&[("POINTSMAN_MODE", "shared")]);
-        assert!(text.contains("\npolicy            none: the kernel decides\n"), "{text}");
+        assert!(text.contains("\npolicy             none: the kernel decides\n"), "{text}");
     }
 
     #[test]
@@ -169,23 +171,24 @@ mod tests {
         let env = vec![("A".into(), Given::new("x y".into(), Origin::Flag("--env")))];
         let config = load(Layer { env, ..Layer::default() }, None, &environment).unwrap();
         let expected = "\
-program           node app.js     POINTSMAN_PROGRAM
-workers           3               POINTSMAN_WORKERS
-listen            127.0.0.1:8000  default
-mode              handoff         default
-policy            round-robin     default
-stop_timeout      30s             default
-kill_timeout      5s              default
-restart_delay     1s              default
-window            8               default
-handoff_timeout   30s             default
-overload          wait            default
-overload_timeout  1s              default
-load_report       true            default
-serialization     json            default
-env.A             'x y'           --env
+program            node app.js     POINTSMAN_PROGRAM
+workers            3               POINTSMAN_WORKERS
+listen             127.0.0.1:8000  default
+mode               handoff         default
+policy             round-robin     default
+stop_timeout       30s             default
+kill_timeout       5s              default
+restart_delay      1s              default
+window             8               default
+handoff_timeout    30s             default
+overload           wait            default
+overload_timeout   1s              default
+load_report        true            default
+serialization      json            default
+master_scheduling  batch           default
+env.A              'x y'           --env
 ";
         assert_eq!(table(&config, true), expected);
-        assert!(table(&config, false).starts_with("program           node app.js\nworkers           3\n"));
+        assert!(table(&config, false).starts_with("program            node app.js\nworkers            3\n"));
     }
 }

@@ -40,7 +40,7 @@ POINTSMAN_WORKERS, _LISTEN and _MAP (with commas), _MODE, _POLICY, _PROGRAM
 and _ARGS (with blanks), _CWD, _USER, _GROUP, _UMASK, _NICE, _CPU_AFFINITY,
 _ENV_FILE, _LIMITS (with blanks: nofile=65536 core=0), _STOP_TIMEOUT,
 _KILL_TIMEOUT, _RESTART_DELAY, _WINDOW, _HANDOFF_TIMEOUT, _OVERLOAD,
-_OVERLOAD_TIMEOUT, _LOAD_REPORT, _SERIALIZATION
+_OVERLOAD_TIMEOUT, _LOAD_REPORT, _SERIALIZATION, _MASTER_SCHEDULING
             the keys of the file; they win over it, and flags win over them
 NODE_CLUSTER_SCHED_POLICY
             rr or another policy, as for Node; POINTSMAN_POLICY wins

@@ -45,13 +45,14 @@ const OVERLOAD: &str = "POINTSMAN_OVERLOAD";
 const OVERLOAD_TIMEOUT: &str = "POINTSMAN_OVERLOAD_TIMEOUT";
 const LOAD_REPORT: &str = "POINTSMAN_LOAD_REPORT";
 const SERIALIZATION: &str = "POINTSMAN_SERIALIZATION";
+const MASTER_SCHEDULING: &str = "POINTSMAN_MASTER_SCHEDULING";
 const NODE_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
 /// The number of workers, as platforms set it.
 pub(super) const WEB_CONCURRENCY: &str = "WEB_CONCURRENCY";
 
 /// What is read here for the keys of a file.
-pub(crate) const NAMES: [&str; 24] = [
+pub(crate) const NAMES: [&str; 25] = [
     WORKERS,
     LISTEN,
     MAP,
@@ -76,6 +77,7 @@ pub(crate) const NAMES: [&str; 24] = [
     OVERLOAD_TIMEOUT,
     LOAD_REPORT,
     SERIALIZATION,
+    MASTER_SCHEDULING,
 ];
 /// What all of ours begin with.
 const PREFIX: &str = "POINTSMAN_";
@@ -114,6 +116,7 @@ impl Environment {
         layer.overload_timeout = self.read(OVERLOAD_TIMEOUT, value::duration, problems);
         layer.load_report = self.read(LOAD_REPORT, value::switch, problems);
         layer.serialization = self.read(SERIALIZATION, super::serialization, problems);
+        layer.master_scheduling = self.read(MASTER_SCHEDULING, super::scheduling, problems);
         layer
     }
 

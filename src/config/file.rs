@@ -111,6 +111,9 @@ impl Reader<'_> {
             "serialization" => {
                 layer.serialization = self.one(value, |value| super::serialization(string(value)?));
             }
+            "master_scheduling" => {
+                layer.master_scheduling = self.one(value, |value| super::scheduling(string(value)?));
+            }
             unknown => {
                 let instead = match synonym(unknown).or_else(|| nearest(unknown, KEYS)) {
                     Some(key) => format!("did you mean {key}?"),

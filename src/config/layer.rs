@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use pointsman::{PolicyName, Serialization};
+use pointsman::{PolicyName, Scheduling, Serialization};
 
 use super::{
     listen::Listen,
@@ -71,7 +71,7 @@ impl<T> Given<T> {
 }
 
 /// The keys of a file and, but for `env`, in capitals after `POINTSMAN_`, of the environment.
-pub(crate) const KEYS: [&str; 25] = [
+pub(crate) const KEYS: [&str; 26] = [
     "workers",
     "listen",
     "map",
@@ -97,6 +97,7 @@ pub(crate) const KEYS: [&str; 25] = [
     "overload_timeout",
     "load_report",
     "serialization",
+    "master_scheduling",
 ];
 
 /// What one source says.
@@ -124,6 +125,7 @@ pub(crate) struct Layer {
     pub(crate) overload_timeout: Option<Given<Duration>>,
     pub(crate) load_report: Option<Given<bool>>,
     pub(crate) serialization: Option<Given<Serialization>>,
+    pub(crate) master_scheduling: Option<Given<Scheduling>>,
 }
 
 impl Layer {
@@ -155,6 +157,7 @@ impl Layer {
             overload_timeout: self.overload_timeout.or(below.overload_timeout),
             load_report: self.load_report.or(below.load_report),
             serialization: self.serialization.or(below.serialization),
+            master_scheduling: self.master_scheduling.or(below.master_scheduling),
         }
     }
 }

@@ -20,7 +20,7 @@ mod value;
 
 use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, ptr, time::Duration};
 
-use pointsman::{PolicyName, Serialization, Settings};
+use pointsman::{PolicyName, Scheduling, Serialization, Settings};
 
 pub(crate) use attribute::{Affinity, account, named_limit, nice, path, show_limit, show_umask, umask};
 pub(crate) use environment::Environment;
@@ -85,6 +85,8 @@ pub(crate) struct Config {
     pub(crate) load_report: Given<bool>,
     /// How workers and the master write to each other.
     pub(crate) serialization: Given<Serialization>,
+    /// How the master is scheduled.
+    pub(crate) master_scheduling: Given<Scheduling>,
     /// What is suspicious but no mistake.
     pub(crate) warnings: Vec<String>,
 }
@@ -160,6 +162,7 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         overload_timeout: layer.overload_timeout.unwrap_or_else(|| Given::default(OVERLOAD_TIMEOUT)),
         load_report: layer.load_report.unwrap_or_else(|| Given::default(LOAD_REPORT)),
         serialization: layer.serialization.unwrap_or_else(|| Given::default(Serialization::default())),
+        master_scheduling: layer.master_scheduling.unwrap_or_else(|| Given::default(Scheduling::default())),
         warnings: Vec::new(),
     }
 }
@@ -179,6 +182,10 @@ fn refuse_in_shared(layer: &Layer, mode: &Given<Mode>, problems: &mut Problems) 
             .handoff_timeout
             .as_ref()
             .map(|given| (&given.origin, given.value.to_string(), "handoff_timeout")),
+        layer
+            .master_scheduling
+            .as_ref()
+            .map(|given| (&given.origin, given.value.to_string(), "master_scheduling")),
     ];
     if let Some(listen) = layer.listen.as_ref().filter(|listen| listen.value.len() > MAX_INHERITED) {
         let what = format!("a program is started with at most {MAX_INHERITED} sockets");
@@ -262,6 +269,15 @@ pub(crate) fn serialization(word: &str) -> Result<Serialization, BadValue> {
     })
 }
 
+/// Reads how the master is scheduled.
+pub(crate) fn scheduling(word: &str) -> Result<Scheduling, BadValue> {
+    word.parse().map_err(|_| {
+        let known: Vec<_> = Scheduling::ALL.iter().map(ToString::to_string).collect();
+        let rule = format!("choices are: {}", known.join(", "));
+        value::no_such("scheduling", word, known.iter().map(String::as_str), &rule)
+    })
+}
+
 /// Words as they would be typed into a shell.
 pub(crate) fn words<'a>(words: impl IntoIterator<Item = &'a OsString>) -> String {
     let quote = |word: &OsString| {
@@ -301,7 +317,8 @@ impl Config {
                 Overload::Reject => pointsman::Overload::Reject { after: self.overload_timeout.value },
             })
             .load_report(self.load_report.value)
-            .serialization(self.serialization.value);
+            .serialization(self.serialization.value)
+            .master_scheduling(self.master_scheduling.value);
         let settings = self.process.apply(settings);
         let settings = self.env.iter().fold(settings, |all, (name, value)| all.env(name, &value.value));
         let settings = settings.mode(match self.mode.value {

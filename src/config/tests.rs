@@ -181,6 +181,34 @@ fn the_serialization_can_be_chosen_everywhere() {
 }
 
 #[test]
+fn the_master_s_scheduling_can_be_chosen_everywhere() {
+    use pointsman::Scheduling::{Batch, Normal};
+    let load = |flags, text, variables: &[_]| {
+        let config = load_text(flags, text, variables).unwrap();
+        let settings = format!("{:?}", config.settings());
+        let given = config.master_scheduling;
+        assert!(settings.contains(&format!("master_scheduling: {:?}", given.value)), "{settings}");
+        (given.value, given.origin.to_string())
+    };
+    let variable = |value| [("POINTSMAN_MASTER_SCHEDULING", value)];
+    let file = "master_scheduling = \"normal\"";
+    assert_eq!(load(Layer::default(), "", &[]), (Batch, "default".into()));
+    assert_eq!(load(Layer::default(), file, &[]), (Normal, "p.toml:1".into()));
+    let over = load(Layer::default(), file, &variable("batch"));
+    assert_eq!(over, (Batch, "POINTSMAN_MASTER_SCHEDULING".into()));
+    let flags = Layer { master_scheduling: flag(Normal), ..Layer::default() };
+    assert_eq!(load(flags, "", &variable("batch")), (Normal, "--flag".into()));
+    let error = load_text(Layer::default(), "", &variable("norma")).unwrap_err();
+    assert!(error.contains("did you mean normal? The choices are: batch, normal"), "{error}");
+    let shared = "mode = \"shared\"\nmaster_scheduling = \"batch\"";
+    let error = load_text(Layer::default(), shared, &[]).unwrap_err();
+    assert!(
+        error.contains("master_scheduling is of connections") && error.contains("p.toml:2:21"),
+        "{error}"
+    );
+}
+
+#[test]
 fn the_load_report_can_be_turned_off_everywhere() {
     let load = |flags, text, variables: &[_]| {
         let given = load_text(flags, text, variables).unwrap().load_report;

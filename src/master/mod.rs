@@ -49,7 +49,13 @@ use crate::{
     fleet::{Counters, Event, Fleet, ListenerId, Mode, Rules, WorkerId, WorkerInfo},
     protocol::serialization::Serialization,
     sys::{
-        attributes::Attributes, clock, cpus::Cpus, guard::Guard, launch, limits, process::Child,
+        attributes::Attributes,
+        clock,
+        cpus::Cpus,
+        guard::Guard,
+        launch, limits,
+        process::Child,
+        scheduling::{self, Scheduling},
         signals::Signals,
     },
     time::Time,
@@ -70,6 +76,8 @@ pub(crate) struct Program {
     pub(crate) affinity: Vec<Cpus>,
     /// How it speaks on its channel.
     pub(crate) serialization: Serialization,
+    /// How the master is scheduled that hands connections to it.
+    pub(crate) master_scheduling: Scheduling,
 }
 
 /// One cluster: its fleet and every descriptor of it.
@@ -95,6 +103,8 @@ pub(crate) struct Master {
     readiness: Readiness,
     /// The soft limit of descriptors that workers get back: this process has raised its own.
     descriptors: Option<u64>,
+    /// Workers are scheduled as most are, and this thread no longer is.
+    is_batch: bool,
     /// What workers get as `PORT`.
     public_port: PublicPort,
     /// What they get as `POINTSMAN_ADDRESSES`.
@@ -194,6 +204,7 @@ impl Master {
         let accepts = rules.mode == Mode::Handoff;
         let wanted = accepts && program.load_report && program.program != launch::SELF;
         let preload = Preload::new(wanted, program.attributes.credentials.clone());
+        let is_batch = accepts && program.master_scheduling == Scheduling::Batch && become_batch();
         let master = Self {
             poll: Poll::new()?,
             ready: Events::with_capacity(EVENTS),
@@ -213,6 +224,7 @@ impl Master {
             readiness: Readiness::default(),
             // Where it cannot be raised, it is as it was.
             descriptors: limits::raise_descriptors().ok(),
+            is_batch,
             public_port: PublicPort::default(),
             addresses: String::new(),
             preload,
@@ -345,6 +357,15 @@ impl Master {
             Source::Peer(number) => self.hear(number),
         }
     }
+}
+
+/// Has this thread no longer interrupt the workers that have a word for it; tells whether that is so now and was not
+/// before.
+fn become_batch() -> bool {
+    scheduling::become_batch().unwrap_or_else(|error| {
+        log::debug!("the master cannot be scheduled as a batch job: {error}");
+        false
+    })
 }
 
 impl Drop for Master {

@@ -45,6 +45,7 @@ impl Master {
             args: &self.program.args,
             env,
             descriptors: self.descriptors,
+            ordinary: self.is_batch,
             attributes: self.program.attributes(slot),
             sockets,
         };

@@ -4,11 +4,11 @@
 //! copy of a process that may have threads. Its arguments are
 //!
 //! ```text
-//! pointsman-launch PARENT DESCRIPTORS SOCKETS [ATTRIBUTE]… -- PROGRAM [ARGUMENT]…
+//! pointsman-launch PARENT DESCRIPTORS SCHEDULING SOCKETS [ATTRIBUTE]… -- PROGRAM [ARGUMENT]…
 //! ```
 //!
-//! the pid of the parent, a limit of open descriptors or `-`, how many listening sockets it gets, what the process is to be ([`super::attributes`]), and
-//! what to execute. The parent hands it one end of the channel as standard input; every other
+//! the pid of the parent, a limit of open descriptors or `-`, `ordinary` if it is to be scheduled as most are or `-`, how
+//! many listening sockets it gets, what the process is to be ([`super::attributes`]), and what to execute. The parent hands it one end of the channel as standard input; every other
 //! descriptor of the parent is close-on-exec. The first byte on the channel carries the pipe to the guard and says
 //! go, the next ones bring the sockets; then the trampoline
 //!
@@ -18,7 +18,7 @@
 //!    other descriptors but standard output and error close-on-exec;
 //! 4. unblocks all signals and lets SIGPIPE end a program again (Rust ignores it, and both are inherited);
 //! 5. sets the limit of open descriptors, which the master has raised for itself, back to what the program would have
-//!    had without it;
+//!    had without it, and the scheduling as well;
 //! 6. sets its limits, nice value, cores and umask, and becomes the user, in this order; the kernel forgets the second
 //!    step with that, so it is done again;
 //! 7. goes to the program's directory, as that user;
@@ -56,6 +56,7 @@ use super::{
     attributes::Attributes,
     channel, limits,
     process::{Child, close_on_exec_from},
+    scheduling,
 };
 use crate::protocol::{
     message::{Message, Own},
@@ -108,6 +109,8 @@ pub(crate) struct Program<'a> {
     pub(crate) env: Vec<(OsString, OsString)>,
     /// How many descriptors it may open (the soft limit); this process's own limit if `None`.
     pub(crate) descriptors: Option<u64>,
+    /// Whether it is to be scheduled as most are, which this process is not.
+    pub(crate) ordinary: bool,
     pub(crate) attributes: Attributes,
     /// Listening sockets, which it finds from descriptor 3 on.
     pub(crate) sockets: Vec<BorrowedFd<'a>>,
@@ -123,8 +126,8 @@ pub(crate) fn start(
     let (ours, theirs) = channel::pair()?;
     let mut command = Command::new(launcher);
     let (parent, sockets) = (Pid::this(), what.sockets.len());
-    let (descriptors, attributes) = (what.descriptors, what.attributes.clone());
-    let orders = Orders { parent, descriptors, sockets, attributes };
+    let (descriptors, ordinary, attributes) = (what.descriptors, what.ordinary, what.attributes.clone());
+    let orders = Orders { parent, descriptors, ordinary, sockets, attributes };
     command.arg0(NAME).args(orders.to_args()).arg(what.program).args(what.args);
     // Those that the master got were for itself.
     for name in env::vars_os().map(|(name, _)| name).filter(|name| is_of_a_supervisor(name)) {
@@ -186,6 +189,8 @@ fn serialization() -> Serialization {
 struct Orders {
     parent: Pid,
     descriptors: Option<u64>,
+    /// It is to be scheduled as most are.
+    ordinary: bool,
     /// How many listening sockets come through the channel.
     sockets: usize,
     attributes: Attributes,
@@ -194,8 +199,11 @@ struct Orders {
 /// The last step, which fails for reasons of the program.
 const EXEC: &str = "exec";
 
-/// In the place of a number: leave the limit as it is.
+/// In the place of a number: leave the limit as it is. In that of the next word: the scheduling.
 const UNCHANGED: &str = "-";
+
+/// As most are scheduled.
+const ORDINARY: &str = "ordinary";
 
 impl Orders {
     fn from_args(args: &mut impl Iterator<Item = OsString>) -> Option<Self> {
@@ -205,14 +213,20 @@ impl Orders {
             UNCHANGED => None,
             number => Some(number.parse().ok()?),
         };
+        let ordinary = match args.next()?.to_str()? {
+            UNCHANGED => false,
+            ORDINARY => true,
+            _ => return None,
+        };
         let sockets = args.next()?.to_str()?.parse().ok()?;
-        Some(Self { parent, descriptors, sockets, attributes: Attributes::from_args(args)? })
+        Some(Self { parent, descriptors, ordinary, sockets, attributes: Attributes::from_args(args)? })
     }
 
     fn to_args(&self) -> Vec<OsString> {
         let descriptors = self.descriptors.map_or(UNCHANGED.into(), |number| number.to_string());
-        let mut args =
-            vec![self.parent.to_string().into(), descriptors.into(), self.sockets.to_string().into()];
+        let scheduling = if self.ordinary { ORDINARY } else { UNCHANGED };
+        let numbers = [self.parent.to_string(), descriptors, scheduling.to_owned(), self.sockets.to_string()];
+        let mut args: Vec<OsString> = numbers.into_iter().map(OsString::from).collect();
         args.extend(self.attributes.to_args());
         args
     }
@@ -248,6 +262,10 @@ fn launch(orders: &Orders, program: &[OsString]) -> Failure {
         let args = args.map_err(|_| at(number, "read the arguments")(Errno::EINVAL))?;
         if let Some(descriptors) = orders.descriptors {
             limits::set_descriptors(descriptors).map_err(at(number, "set the limit of descriptors"))?;
+        }
+        if orders.ordinary {
+            let failed = at(number, "restore the scheduling");
+            scheduling::become_ordinary().map_err(|error| failed(errno(&error)))?;
         }
         orders.attributes.assume().map_err(refused)?;
         die_with(orders.parent).map_err(at(number, "ask for the parent's death"))?;
@@ -312,19 +330,22 @@ mod tests {
     fn orders_are_read_as_they_were_written() {
         let read = |args: &[OsString]| Orders::from_args(&mut args.iter().cloned());
         for descriptors in [None, Some(0), Some(1024), Some(u64::MAX)] {
-            let (parent, attributes) = (Pid::this(), Attributes::default());
-            let orders = Orders { parent, descriptors, sockets: 2, attributes };
-            assert_eq!(read(&orders.to_args()), Some(orders));
+            for ordinary in [false, true] {
+                let (parent, attributes) = (Pid::this(), Attributes::default());
+                let orders = Orders { parent, descriptors, ordinary, sockets: 2, attributes };
+                assert_eq!(read(&orders.to_args()), Some(orders));
+            }
         }
         for args in [
             &[][..],
             &["1"],
-            &["x", "-", "0", "--"],
-            &["1", "", "0", "--"],
-            &["1", "-1", "0", "--"],
-            &["1", "true", "0", "--"],
-            &["1", "-", "0", "true"],
-            &["1", "-", "-", "--"],
+            &["x", "-", "-", "0", "--"],
+            &["1", "", "-", "0", "--"],
+            &["1", "-1", "-", "0", "--"],
+            &["1", "true", "-", "0", "--"],
+            &["1", "-", "true", "0", "--"],
+            &["1", "-", "-", "0", "true"],
+            &["1", "-", "-", "-", "--"],
         ] {
             assert_eq!(read(&args.iter().map(OsString::from).collect::<Vec<_>>()), None, "{args:?}");
         }

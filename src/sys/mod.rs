@@ -19,6 +19,7 @@ pub(crate) mod names;
 pub(crate) mod net;
 pub(crate) mod process;
 pub(crate) mod runtime_file;
+pub(crate) mod scheduling;
 pub(crate) mod signals;
 pub(crate) mod sock_diag;
 pub(crate) mod timer;

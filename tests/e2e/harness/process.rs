@@ -38,6 +38,7 @@ struct Stat {
     ticks: u64,
     nice: i32,
     born: u64,
+    policy: i32,
 }
 
 impl Process {
@@ -186,6 +187,11 @@ impl Process {
         self.stat().map_or(0, |stat| stat.nice)
     }
 
+    /// The scheduling policy of its first thread, as in sched(7): 0 is the ordinary one, 3 that of batch jobs.
+    pub(crate) fn policy(self) -> i32 {
+        self.stat().map_or(-1, |stat| stat.policy)
+    }
+
     /// The directory it is in.
     pub(crate) fn directory(self) -> PathBuf {
         fs::read_link(self.path("cwd")).unwrap()
@@ -230,6 +236,7 @@ fn stat(pid: u32) -> Option<Stat> {
         ticks: fields[11].parse::<u64>().ok()? + fields[12].parse::<u64>().ok()?,
         nice: fields[16].parse().ok()?,
         born: fields[19].parse().ok()?,
+        policy: fields[38].parse().ok()?,
     })
 }
 
