@@ -16,6 +16,10 @@ use crate::{
     time::Time,
 };
 
+/// How often a worker that is a script reports the ends of its connections where the policy does not go by them: each
+/// report is a write there and a read here, and the count is only shown.
+const REPORT_INTERVAL_MS: u64 = 100;
+
 impl<C> Fleet<C> {
     /// A worker sent something.
     pub fn handle_message(&mut self, now: Time, worker: WorkerId, message: Message<'_>) {
@@ -33,21 +37,8 @@ impl<C> Fleet<C> {
             }
             // Taken by `handle_handle`.
             Message::Handle(_) => Ok(()),
-            Message::Pointsman(Own::LaunchFailed { step, errno }) => {
-                let trouble = Trouble::LaunchFailed { step: step.into_owned(), errno };
-                self.event(Event::Trouble { worker, trouble });
-                Ok(())
-            }
-            Message::Pointsman(Own::Hello { script }) => {
-                self.told_by(worker, if script { LoadSource::Script } else { LoadSource::Reports });
-                Ok(())
-            }
-            Message::Pointsman(Own::Gone { seqs }) => {
-                for seq in seqs.iter() {
-                    if !self.tally.closed(worker, seq) {
-                        self.handoff.ended(worker, seq);
-                    }
-                }
+            Message::Pointsman(own) => {
+                self.handle_own(worker, own);
                 Ok(())
             }
             // The sender of sockets asks how many of them are open here before its server closes: none.
@@ -59,7 +50,7 @@ impl<C> Fleet<C> {
                 self.outputs.push_back(Output::Tell(worker, Told::SocketCount { key: key.into_owned() }));
                 Ok(())
             }
-            Message::Sockets(_) | Message::Pointsman(Own::Unknown) | Message::Internal => Ok(()),
+            Message::Sockets(_) | Message::Internal => Ok(()),
             Message::User(user) => {
                 // Too deep for a value or too many of them, or no JSON at all: valid, and of no use to anybody here.
                 self.event(match user.to_value() {
@@ -121,6 +112,34 @@ impl<C> Fleet<C> {
         let address = Address::of(&wish.want);
         self.event(Event::Trouble { worker, trouble: Trouble::ListenFailed { address, errno } });
         self.reply(worker, ack, Listeners::not_bound(wish, errno));
+    }
+
+    fn handle_own(&mut self, worker: WorkerId, own: Own<'_>) {
+        match own {
+            Own::LaunchFailed { step, errno } => {
+                let trouble = Trouble::LaunchFailed { step: step.into_owned(), errno };
+                self.event(Event::Trouble { worker, trouble });
+            }
+            Own::Hello { script } => {
+                let source = if script { LoadSource::Script } else { LoadSource::Reports };
+                if script && !self.needs_load && self.tally.source(worker) != source {
+                    let told = Told::Interval { interval_ms: REPORT_INTERVAL_MS };
+                    self.outputs.push_back(Output::Tell(worker, told));
+                }
+                self.told_by(worker, source);
+            }
+            Own::Gone { seqs } => {
+                for seq in seqs.iter() {
+                    if !self.tally.closed(worker, seq) {
+                        self.handoff.ended(worker, seq);
+                    }
+                }
+            }
+            // It is there, which nobody asks yet.
+            Own::Pong { .. } => {}
+            // What only a master says, and what a later version may say.
+            Own::Interval { .. } | Own::Ping { .. } | Own::Unknown => {}
+        }
     }
 
     fn handle_act(&mut self, now: Time, id: WorkerId, seq: u64, act: Act<'_>) -> Result<(), &'static str> {
@@ -236,115 +255,5 @@ impl<C> Fleet<C> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        balance::PolicyName,
-        fleet::Rules,
-        protocol::{frame::MAX_VALUES, serialization::Serialization},
-    };
-
-    const WORKER: WorkerId = WorkerId(1);
-    const NOW: Time = Time(0);
-    const HELLO: &str = r#"{"cmd":"NODE_POINTSMAN","hello":1,"script":true}"#;
-    const QUERY: &str = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","seq":1,"index":0,"address":null,"port":8000,"addressType":4,"fd":null,"flags":0,"data":null,"backlog":511}"#;
-
-    fn say(fleet: &mut Fleet<u32>, text: &str) {
-        fleet.handle_message(NOW, WORKER, Message::decode(Serialization::Json, text.as_bytes()).unwrap());
-    }
-
-    fn outputs(fleet: &mut Fleet<u32>) -> Vec<Output<u32>> {
-        std::iter::from_fn(|| fleet.poll_output()).collect()
-    }
-
-    #[test]
-    fn a_connection_that_comes_back_from_a_socket_which_is_closed_is_let_go() {
-        let mut fleet = Fleet::<u32>::new(Rules::default(), PolicyName::RoundRobin);
-        fleet.start(NOW);
-        fleet.handle_spawned(WORKER, 100);
-        say(&mut fleet, QUERY);
-        let bind = outputs(&mut fleet).into_iter().find_map(|output| match output {
-            Output::Bind { ack, wish, .. } => Some((ack, wish)),
-            _ => None,
-        });
-        let (ack, wish) = bind.unwrap();
-        let endpoint = "[::]:8000".parse().unwrap();
-        let listener = fleet.handle_bound(NOW, WORKER, ack, &wish, endpoint).unwrap();
-        fleet.handle_connection(NOW, listener, 7);
-        let seq = outputs(&mut fleet).into_iter().find_map(|output| match output {
-            Output::Hand { seq, .. } => Some(seq),
-            _ => None,
-        });
-        say(&mut fleet, r#"{"cmd":"NODE_CLUSTER","act":"close","seq":2,"key":"null:8000:4:undefined:0"}"#);
-        say(&mut fleet, r#"{"cmd":"NODE_HANDLE_ACK"}"#);
-        say(&mut fleet, &format!(r#"{{"cmd":"NODE_CLUSTER","seq":3,"ack":{},"accepted":false}}"#, seq.unwrap()));
-        let [closed, released, told] = &outputs(&mut fleet)[..] else { panic!("three outputs") };
-        assert!(matches!(closed, Output::CloseListener(id) if *id == listener), "{closed:?}");
-        assert!(matches!(released, Output::Release(7)), "{released:?}");
-        assert!(matches!(told, Output::Event(Event::LostConnections { count: 1, .. })), "{told:?}");
-    }
-
-    #[test]
-    fn a_message_of_too_many_values_is_dropped_and_told_of() {
-        let mut fleet = Fleet::<u32>::new(Rules::default(), PolicyName::RoundRobin);
-        fleet.start(NOW);
-        fleet.handle_spawned(WORKER, 100);
-        outputs(&mut fleet);
-        say(&mut fleet, &format!("[1{}]", ",1".repeat(MAX_VALUES)));
-        let [Output::Event(Event::Trouble { worker: WORKER, trouble: Trouble::DroppedMessage { why } })] =
-            &outputs(&mut fleet)[..]
-        else {
-            panic!("it is not dropped")
-        };
-        assert_eq!(why, "it holds more than 524288 values");
-    }
-
-    /// What a fleet does and tells about who counts the connections of a worker that says this.
-    fn told(policy: PolicyName, words: &[&str], kernel_tells: bool) -> Vec<String> {
-        let mut fleet = Fleet::<u32>::new(Rules::default(), policy);
-        fleet.start(NOW);
-        fleet.handle_spawned(WORKER, 100);
-        let mut told = Vec::new();
-        for word in words {
-            fleet.handle_message(NOW, WORKER, Message::decode(Serialization::Json, word.as_bytes()).unwrap());
-            while let Some(output) = fleet.poll_output() {
-                match output {
-                    Output::WatchKernel(worker) => {
-                        told.push("kernel?".to_owned());
-                        fleet.handle_kernel_tells(worker, kernel_tells);
-                    }
-                    Output::Event(Event::LoadSource { worker: WORKER, source }) => told.push(format!("{source:?}")),
-                    _ => {}
-                }
-            }
-        }
-        told
-    }
-
-    #[test]
-    fn what_the_kernel_is_known_for_too_late_changes_nothing() {
-        for tells in [true, false] {
-            let mut fleet = Fleet::<u32>::new(Rules::default(), PolicyName::LeastConnections);
-            fleet.start(NOW);
-            fleet.handle_spawned(WORKER, 100);
-            for word in [QUERY, HELLO] {
-                fleet.handle_message(NOW, WORKER, Message::decode(crate::protocol::serialization::Serialization::Json, word.as_bytes()).unwrap());
-            }
-            fleet.handle_kernel_tells(WORKER, tells);
-            assert_eq!(fleet.workers().next().unwrap().load_source, LoadSource::Script);
-            let told = |output: &Output<u32>| matches!(output, Output::Event(Event::LoadSource { .. }));
-            assert_eq!(std::iter::from_fn(|| fleet.poll_output()).filter(told).count(), 1);
-        }
-    }
-
-    #[test]
-    fn who_counts_is_asked_once_and_told_once() {
-        use PolicyName::{LeastConnections, RoundRobin};
-        assert_eq!(told(LeastConnections, &[HELLO, HELLO, QUERY, QUERY], true), ["Script"]);
-        assert_eq!(told(RoundRobin, &[HELLO, QUERY], true), ["Script"]);
-        assert_eq!(told(RoundRobin, &[QUERY, QUERY], true), [""; 0]);
-        assert_eq!(told(LeastConnections, &[QUERY, QUERY], true), ["kernel?", "Kernel"]);
-        assert_eq!(told(LeastConnections, &[QUERY, QUERY], false), ["kernel?", "None"]);
-        assert_eq!(told(LeastConnections, &[QUERY, HELLO], true), ["kernel?", "Kernel", "Script"]);
-    }
-}
+#[path = "conversation_tests.rs"]
+mod tests;

@@ -114,6 +114,17 @@ pub enum Told {
         /// Where it had them from.
         key: String,
     },
+    /// It may report the ends of its connections together.
+    Interval {
+        /// How often, in milliseconds.
+        interval_ms: u64,
+    },
+    /// It is to answer at once.
+    #[allow(dead_code, reason = "nobody asks yet")]
+    Ping {
+        /// Number of the question.
+        number: u64,
+    },
 }
 
 /// Why a connection could not be sent.

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use super::Master;
 use crate::{
     fleet::{Output, Told, Unsent, WorkerId},
-    protocol::message::{Act, ClusterMessage, Message, Sockets, encode_newconn},
+    protocol::message::{Act, ClusterMessage, Message, Own, Sockets, encode_newconn},
     sys::{net, sock_diag},
 };
 
@@ -95,6 +95,10 @@ fn message_of(told: &Told) -> Message<'_> {
         Told::Ack { seq, ack } => (*seq, Act::Ack { ack: *ack }),
         Told::HandleAck => return Message::HandleAck,
         Told::HandleNack => return Message::HandleNack,
+        Told::Interval { interval_ms } => {
+            return Message::Pointsman(Own::Interval { interval_ms: *interval_ms });
+        }
+        Told::Ping { number } => return Message::Pointsman(Own::Ping { number: *number }),
         Told::SocketsClosed { key } => return Message::Sockets(Sockets::AllClosed { key: key.into() }),
         Told::SocketCount { key } => return Message::Sockets(Sockets::Count { key: key.into(), count: 0 }),
     };

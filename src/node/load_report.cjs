@@ -7,7 +7,9 @@
 // object `close` and `reset`, by which every use of a connection ends, are overridden to note the message's number
 // first. Once in a turn of the event loop the noted numbers go to the master, in a frame that is internal too:
 // {"cmd":"NODE_POINTSMAN","gone":[1,2]}. Before all, {"cmd":"NODE_POINTSMAN","hello":1,"script":true} says that this will
-// be so.
+// be so. If the master answers {"cmd":"NODE_POINTSMAN","interval":100}, nothing goes by the numbers, and they are sent
+// once in so many milliseconds: a write for every connection would cost more than it tells. Its "ping":1 is answered by
+// "pong":1 in such a frame: the event loop turns.
 //
 // What it must not do: be noticed by the program. No frame of it is a 'message', it keeps no program alive, and the
 // variables that brought it here are put back, so that worker threads and child processes never see it. It works
@@ -23,7 +25,7 @@ const inserted = env.POINTSMAN_PRELOAD;
 if (inserted !== undefined && require('worker_threads').isMainThread) {
   delete env.POINTSMAN_PRELOAD;
   restoreOptions();
-  if (process.connected && typeof process.send === 'function') report();
+  if (process.connected && typeof process.send === 'function') start();
 }
 
 function restoreOptions() {
@@ -37,11 +39,15 @@ function restoreOptions() {
   }
 }
 
-function report() {
+function start() {
   // The program may replace all of these.
   const { send } = process;
-  const later = setImmediate;
+  const soon = setImmediate;
+  const later = setTimeout;
+  // When there are so many, they do not wait for the interval.
+  const most = 4096;
   let gone = [];
+  let timer;
 
   const tell = (what) => {
     // Without a callback, a failure would be an 'error' event, and the end of the program.
@@ -49,14 +55,23 @@ function report() {
     if (process.connected) send.call(process, { cmd: 'NODE_POINTSMAN', ...what }, undefined, options, () => {});
   };
 
+  const report = () => {
+    if (gone.length === 0) return;
+    const noted = gone;
+    gone = [];
+    tell({ gone: noted });
+  };
+
   const note = (seq) => {
     gone.push(seq);
-    if (gone.length > 1) return;
-    later(() => {
-      const noted = gone;
-      gone = [];
-      tell({ gone: noted });
-    });
+    if (gone.length === 1 && timer) timer.refresh();
+    else if (gone.length === 1 || gone.length === most) soon(report);
+  };
+
+  const hear = ({ interval, ping }) => {
+    // Nobody waits for this timer, and it is not among what keeps the program alive.
+    if (interval !== undefined) timer ??= later(report, interval).unref();
+    if (ping !== undefined) tell({ pong: ping });
   };
 
   const watch = (handle, seq) => {
@@ -75,6 +90,7 @@ function report() {
   // Before Node's own listener, which passes the handle on. Listeners of this event keep no channel open.
   process.prependListener('internalMessage', (message, handle) => {
     if (handle && message.cmd === 'NODE_CLUSTER' && message.act === 'newconn') watch(handle, message.seq);
+    else if (message.cmd === 'NODE_POINTSMAN') hear(message);
   });
   tell({ hello: 1, script: true });
 }

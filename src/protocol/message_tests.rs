@@ -123,6 +123,10 @@ fn frames_of_node_20() {
     same(r#"{"cmd":"NODE_POINTSMAN","hello":1}"#);
     same(r#"{"cmd":"NODE_POINTSMAN","hello":1,"script":true}"#);
     same(r#"{"cmd":"NODE_POINTSMAN","gone":[1,2,9007199254740991]}"#);
+    same(r#"{"cmd":"NODE_POINTSMAN","interval":100}"#);
+    same(r#"{"cmd":"NODE_POINTSMAN","ping":0}"#);
+    same(r#"{"cmd":"NODE_POINTSMAN","pong":9007199254740991}"#);
+    check(r#"{"cmd":"NODE_POINTSMAN","pong":null,"later":1}"#, r#"{"cmd":"NODE_POINTSMAN"}"#);
     check(r#"{"cmd":"NODE_POINTSMAN","hello":2}"#, r#"{"cmd":"NODE_POINTSMAN"}"#);
     same(r#"{"cmd":"NODE_CLUSTER","ack":1,"errno":-98,"key":"k1","data":null,"seq":0}"#);
     check(r#" { "cmd" : "NODE_HANDLE_ACK" } "#, r#"{"cmd":"NODE_HANDLE_ACK"}"#);
@@ -214,6 +218,11 @@ fn what_cannot_be_understood_is_refused_with_a_reason() {
     refused_always(r#"{"cmd":"NODE_CLUSTER","act":"queryServer"}"#, "without seq");
     refused_always(r#"{"cmd":"NODE_HANDLE","type":"net.Other","msg":1}"#, "NODE_HANDLE");
     refused_always(r#"{"cmd":"NODE_POINTSMAN","launch":1}"#, "NODE_POINTSMAN");
+    for field in ["interval", "ping", "pong"] {
+        for wrong in ["-1", "1.5", "\"1\"", "true", "{}"] {
+            refused_always(&format!(r#"{{"cmd":"NODE_POINTSMAN","{field}":{wrong}}}"#), "NODE_POINTSMAN");
+        }
+    }
     for wrong in ["[-1]", "[1.5]", "[1,null]", "[[1]]", "1", "{}", "[\"1\"]"] {
         refused_always(&format!(r#"{{"cmd":"NODE_POINTSMAN","gone":{wrong}}}"#), "numbers in gone");
     }

@@ -34,6 +34,21 @@ pub enum Own<'a> {
         /// `seq` of each `newconn`.
         seqs: Seqs<'a>,
     },
+    /// M→W: nothing goes by the ends, so it is enough to report them together, every so often.
+    Interval {
+        /// How often, in milliseconds.
+        interval_ms: u64,
+    },
+    /// M→W: to be answered at once by [`Own::Pong`].
+    Ping {
+        /// Which one it is.
+        number: u64,
+    },
+    /// W→M: the answer.
+    Pong {
+        /// Which ping it answers.
+        number: u64,
+    },
     /// From a version that we do not know.
     Unknown,
 }
@@ -51,6 +66,9 @@ impl<'a> Own<'a> {
             }
             RawOwn { gone: Some(seqs), .. } => Self::Gone { seqs },
             RawOwn { hello: Some(1), script, .. } => Self::Hello { script },
+            RawOwn { interval: Some(interval_ms), .. } => Self::Interval { interval_ms },
+            RawOwn { ping: Some(number), .. } => Self::Ping { number },
+            RawOwn { pong: Some(number), .. } => Self::Pong { number },
             RawOwn { .. } => Self::Unknown,
         })
     }
@@ -70,6 +88,9 @@ impl<'a> Own<'a> {
                     }
                 }
                 Self::Gone { seqs } => fields.name("gone").numbers(seqs.iter()),
+                Self::Interval { interval_ms } => fields.number("interval", *interval_ms),
+                Self::Ping { number } => fields.number("ping", *number),
+                Self::Pong { number } => fields.number("pong", *number),
                 Self::Unknown => {}
             }
         });
@@ -135,6 +156,9 @@ struct RawOwn<'a> {
     hello: Option<u64>,
     script: bool,
     gone: Option<Seqs<'a>>,
+    interval: Option<u64>,
+    ping: Option<u64>,
+    pong: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -147,6 +171,12 @@ struct JsonOwn<'a> {
     script: bool,
     #[serde(borrow, default)]
     gone: Option<&'a RawValue>,
+    #[serde(default)]
+    interval: Option<u64>,
+    #[serde(default)]
+    ping: Option<u64>,
+    #[serde(default)]
+    pong: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -161,9 +191,11 @@ struct Launch {
 }
 
 impl<'a> RawOwn<'a> {
-    fn from_json(JsonOwn { launch, hello, script, gone }: JsonOwn<'a>) -> Result<Self, MessageError> {
+    fn from_json(
+        JsonOwn { launch, hello, script, gone, interval, ping, pong }: JsonOwn<'a>,
+    ) -> Result<Self, MessageError> {
         let gone = gone.map(|text| numbers_in(Seqs::of_text(text.get()))).transpose()?;
-        Ok(Self { launch: launch.is_some(), hello, script, gone })
+        Ok(Self { launch: launch.is_some(), hello, script, gone, interval, ping, pong })
     }
 
     fn from_v8(place: Place<'a>) -> Result<Self, MessageError> {
@@ -177,6 +209,12 @@ impl<'a> RawOwn<'a> {
                 raw.script = truth(COMMAND, field)?.unwrap_or_default();
             } else if field.name.is("gone") {
                 raw.gone = Some(numbers_in(Seqs::of_array(field.place))?);
+            } else if field.name.is("interval") {
+                raw.interval = number(COMMAND, field)?;
+            } else if field.name.is("ping") {
+                raw.ping = number(COMMAND, field)?;
+            } else if field.name.is("pong") {
+                raw.pong = number(COMMAND, field)?;
             }
             Ok(())
         })?;

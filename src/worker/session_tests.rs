@@ -380,10 +380,18 @@ fn what_only_workers_say_is_ignored() {
         r#"{"cmd":"NODE_CLUSTER","ack":0,"accepted":true,"seq":0}"#,
         r#"{"cmd":"NODE_CLUSTER","act":"later","seq":0}"#,
         r#"{"cmd":"NODE_POINTSMAN","later":1}"#,
+        r#"{"cmd":"NODE_POINTSMAN","interval":100}"#,
+        r#"{"cmd":"NODE_POINTSMAN","pong":1}"#,
         r#"{"too":1e999}"#,
     ] {
         feed(&mut session, frame).unwrap();
     }
     assert_eq!((events(&mut session), said(&mut session)), (vec![], vec![]));
     assert!(session.is_serving());
+}
+
+#[test]
+fn a_ping_is_answered_in_every_cut() {
+    let ping = || vec![plain(r#"{"cmd":"NODE_POINTSMAN","ping":7}"#)];
+    check(ping, &[], &[r#"{"cmd":"NODE_POINTSMAN","pong":7}"#]);
 }

@@ -17,7 +17,7 @@ use crate::{
     protocol::{
         frame::Cutter,
         listen::{AddressType, ListenReply, Query},
-        message::{Act, ClusterMessage, HandleMessage, Message},
+        message::{Act, ClusterMessage, HandleMessage, Message, Own},
         serialization::Serialization,
     },
 };
@@ -126,6 +126,10 @@ impl<D> Talk<D> {
             }
             Message::HandleAck | Message::HandleNack => {
                 Err(WorkerError::protocol("an answer to a descriptor that was never sent"))
+            }
+            Message::Pointsman(Own::Ping { number }) => {
+                self.write(&Message::Pointsman(Own::Pong { number }));
+                Ok(())
             }
             // Decoding lets none nest.
             Message::Handle(_) | Message::Pointsman(_) | Message::Sockets(_) | Message::Internal => Ok(()),

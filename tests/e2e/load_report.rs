@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Master, NOBODY, Node, Pointsman, eventually, is_root};
 
@@ -122,6 +122,21 @@ fn a_file_that_was_cleaned_away_is_written_anew() {
     let after = options_of_a_worker(&mut master).unwrap();
     assert_ne!(before, after);
     master.finish();
+}
+
+#[test]
+fn it_may_take_its_time_where_nothing_goes_by_what_it_tells() {
+    for (policy, told) in [
+        ("round-robin", json!([{"cmd": "NODE_POINTSMAN", "interval": 100}])),
+        ("least-connections", json!([])),
+    ] {
+        for node in Node::in_both_forms() {
+            let mut master = Pointsman::run().workers(1).option("-p", policy).node(node, "told.js").start();
+            let told_first = master.wait_ready(1).into_values().next().unwrap().json();
+            assert_eq!(told_first["told"], told, "{policy}, {node}");
+            master.finish();
+        }
+    }
 }
 
 #[test]

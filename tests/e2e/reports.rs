@@ -125,6 +125,76 @@ fn two_hundred_raw_connections_are_reported_in_few_frames() {
     }
 }
 
+/// An hour: of what is told after it, no test sees anything.
+const NEVER_MS: u64 = 3_600_000;
+
+/// So many do not wait for the interval, as the script says.
+const MOST: usize = 4096;
+
+#[test]
+fn what_ends_within_an_interval_is_reported_together() {
+    const COUNT: usize = 40;
+    for node in Node::all_and_advanced() {
+        let mut primary = start(node, "echo");
+        primary.say_interval(500);
+        for _ in 0..COUNT {
+            drop(open(&mut primary, 1, echo));
+        }
+        primary.wait_all_gone(COUNT);
+        assert!(primary.reports < COUNT / 2, "{node}: {} reports", primary.reports);
+        // The next interval has its report too.
+        let before = primary.reports;
+        drop(open(&mut primary, 1, echo));
+        primary.wait_all_gone(COUNT + 1);
+        assert_eq!(primary.reports, before + 1, "{node}");
+    }
+}
+
+#[test]
+fn no_more_than_so_many_wait_for_the_interval() {
+    for node in Node::in_both_forms() {
+        let mut primary = start(node, "echo");
+        primary.say_interval(NEVER_MS);
+        let address = primary.address();
+        for opened in (64..=MOST).step_by(64) {
+            let streams: Vec<_> = (0..64).map(|_| TcpStream::connect(address).unwrap()).collect();
+            primary.wait("all are there", |primary| primary.taken().len() == opened);
+            drop(streams);
+        }
+        primary.wait_all_gone(MOST);
+        assert_eq!(primary.reports, 1, "{node}");
+    }
+}
+
+#[test]
+fn what_waits_for_the_interval_keeps_no_program_alive() {
+    for node in Node::all_and_advanced() {
+        let mut primary = start(node, "echo");
+        primary.say_interval(NEVER_MS);
+        drop(open(&mut primary, 3, echo));
+        primary.disconnect();
+        assert_eq!(primary.wait_exit().code(), Some(0), "{node}");
+        assert!(primary.gone.is_empty(), "{node}");
+    }
+}
+
+#[test]
+fn a_ping_is_answered() {
+    for node in Node::all_in_both_forms() {
+        let mut primary = start(node, "echo");
+        (0..3).for_each(|number| primary.ping(number));
+        primary.say_interval(NEVER_MS);
+        primary.ping(1_000_000);
+        Primary::start_child(node, "idle.js", &[]).ping(0);
+    }
+    for form in Form::ALL {
+        let mut primary = Primary::start_demo(form);
+        primary.wait_said("listening");
+        primary.say_interval(NEVER_MS);
+        [0, 1_000_000].into_iter().for_each(|number| primary.ping(number));
+    }
+}
+
 #[test]
 fn connections_that_a_client_resets_are_reported() {
     for node in Node::in_both_forms() {
@@ -176,6 +246,10 @@ fn a_program_that_replaces_process_send_sees_no_report() {
         let mut primary = start(node, "patched");
         drop(open(&mut primary, 3, echo));
         primary.wait_all_gone(3);
+        primary.say_interval(10);
+        drop(open(&mut primary, 3, echo));
+        primary.wait_all_gone(6);
+        primary.ping(1);
     }
 }
 

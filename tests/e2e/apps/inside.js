@@ -14,11 +14,13 @@ const first = (source) => new Promise((resolve, reject) => source.on('message', 
 
 async function everywhere() {
   const counts = ['message', 'disconnect', 'exit', 'uncaughtException', 'newListener'].map((name) => process.listenerCount(name));
+  const timers = process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
   const thread = (options) => first(new Worker(__filename, options));
   return {
     pid: process.pid,
     here: here(),
     counts,
+    timers,
     handle: process.channel.constructor.name,
     thread: await thread({}),
     threadWithOptions: await thread({ execArgv: [], env: { ...process.env } }),

@@ -27,7 +27,7 @@ const kinds = {
   patched: () => {
     const { send } = process;
     process.send = (message, ...rest) => (message.cmd === 'NODE_POINTSMAN' ? process.exit(9) : send.call(process, message, ...rest));
-    global.setImmediate = () => process.exit(9);
+    global.setImmediate = global.setTimeout = () => process.exit(9);
     return kinds.echo();
   },
   // Closes its server and keeps nothing else open.

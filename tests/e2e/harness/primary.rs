@@ -146,6 +146,18 @@ impl Primary {
         self.channel.write_all(&frame).unwrap();
     }
 
+    /// Has the script report together what ends within so many milliseconds.
+    pub(crate) fn say_interval(&mut self, interval_ms: u64) {
+        self.say(&json!({"cmd": "NODE_POINTSMAN", "interval": interval_ms}));
+    }
+
+    /// Asks whether the worker is there, and waits for its answer.
+    #[track_caller]
+    pub(crate) fn ping(&mut self, number: u64) {
+        self.say(&json!({"cmd": "NODE_POINTSMAN", "ping": number}));
+        self.wait_said(&json!({"cmd": "NODE_POINTSMAN", "pong": number}).to_string());
+    }
+
     /// Has the worker leave as a master would.
     pub(crate) fn disconnect(&mut self) {
         self.say(&json!({"cmd": "NODE_CLUSTER", "act": "disconnect", "seq": 0}));

@@ -221,9 +221,12 @@ impl World {
             }
             Told::Disconnect { .. } => Some(Mail::Disconnect),
             Told::Ack { .. } => Some(Mail::MayLeave),
-            Told::HandleAck | Told::HandleNack | Told::SocketsClosed { .. } | Told::SocketCount { .. } => {
-                None
-            }
+            Told::HandleAck
+            | Told::HandleNack
+            | Told::SocketsClosed { .. }
+            | Told::SocketCount { .. }
+            | Told::Interval { .. }
+            | Told::Ping { .. } => None,
         });
     }
 
