@@ -1,7 +1,12 @@
 //! Flags, and what is refused of them.
 
 use super::*;
+use std::time::Duration;
+
 use clap::CommandFactory;
+use pointsman::Serialization;
+
+use crate::config::{Form, Overload, PLAIN};
 
 fn parse(words: &str) -> Result<RunArgs, String> {
     let words = ["pointsman", "run"].into_iter().chain(words.split_whitespace());
@@ -42,26 +47,51 @@ fn flags_become_a_layer() {
     assert_eq!(layer.listen.unwrap().value, [":1".parse().unwrap(), "2".parse().unwrap()]);
     let env: Vec<_> = layer.env.iter().map(|(name, given)| (name.to_str(), given.value.to_str())).collect();
     assert_eq!(env, [(Some("A"), Some("1")), (Some("B"), Some("x=y")), (Some("C"), Some(""))]);
-    assert_eq!(layer.restart_delay.unwrap().value, Duration::from_secs(3));
-    assert_eq!(layer.load_report.map(|given| given.value), Some(false));
-    assert_eq!(layer.serialization.map(|given| given.value), Some(Serialization::Advanced));
+    assert_eq!(layer.plain.restart_delay.unwrap().value, Duration::from_secs(3));
+    assert_eq!(layer.plain.load_report.map(|given| given.value), Some(false));
+    assert_eq!(layer.plain.serialization.map(|given| given.value), Some(Serialization::Advanced));
     let (layer, file) = parse("").unwrap().into_layer();
-    assert!(layer.load_report.is_none());
+    assert!(layer.plain.load_report.is_none());
     assert!(file.is_none() && layer.listen.is_none() && layer.program.is_none());
+}
+
+#[test]
+fn every_plain_key_has_a_flag_that_shows_its_default() {
+    let command = Cli::command();
+    let run = command.find_subcommand("run").unwrap();
+    for key in &PLAIN {
+        let flag = run.get_arguments().find(|arg| arg.get_long() == key.flag.strip_prefix("--")).unwrap();
+        let help = flag.get_help().unwrap().to_string();
+        let default = format!(" [default: {}]", (key.default)());
+        assert!(help.ends_with(&default) || key.form == Form::On, "{help}");
+        assert!(!help.contains("  ") && !help.contains('\n'), "{help}");
+        assert!(!key.flag.contains('_'), "{}", key.flag);
+        let name = key.flag.trim_start_matches("--").trim_start_matches("no-").replace('-', "_");
+        assert_eq!(name, key.name);
+    }
+    let long = |name: &str| {
+        let flag = run.get_arguments().find(|arg| arg.get_id() == name).unwrap();
+        flag.get_long_help().map(ToString::to_string)
+    };
+    let text = long("serialization").unwrap();
+    assert!(text.contains("[default: json]\n\nAs in Node's cluster.setupPrimary: with"), "{text}");
+    assert_eq!(long("window"), None);
 }
 
 #[test]
 fn what_is_completed_is_all_that_this_version_has() {
     let policies: Vec<_> = POLICIES.iter().map(|word| config::policy(word).unwrap()).collect();
     assert!(PolicyName::ALL.iter().all(|policy| policies.contains(policy)));
-    assert!(Serialization::ALL.iter().map(ToString::to_string).eq(SERIALIZATIONS));
+    let completed = |flag| PLAIN.iter().find(|key| key.flag == flag).map(|key| key.form);
+    let serializations = Serialization::ALL.iter().map(ToString::to_string);
+    assert!(
+        matches!(completed("--serialization"), Some(Form::Word(_, words)) if serializations.eq(words.iter().copied()))
+    );
+    let overloads = [Overload::Wait, Overload::Reject].map(|known| known.to_string());
+    assert!(matches!(completed("--overload"), Some(Form::Word(_, words)) if overloads.iter().eq(words)));
     for mode in [Mode::Handoff, Mode::Shared, Mode::Multiport] {
         assert_eq!(MODES.contains(&&*mode.to_string()), mode.refusal().is_none(), "{mode}");
     }
-    for overload in [Overload::Wait, Overload::Reject] {
-        assert!(CHOICES.contains(&&*overload.to_string()), "{overload}");
-    }
-    assert!(CHOICES.iter().all(|word| word.parse::<Overload>().is_ok()));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::{complain, failure, print};
-use crate::config::{Config, Given, Mode, Origin, Process, show_duration, show_limit, show_umask, words};
+use crate::config::{Config, Given, Mode, Origin, Process, show_limit, show_umask, words};
 
 /// Prints the configuration, with the origin of each value if that is asked for.
 pub(super) fn check(config: &Config, origin: bool) -> ExitCode {
@@ -49,24 +49,9 @@ fn table(config: &Config, origin: bool) -> String {
         _ => config.policy.value.to_string(),
     };
     row("policy".into(), policy, &config.policy.origin);
-    let times = [
-        ("stop_timeout", &config.stop_timeout),
-        ("kill_timeout", &config.kill_timeout),
-        ("restart_delay", &config.restart_delay),
-    ];
-    for (key, Given { value, origin }) in times {
-        row(key.into(), show_duration(*value), origin);
+    for (key, value, origin) in config.plain.rows() {
+        row(key.name.into(), value, origin);
     }
-    row("window".into(), config.window.value.to_string(), &config.window.origin);
-    row("handoff_timeout".into(), config.handoff_timeout.value.to_string(), &config.handoff_timeout.origin);
-    row("overload".into(), config.overload.value.to_string(), &config.overload.origin);
-    row(
-        "overload_timeout".into(),
-        show_duration(config.overload_timeout.value),
-        &config.overload_timeout.origin,
-    );
-    row("load_report".into(), config.load_report.value.to_string(), &config.load_report.origin);
-    row("serialization".into(), config.serialization.value.to_string(), &config.serialization.origin);
     for (name, Given { value, origin }) in &config.env {
         // The file is where secrets are, and what is printed here may be read by many.
         let value = if config.is_of_env_file(origin) { "(hidden)".to_owned() } else { words([value]) };

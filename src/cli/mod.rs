@@ -9,6 +9,7 @@ mod check;
 mod clip;
 mod demo;
 mod failure;
+mod flags;
 mod forgotten;
 mod log_filter;
 mod logging;

@@ -5,9 +5,12 @@
 //! prints or exits, and nothing is started.
 
 mod attribute;
+mod entries;
 mod env_file;
 mod environment;
 mod file;
+mod key;
+mod keys;
 mod layer;
 mod listen;
 mod listen_options;
@@ -18,22 +21,23 @@ mod process;
 mod tests;
 mod value;
 
-use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, ptr, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, ptr};
 
 use pointsman::{PolicyName, Serialization, Settings};
 
 pub(crate) use attribute::{Affinity, account, named_limit, nice, path, show_limit, show_umask, umask};
 pub(crate) use environment::Environment;
+pub(crate) use environment::names as variables;
+pub(crate) use key::{Ask, Form, Key};
 #[cfg(test)]
-pub(crate) use environment::NAMES as VARIABLES;
+pub(crate) use keys::PLAIN;
+pub(crate) use keys::{Plain, PlainLayer};
 pub(crate) use layer::{Given, Layer, Origin};
 pub(crate) use listen::{Listen, Socket};
 pub(crate) use map::Map;
 pub(crate) use problem::{Problems, nearest, synonym};
 pub(crate) use process::{Process, ProcessLayer};
-pub(crate) use value::{
-    BadValue, Mode, Overload, Patience, Workers, duration, show as show_duration, stop_timeout, window,
-};
+pub(crate) use value::{BadValue, Mode, Overload, Workers, show as show_duration};
 
 use environment::WEB_CONCURRENCY;
 use layer::refuse_name;
@@ -42,22 +46,6 @@ use problem::Problem;
 
 /// Where `run` listens when nothing says otherwise: Node's examples use this port, and only this machine is served.
 const LISTEN: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 8000));
-/// From the word to leave until SIGTERM. gunicorn and Kubernetes give as long.
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-/// From SIGTERM until SIGKILL.
-const KILL_TIMEOUT: Duration = Duration::from_secs(5);
-/// From the death of a worker until its successor is started.
-const RESTART_DELAY: Duration = Duration::from_secs(1);
-/// Connections on their way to a worker. Node's own primary has one.
-const WINDOW: usize = 8;
-/// From the hand-over of a connection until a worker that does not answer is taken for stuck.
-const HANDOFF_TIMEOUT: Patience = Patience(Some(Duration::from_secs(30)));
-/// Without room for this long, connections are turned away, if they are at all.
-const OVERLOAD_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// What is balanced by load should know the load.
-const LOAD_REPORT: bool = true;
-
 /// What to run, complete and checked, each value with its origin.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -74,17 +62,7 @@ pub(crate) struct Config {
     pub(crate) env: BTreeMap<OsString, Given<OsString>>,
     /// What each worker process is to be.
     pub(crate) process: Process,
-    pub(crate) stop_timeout: Given<Duration>,
-    pub(crate) kill_timeout: Given<Duration>,
-    pub(crate) restart_delay: Given<Duration>,
-    pub(crate) window: Given<usize>,
-    pub(crate) handoff_timeout: Given<Patience>,
-    pub(crate) overload: Given<Overload>,
-    pub(crate) overload_timeout: Given<Duration>,
-    /// Whether Node workers report the ends of connections.
-    pub(crate) load_report: Given<bool>,
-    /// How workers and the master write to each other.
-    pub(crate) serialization: Given<Serialization>,
+    pub(crate) plain: Plain,
     /// What is suspicious but no mistake.
     pub(crate) warnings: Vec<String>,
 }
@@ -151,15 +129,7 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         policy,
         env,
         process: Process::resolve(layer.process, problems),
-        stop_timeout: layer.stop_timeout.unwrap_or_else(|| Given::default(STOP_TIMEOUT)),
-        kill_timeout: layer.kill_timeout.unwrap_or_else(|| Given::default(KILL_TIMEOUT)),
-        restart_delay: layer.restart_delay.unwrap_or_else(|| Given::default(RESTART_DELAY)),
-        window: layer.window.unwrap_or_else(|| Given::default(WINDOW)),
-        handoff_timeout: layer.handoff_timeout.unwrap_or_else(|| Given::default(HANDOFF_TIMEOUT)),
-        overload: layer.overload.unwrap_or_else(|| Given::default(Overload::Wait)),
-        overload_timeout: layer.overload_timeout.unwrap_or_else(|| Given::default(OVERLOAD_TIMEOUT)),
-        load_report: layer.load_report.unwrap_or_else(|| Given::default(LOAD_REPORT)),
-        serialization: layer.serialization.unwrap_or_else(|| Given::default(Serialization::default())),
+        plain: Plain::resolve(layer.plain),
         warnings: Vec::new(),
     }
 }
@@ -173,9 +143,10 @@ fn refuse_in_shared(layer: &Layer, mode: &Given<Mode>, problems: &mut Problems) 
         return;
     }
     let given = [
-        layer.overload.as_ref().map(|given| (&given.origin, given.value.to_string(), "overload")),
-        layer.window.as_ref().map(|given| (&given.origin, given.value.to_string(), "window")),
+        layer.plain.overload.as_ref().map(|given| (&given.origin, given.value.to_string(), "overload")),
+        layer.plain.window.as_ref().map(|given| (&given.origin, given.value.to_string(), "window")),
         layer
+            .plain
             .handoff_timeout
             .as_ref()
             .map(|given| (&given.origin, given.value.to_string(), "handoff_timeout")),
@@ -291,17 +262,17 @@ impl Config {
         let settings = settings
             .workers(self.workers.value)
             .policy(self.policy.value)
-            .stop_timeout(self.stop_timeout.value)
-            .kill_timeout(self.kill_timeout.value)
-            .restart_delay(self.restart_delay.value)
-            .window(self.window.value)
-            .handoff_timeout(self.handoff_timeout.value.0)
-            .overload(match self.overload.value {
+            .stop_timeout(self.plain.stop_timeout.value)
+            .kill_timeout(self.plain.kill_timeout.value)
+            .restart_delay(self.plain.restart_delay.value)
+            .window(self.plain.window.value)
+            .handoff_timeout(self.plain.handoff_timeout.value.0)
+            .overload(match self.plain.overload.value {
                 Overload::Wait => pointsman::Overload::Wait,
-                Overload::Reject => pointsman::Overload::Reject { after: self.overload_timeout.value },
+                Overload::Reject => pointsman::Overload::Reject { after: self.plain.overload_timeout.value },
             })
-            .load_report(self.load_report.value)
-            .serialization(self.serialization.value);
+            .load_report(self.plain.load_report.value)
+            .serialization(self.plain.serialization.value);
         let settings = self.process.apply(settings);
         let settings = self.env.iter().fold(settings, |all, (name, value)| all.env(name, &value.value));
         let settings = settings.mode(match self.mode.value {
@@ -315,8 +286,8 @@ impl Config {
 
     /// A warning if a time is given that nothing waits for.
     fn idle_timeout(&self) -> Option<String> {
-        let Given { value, origin } = &self.overload_timeout;
-        let idle = self.overload.value == Overload::Wait && !matches!(origin, Origin::Default);
+        let Given { value, origin } = &self.plain.overload_timeout;
+        let idle = self.plain.overload.value == Overload::Wait && !matches!(origin, Origin::Default);
         idle.then(|| {
             let time = show_duration(*value);
             format!("overload_timeout = {time} ({origin}) does nothing while overload is wait; write overload = \"reject\"")
