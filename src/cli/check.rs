@@ -161,7 +161,7 @@ mode              handoff         default
 policy            round-robin     default
 stop_timeout      30s             default
 kill_timeout      5s              default
-restart_delay     1s              default
+restart_delay     100ms           default
 window            8               default
 handoff_timeout   30s             default
 overload          wait            default

@@ -25,8 +25,10 @@ plain_keys! {
     /// How long after SIGTERM it gets SIGKILL
     kill_timeout: Duration = Duration::from_secs(5), Form::Time, value::duration;
 
-    /// How long after its death a worker is started again
-    restart_delay: Duration = Duration::from_secs(1), Form::Time, value::duration;
+    /// How long to wait after the second crash in a row before the next start; it doubles with each further one
+    ///
+    /// After the first crash, the next worker starts at once.
+    restart_delay: Duration = Duration::from_millis(100), Form::Time, value::duration;
 
     /// How many connections may be on their way to a worker
     // Node's own primary has one.
