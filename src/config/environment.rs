@@ -20,7 +20,7 @@ use super::{
     map::Map,
     problem::{Problem, Problems, nearest, synonym},
     process::ProcessLayer,
-    value::{BadValue, Mode, Workers},
+    value::{BadValue, Mode, Workers, policy},
 };
 
 const WORKERS: &str = "POINTSMAN_WORKERS";
@@ -87,7 +87,7 @@ impl Environment {
     /// What was set for us.
     pub(crate) fn layer(&self, problems: &mut Problems) -> Layer {
         let mut layer = self.node_policy(problems);
-        layer.policy = self.read(POLICY, super::policy, problems).or(layer.policy);
+        layer.policy = self.read(POLICY, policy, problems).or(layer.policy);
         layer.mode = self.read(MODE, str::parse, problems).or(layer.mode);
         layer.workers = self.read(WORKERS, str::parse, problems);
         layer.listen = self.read(LISTEN, addresses, problems);
@@ -156,7 +156,7 @@ impl Environment {
         let choose = |word: &str| match word {
             "none" => Ok((Some(Mode::Shared), None)),
             "rr" => Ok((Some(Mode::Handoff), Some(PolicyName::RoundRobin))),
-            other => match super::policy(other) {
+            other => match policy(other) {
                 Ok(known) => Ok((None, Some(known))),
                 Err(bad) => Err(BadValue { instead: format!("{}, and Node's none", bad.instead), ..bad }),
             },

@@ -28,7 +28,7 @@ use super::{
     listen_options,
     problem::{Problem, Problems, nearest, synonym},
     process::ProcessLayer,
-    value::{BadValue, Workers},
+    value::{BadValue, Workers, policy},
 };
 
 /// A larger file is not a configuration; `-c /dev/zero` ends too.
@@ -97,7 +97,7 @@ impl Reader<'_> {
             "listen" => layer.listen = self.listens(value),
             "map" => layer.map = self.list(value, |value| string(value)?.parse()),
             "mode" => layer.mode = self.one(value, |value| string(value)?.parse()),
-            "policy" => layer.policy = self.one(value, |value| super::policy(string(value)?)),
+            "policy" => layer.policy = self.one(value, |value| policy(string(value)?)),
             "program" => layer.program = self.list(value, word),
             "args" => layer.args = self.list(value, word),
             "env" => self.env(layer, value),

@@ -52,7 +52,7 @@ plain_keys! {
     /// How workers and the master write to each other: json or advanced
     ///
     /// As in Node's cluster.setupPrimary: with advanced, programs may send what JSON cannot say, such as a Map.
-    serialization: Serialization = Serialization::default(), Form::Word("FORM", &SERIALIZATIONS), super::serialization;
+    serialization: Serialization = Serialization::default(), Form::Word("FORM", &SERIALIZATIONS), value::serialization;
 }
 
 #[cfg(test)]

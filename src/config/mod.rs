@@ -17,13 +17,15 @@ mod listen_options;
 mod map;
 mod problem;
 mod process;
+mod settings;
 #[cfg(test)]
 mod tests;
+mod together;
 mod value;
 
 use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, ptr};
 
-use pointsman::{PolicyName, Serialization, Settings};
+use pointsman::PolicyName;
 
 pub(crate) use attribute::{Affinity, account, named_limit, nice, path, show_limit, show_umask, umask};
 pub(crate) use environment::Environment;
@@ -37,7 +39,7 @@ pub(crate) use listen::{Listen, Socket};
 pub(crate) use map::Map;
 pub(crate) use problem::{Problems, nearest, synonym};
 pub(crate) use process::{Process, ProcessLayer};
-pub(crate) use value::{BadValue, Mode, Overload, Workers, show as show_duration};
+pub(crate) use value::{BadValue, Mode, Overload, Workers, policy, show as show_duration};
 
 use environment::WEB_CONCURRENCY;
 use layer::refuse_name;
@@ -46,6 +48,7 @@ use problem::Problem;
 
 /// Where `run` listens when nothing says otherwise: Node's examples use this port, and only this machine is served.
 const LISTEN: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 8000));
+
 /// What to run, complete and checked, each value with its origin.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -75,7 +78,7 @@ pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment)
     let defaults = environment.defaults(&explicit, &mut problems);
     let config = resolve(explicit.over(defaults), &mut problems);
     if problems.0.is_empty() {
-        let warnings = environment.warnings().into_iter().chain(config.idle_timeout()).collect();
+        let warnings = environment.warnings().into_iter().chain(together::idle(&config)).collect();
         Ok(Config { warnings, ..config })
     } else {
         Err(problems)
@@ -86,8 +89,6 @@ pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment)
 fn resolve(layer: Layer, problems: &mut Problems) -> Config {
     let mode = layer.mode.clone().unwrap_or_else(|| Given::default(Mode::Handoff));
     let policy = layer.policy.clone().unwrap_or_else(|| Given::default(PolicyName::default()));
-    refuse_mode(&mode, &policy, problems);
-    refuse_in_shared(&layer, &mode, problems);
     if let (None, Some(args)) = (&layer.program, &layer.args) {
         let bad = BadValue::new("arguments without a program", "name the program, or leave them out");
         problems.push(Problem::new(args.origin.clone(), words(&args.value), bad));
@@ -106,14 +107,8 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
     // A program that is mapped says itself where it wants to be found.
     let default = if map.value.is_empty() { vec![LISTEN.into()] } else { Vec::new() };
     let listen = layer.listen.unwrap_or_else(|| Given::default(default));
-    if mode.value == Mode::Shared
-        && let Some(first) = map.value.first()
-    {
-        let what = "in the shared mode a program sees the address of its socket, which cannot be another";
-        let bad =
-            BadValue::new(what, format!("leave the mapping out, or the mode ({}), for handoff", mode.origin));
-        problems.push(Problem::new(map.origin.clone(), first, bad));
-    }
+    let plain = Plain::resolve(layer.plain);
+    together::refuse_with_mode(&mode, &policy, &listen, &map, &plain, problems);
     let workers = layer.workers.unwrap_or_else(|| Given::default(Workers::Auto));
     if matches!(workers.origin, Origin::Variable(WEB_CONCURRENCY, _)) {
         // It has been obeyed. A program that obeys it as well, such as gunicorn, would start as many in each worker.
@@ -129,51 +124,8 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         policy,
         env,
         process: Process::resolve(layer.process, problems),
-        plain: Plain::resolve(layer.plain),
+        plain,
         warnings: Vec::new(),
-    }
-}
-
-/// Sockets that a program can be given at its start in the shared mode: few enough for its channel to hold them.
-const MAX_INHERITED: usize = 64;
-
-/// What only a master does that accepts.
-fn refuse_in_shared(layer: &Layer, mode: &Given<Mode>, problems: &mut Problems) {
-    if mode.value != Mode::Shared {
-        return;
-    }
-    let given = [
-        layer.plain.overload.as_ref().map(|given| (&given.origin, given.value.to_string(), "overload")),
-        layer.plain.window.as_ref().map(|given| (&given.origin, given.value.to_string(), "window")),
-        layer
-            .plain
-            .handoff_timeout
-            .as_ref()
-            .map(|given| (&given.origin, given.value.to_string(), "handoff_timeout")),
-    ];
-    if let Some(listen) = layer.listen.as_ref().filter(|listen| listen.value.len() > MAX_INHERITED) {
-        let what = format!("a program is started with at most {MAX_INHERITED} sockets");
-        let bad = BadValue::new(what, "listen on fewer addresses");
-        problems.push(Problem::new(listen.origin.clone(), listen.value.len(), bad));
-    }
-    for (origin, text, key) in given.into_iter().flatten() {
-        let what =
-            format!("{key} is of connections that the master accepts, and in the shared mode the workers do");
-        let instead = format!("leave it out, or the mode ({}), for handoff", mode.origin);
-        problems.push(Problem::new(origin.clone(), text, BadValue::new(what, instead)));
-    }
-}
-
-/// What this version does not have, and what does not go together.
-fn refuse_mode(mode: &Given<Mode>, policy: &Given<PolicyName>, problems: &mut Problems) {
-    if let Some(bad) = mode.value.refusal() {
-        problems.push(Problem::new(mode.origin.clone(), mode.value, bad));
-    }
-    if mode.value == Mode::Shared && policy.value != PolicyName::RoundRobin {
-        let what =
-            format!("{} needs a master that accepts, and in the shared mode the workers do", policy.value);
-        let instead = format!("leave the policy out, or the mode ({}), for handoff", mode.origin);
-        problems.push(Problem::new(policy.origin.clone(), policy.value, BadValue::new(what, instead)));
     }
 }
 
@@ -215,24 +167,6 @@ fn sockets(listen: &Given<Vec<Listen>>, problems: &mut Problems) -> Vec<Socket> 
     found.into_iter().map(|(socket, _)| socket).collect()
 }
 
-/// Reads a policy's name.
-pub(crate) fn policy(word: &str) -> Result<PolicyName, BadValue> {
-    word.parse().map_err(|_| {
-        let known: Vec<_> = PolicyName::ALL.iter().map(ToString::to_string).collect();
-        let rule = format!("policies are: {}; rr is Node's word for round-robin", known.join(", "));
-        value::no_such("policy", word, known.iter().map(String::as_str).chain(["rr"]), &rule)
-    })
-}
-
-/// Reads the name of a serialization.
-pub(crate) fn serialization(word: &str) -> Result<Serialization, BadValue> {
-    word.parse().map_err(|_| {
-        let known: Vec<_> = Serialization::ALL.iter().map(ToString::to_string).collect();
-        let rule = format!("serializations are: {}, as in Node", known.join(", "));
-        value::no_such("serialization", word, known.iter().map(String::as_str), &rule)
-    })
-}
-
 /// Words as they would be typed into a shell.
 pub(crate) fn words<'a>(words: impl IntoIterator<Item = &'a OsString>) -> String {
     let quote = |word: &OsString| {
@@ -248,52 +182,6 @@ pub(crate) fn words<'a>(words: impl IntoIterator<Item = &'a OsString>) -> String
 }
 
 impl Config {
-    pub(crate) fn settings(&self) -> Settings {
-        let listens = self.listen.value.iter().map(|socket| socket.listen.clone());
-        listens.fold(self.settings_without_listen(), Settings::listen)
-    }
-
-    /// All but where to listen.
-    pub(crate) fn settings_without_listen(&self) -> Settings {
-        let settings = match self.command().split_first() {
-            Some((program, args)) => Settings::new(program).args(args.iter().copied()),
-            None => Settings::new("/proc/self/exe").arg(DEMO_WORKER),
-        };
-        let settings = settings
-            .workers(self.workers.value)
-            .policy(self.policy.value)
-            .stop_timeout(self.plain.stop_timeout.value)
-            .kill_timeout(self.plain.kill_timeout.value)
-            .restart_delay(self.plain.restart_delay.value)
-            .window(self.plain.window.value)
-            .handoff_timeout(self.plain.handoff_timeout.value.0)
-            .overload(match self.plain.overload.value {
-                Overload::Wait => pointsman::Overload::Wait,
-                Overload::Reject => pointsman::Overload::Reject { after: self.plain.overload_timeout.value },
-            })
-            .load_report(self.plain.load_report.value)
-            .serialization(self.plain.serialization.value);
-        let settings = self.process.apply(settings);
-        let settings = self.env.iter().fold(settings, |all, (name, value)| all.env(name, &value.value));
-        let settings = settings.mode(match self.mode.value {
-            Mode::Shared => pointsman::Mode::Shared,
-            // The other is refused before.
-            Mode::Handoff | Mode::Multiport => pointsman::Mode::Handoff,
-        });
-        let mapped = |all: Settings, map: &Map| all.map(map.from.clone(), map.to.clone());
-        self.map.value.iter().fold(settings, mapped)
-    }
-
-    /// A warning if a time is given that nothing waits for.
-    fn idle_timeout(&self) -> Option<String> {
-        let Given { value, origin } = &self.plain.overload_timeout;
-        let idle = self.plain.overload.value == Overload::Wait && !matches!(origin, Origin::Default);
-        idle.then(|| {
-            let time = show_duration(*value);
-            format!("overload_timeout = {time} ({origin}) does nothing while overload is wait; write overload = \"reject\"")
-        })
-    }
-
     /// Whether what comes from there stands in the file that `env_file` names.
     pub(crate) fn is_of_env_file(&self, origin: &Origin) -> bool {
         let file = self.process.given.env_file.as_ref();

@@ -1,5 +1,6 @@
 use std::{ffi::OsStr, path::PathBuf, time::Duration};
 
+use pointsman::Settings;
 use proptest::prelude::*;
 
 use super::{layer::Source, layer::keys, *};

@@ -4,6 +4,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use pointsman::{PolicyName, Serialization};
 use thiserror::Error;
 
 use super::problem::{nearest, synonym};
@@ -187,6 +188,24 @@ impl fmt::Display for Mode {
             Self::Multiport => "multiport",
         })
     }
+}
+
+/// Reads a policy's name.
+pub(crate) fn policy(word: &str) -> Result<PolicyName, BadValue> {
+    word.parse().map_err(|_| {
+        let known: Vec<_> = PolicyName::ALL.iter().map(ToString::to_string).collect();
+        let rule = format!("policies are: {}; rr is Node's word for round-robin", known.join(", "));
+        no_such("policy", word, known.iter().map(String::as_str).chain(["rr"]), &rule)
+    })
+}
+
+/// Reads the name of a serialization.
+pub(crate) fn serialization(word: &str) -> Result<Serialization, BadValue> {
+    word.parse().map_err(|_| {
+        let known: Vec<_> = Serialization::ALL.iter().map(ToString::to_string).collect();
+        let rule = format!("serializations are: {}, as in Node", known.join(", "));
+        no_such("serialization", word, known.iter().map(String::as_str), &rule)
+    })
 }
 
 /// Reads what can only be so or not.
