@@ -16,7 +16,7 @@ use pointsman::{Limit, PolicyName, Resource};
 
 use super::{flags::PlainFlags, pages};
 use crate::config::{
-    self, Affinity, BadValue, Given, Layer, Listen, Map, Mode, Origin, ProcessLayer, Workers,
+    self, Affinity, BadValue, Depend, Given, Layer, Listen, Map, Mode, Origin, ProcessLayer, Workers,
 };
 
 /// "0.1.0 (commit 0123456789ab)", or the bare version when it was built outside a checkout.
@@ -127,6 +127,13 @@ pub(super) struct RunArgs {
 
     #[command(flatten)]
     process: ProcessArgs,
+
+    /// Start no worker before this is there; can be given more than once
+    ///
+    /// 127.0.0.1:5432 or unix:/run/db.sock: somebody accepts connections there. "exec: pg_isready -h db": this command
+    /// ends with 0.
+    #[arg(long, value_name = "WHAT")]
+    depends: Vec<Depend>,
 
     #[command(flatten)]
     plain: PlainFlags,
@@ -252,6 +259,7 @@ impl RunArgs {
             env: self.env.into_iter().map(variable).collect(),
             process: self.process.into_layer(),
             plain: self.plain.0,
+            depends: filled(self.depends, "--depends"),
         };
         (layer, self.config)
     }

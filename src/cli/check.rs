@@ -52,6 +52,10 @@ fn table(config: &Config, origin: bool) -> String {
     for (key, value, origin) in config.plain.rows() {
         row(key.name.into(), value, origin);
     }
+    if !config.depends.value.is_empty() {
+        let depends = config.depends.value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        row("depends".into(), depends, &config.depends.origin);
+    }
     for (name, Given { value, origin }) in &config.env {
         // The file is where secrets are, and what is printed here may be read by many.
         let value = if config.is_of_env_file(origin) { "(hidden)".to_owned() } else { words([value]) };
@@ -126,9 +130,9 @@ mod tests {
         let rows: Vec<_> = text.lines().filter(|line| line.starts_with("env.")).collect();
         assert!(!text.contains("secret") && rows.len() == 3, "{text}");
         for (row, start) in rows.iter().zip([
-            "env.OTHER         'open\\nwide'",
-            "env.TAB           'a\\tb'",
-            "env.TOKEN         (hidden)",
+            "env.OTHER          'open\\nwide'",
+            "env.TAB            'a\\tb'",
+            "env.TOKEN          (hidden)",
         ]) {
             assert!(row.starts_with(start), "{row}");
         }
@@ -139,38 +143,64 @@ mod tests {
     fn what_others_decide_is_said_so() {
         let text = of(&[("POINTSMAN_MAP", "3000=8181")]);
         assert!(
-            text.contains("\nlisten            what the program listens on\nmap               3000=8181\n"),
+            text.contains("\nlisten             what the program listens on\nmap                3000=8181\n"),
             "{text}"
         );
         let text = of(&[("POINTSMAN_MODE", "shared")]);
-        assert!(text.contains("\npolicy            none: the kernel decides\n"), "{text}");
+        assert!(text.contains("\npolicy             none: the kernel decides\n"), "{text}");
     }
 
     #[test]
     fn the_table_is_aligned_and_says_where_from() {
-        let variables = [("POINTSMAN_WORKERS", "3"), ("POINTSMAN_PROGRAM", "node app.js")];
+        let variables = [
+            ("POINTSMAN_WORKERS", "3"),
+            ("POINTSMAN_PROGRAM", "node app.js"),
+            ("POINTSMAN_DEPENDS", "127.0.0.1:1"),
+        ];
         let environment: Environment =
             variables.iter().map(|&(name, value)| (name.into(), value.into())).collect();
         let env = vec![("A".into(), Given::new("x y".into(), Origin::Flag("--env")))];
         let config = load(Layer { env, ..Layer::default() }, None, &environment).unwrap();
         let expected = "\
-program           node app.js     POINTSMAN_PROGRAM
-workers           3               POINTSMAN_WORKERS
-listen            127.0.0.1:8000  default
-mode              handoff         default
-policy            round-robin     default
-stop_timeout      30s             default
-kill_timeout      5s              default
-restart_delay     100ms           default
-window            8               default
-handoff_timeout   30s             default
-overload          wait            default
-overload_timeout  1s              default
-load_report       true            default
-serialization     json            default
-env.A             'x y'           --env
+program            node app.js     POINTSMAN_PROGRAM
+workers            3               POINTSMAN_WORKERS
+listen             127.0.0.1:8000  default
+mode               handoff         default
+policy             round-robin     default
+ready_on           auto            default
+ready_after        2s              default
+start_timeout      1m              default
+max_starting       off             default
+warm_up            0s              default
+restart_delay      100ms           default
+restart_delay_max  30s             default
+max_crashes        10              default
+crash_window       5m              default
+fail_when_errored  false           default
+stop_with          disconnect      default
+stop_signal        TERM            default
+stop_timeout       30s             default
+linger_timeout     off             default
+kill_timeout       5s              default
+reload_batch       1               default
+max_memory         off             default
+max_age            off             default
+max_connections    off             default
+ping_timeout       off             default
+output             auto            default
+error_output       as output       default
+output_max_size    100MiB          default
+output_keep        5               default
+window             8               default
+handoff_timeout    30s             default
+overload           wait            default
+overload_timeout   1s              default
+load_report        true            default
+serialization      json            default
+depends            127.0.0.1:1     POINTSMAN_DEPENDS
+env.A              'x y'           --env
 ";
         assert_eq!(table(&config, true), expected);
-        assert!(table(&config, false).starts_with("program           node app.js\nworkers           3\n"));
+        assert!(table(&config, false).starts_with("program            node app.js\nworkers            3\n"));
     }
 }

@@ -56,8 +56,10 @@ impl Ask for Flags {
                 arg.value_name(name).value_parser(read).hide_possible_values(true)
             }
             Form::Time => arg.value_name("TIME").value_parser(ValueParser::new(read)),
+            Form::Size => arg.value_name("SIZE").value_parser(ValueParser::new(read)),
+            Form::NumberOr(name, _) => arg.value_name(name).value_parser(ValueParser::new(read)),
             Form::Number => arg.value_name("N").value_parser(ValueParser::new(read)),
-            Form::On => arg.action(ArgAction::SetTrue),
+            Form::On | Form::Off => arg.action(ArgAction::SetTrue),
         };
         self.0 = std::mem::take(&mut self.0).arg(arg);
         None
@@ -70,7 +72,7 @@ fn help(key: &Key) -> (StyledStr, Option<StyledStr>) {
     let (first, rest) = paragraphs.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
     let short = match key.form {
         // It says the opposite of the default.
-        Form::On => first.to_owned(),
+        Form::On | Form::Off => first.to_owned(),
         _ => format!("{first} [default: {}]", (key.default)()),
     };
     let long = (!rest.is_empty()).then(|| format!("{short}\n\n{}", rest.join("\n\n")).into());
@@ -93,6 +95,7 @@ impl Ask for Matches<'_> {
     ) -> Option<Given<T>> {
         let value = match key.form {
             Form::On => self.0.get_flag(key.name).then(|| read("false").ok()).flatten(),
+            Form::Off => self.0.get_flag(key.name).then(|| read("true").ok()).flatten(),
             _ => self.0.get_one::<T>(key.name).cloned(),
         }?;
         Some(Given::new(value, Origin::Flag(key.flag)))

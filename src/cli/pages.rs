@@ -40,8 +40,8 @@ HUP         stop, if the terminal is gone",
 
 /// What is said of [`variables`], and those that are not of a key.
 const OTHER_VARIABLES: &str = "            the keys of the file; they win over it, and flags win over them.
-            Lists have commas between (LISTEN, MAP) or blanks (PROGRAM, ARGS,
-            CPU_AFFINITY, and LIMITS: nofile=65536 core=0)
+            Lists have commas between (LISTEN, MAP, DEPENDS) or blanks
+            (PROGRAM, ARGS, CPU_AFFINITY, and LIMITS: nofile=65536 core=0)
 NODE_CLUSTER_SCHED_POLICY
             rr or another policy, as for Node; POINTSMAN_POLICY wins
 WEB_CONCURRENCY

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     path::Path,
+    str::FromStr,
 };
 
 use pointsman::PolicyName;
@@ -17,7 +18,6 @@ use super::{
     keys::{PLAIN, PlainLayer},
     layer::{Given, Layer, Origin},
     listen::{Listen, port_number},
-    map::Map,
     problem::{Problem, Problems, nearest, synonym},
     process::ProcessLayer,
     value::{BadValue, Mode, Workers, policy},
@@ -38,13 +38,14 @@ const NICE: &str = "POINTSMAN_NICE";
 const CPU_AFFINITY: &str = "POINTSMAN_CPU_AFFINITY";
 const ENV_FILE: &str = "POINTSMAN_ENV_FILE";
 const LIMITS: &str = "POINTSMAN_LIMITS";
+const DEPENDS: &str = "POINTSMAN_DEPENDS";
 const NODE_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
 /// The number of workers, as platforms set it.
 pub(super) const WEB_CONCURRENCY: &str = "WEB_CONCURRENCY";
 
 /// What is read here for those keys of a file that are more than plain ones.
-const SPECIAL: [&str; 15] = [
+const SPECIAL: [&str; 16] = [
     WORKERS,
     LISTEN,
     MAP,
@@ -60,6 +61,7 @@ const SPECIAL: [&str; 15] = [
     CPU_AFFINITY,
     ENV_FILE,
     LIMITS,
+    DEPENDS,
 ];
 
 /// What is read here for the keys of a file.
@@ -90,8 +92,9 @@ impl Environment {
         layer.policy = self.read(POLICY, policy, problems).or(layer.policy);
         layer.mode = self.read(MODE, str::parse, problems).or(layer.mode);
         layer.workers = self.read(WORKERS, str::parse, problems);
-        layer.listen = self.read(LISTEN, addresses, problems);
-        layer.map = self.read(MAP, map, problems);
+        layer.listen = self.read(LISTEN, with_commas, problems);
+        layer.map = self.read(MAP, with_commas, problems);
+        layer.depends = self.read(DEPENDS, with_commas, problems);
         layer.program = self.read(PROGRAM, words, problems);
         layer.args = self.read(ARGS, words, problems);
         layer.process = self.process(problems);
@@ -205,14 +208,9 @@ impl Ask for Variables<'_> {
     }
 }
 
-/// Addresses with commas between.
-fn addresses(text: &str) -> Result<Vec<Listen>, BadValue> {
-    text.split(',').map(|address| address.trim().parse()).collect()
-}
-
-/// Mappings with commas between.
-fn map(text: &str) -> Result<Vec<Map>, BadValue> {
-    text.split(',').map(|mapping| mapping.trim().parse()).collect()
+/// Values with commas between.
+fn with_commas<T: FromStr<Err = BadValue>>(text: &str) -> Result<Vec<T>, BadValue> {
+    text.split(',').map(|value| value.trim().parse()).collect()
 }
 
 /// Words with blanks between; this is no shell.

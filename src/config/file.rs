@@ -101,6 +101,7 @@ impl Reader<'_> {
             "program" => layer.program = self.list(value, word),
             "args" => layer.args = self.list(value, word),
             "env" => self.env(layer, value),
+            "depends" => layer.depends = self.list(value, |value| string(value)?.parse()),
             key if self.process_entry(&mut layer.process, key, value) => {}
             // Read with the others of their kind.
             key if PLAIN.iter().any(|plain| plain.name == key) => {}

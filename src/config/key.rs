@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::{
     layer::Given,
-    value::{self, BadValue},
+    output, supervision,
+    value::{self, BadValue, OrOff},
 };
 
 /// A plain key: what it is called, and how it is written.
@@ -34,10 +35,16 @@ pub(crate) enum Form {
     Word(&'static str, &'static [&'static str]),
     /// A number and its unit of time.
     Time,
+    /// A number and its unit of size.
+    Size,
     /// A number alone.
     Number,
+    /// A number alone, or a word such as this; what the help calls it comes first.
+    NumberOr(&'static str, &'static str),
     /// What is so unless it is switched off; the flag does that, with `--no-`.
     On,
+    /// What is not so unless its flag is given.
+    Off,
 }
 
 /// Somewhere that keys may be given: a file, the environment, the command line.
@@ -71,7 +78,25 @@ macro_rules! shown_by_display {
     )+};
 }
 
-shown_by_display!(bool, usize, value::Patience, value::Overload, pointsman::Serialization);
+shown_by_display!(
+    bool,
+    u32,
+    u64,
+    usize,
+    value::Overload,
+    output::Output,
+    output::ErrorOutput,
+    supervision::Size,
+    supervision::StopSignal,
+    pointsman::ReadyOn,
+    pointsman::Serialization
+);
+
+impl<T: Shown> Shown for OrOff<T> {
+    fn shown(&self) -> String {
+        self.0.as_ref().map_or_else(|| "off".to_owned(), Shown::shown)
+    }
+}
 
 /// `before` and the name of a key: in capitals for the environment, with dashes for a flag.
 pub(super) const fn spell<const LENGTH: usize>(before: &str, name: &str) -> [u8; LENGTH] {
@@ -136,7 +161,7 @@ macro_rules! plain_keys {
             flag: spelt!($form.dashes(), stringify!($name)),
             form: $form,
             help: concat!($($help, "\n"),+),
-            default: || $crate::config::key::Shown::shown(&$default),
+            default: || <$type as $crate::config::key::Shown>::shown(&$default),
         }),+];
 
         impl PlainLayer {

@@ -13,6 +13,7 @@ use std::{
 use pointsman::PolicyName;
 
 use super::{
+    depends::Depend,
     keys::{PLAIN, PlainLayer},
     listen::Listen,
     map::Map,
@@ -72,7 +73,7 @@ impl<T> Given<T> {
 
 /// The keys of a file that are more than [plain](PLAIN) ones. But for `env`, each is in capitals after `POINTSMAN_` a
 /// variable.
-const SPECIAL: [&str; 16] = [
+const SPECIAL: [&str; 17] = [
     "workers",
     "listen",
     "map",
@@ -89,6 +90,7 @@ const SPECIAL: [&str; 16] = [
     "env_file",
     "limits",
     "env",
+    "depends",
 ];
 
 /// The keys of a file.
@@ -113,6 +115,7 @@ pub(crate) struct Layer {
     /// What each worker process is to be.
     pub(crate) process: ProcessLayer,
     pub(crate) plain: PlainLayer,
+    pub(crate) depends: Option<Given<Vec<Depend>>>,
 }
 
 impl Layer {
@@ -136,6 +139,7 @@ impl Layer {
             env,
             process: self.process.over(below.process),
             plain: self.plain.over(below.plain),
+            depends: self.depends.or(below.depends),
         }
     }
 }

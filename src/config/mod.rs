@@ -5,6 +5,7 @@
 //! prints or exits, and nothing is started.
 
 mod attribute;
+mod depends;
 mod entries;
 mod env_file;
 mod environment;
@@ -15,24 +16,34 @@ mod layer;
 mod listen;
 mod listen_options;
 mod map;
+mod output;
 mod problem;
 mod process;
 mod settings;
+mod supervision;
 #[cfg(test)]
 mod tests;
 mod together;
 mod value;
 
-use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, ptr};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io::{self, IsTerminal},
+    net::SocketAddr,
+    path::Path,
+    ptr,
+};
 
 use pointsman::PolicyName;
 
 pub(crate) use attribute::{Affinity, account, named_limit, nice, path, show_limit, show_umask, umask};
+pub(crate) use depends::Depend;
 pub(crate) use environment::Environment;
 pub(crate) use environment::names as variables;
 pub(crate) use key::{Ask, Form, Key};
 #[cfg(test)]
-pub(crate) use keys::PLAIN;
+pub(crate) use keys::{PLAIN, tests::SAMPLES};
 pub(crate) use keys::{Plain, PlainLayer};
 pub(crate) use layer::{Given, Layer, Origin};
 pub(crate) use listen::{Listen, Socket};
@@ -66,6 +77,10 @@ pub(crate) struct Config {
     /// What each worker process is to be.
     pub(crate) process: Process,
     pub(crate) plain: Plain,
+    /// What the first worker waits for.
+    pub(crate) depends: Given<Vec<Depend>>,
+    /// Whether somebody looks at standard error.
+    terminal: bool,
     /// What is suspicious but no mistake.
     pub(crate) warnings: Vec<String>,
 }
@@ -79,7 +94,7 @@ pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment)
     let config = resolve(explicit.over(defaults), &mut problems);
     if problems.0.is_empty() {
         let warnings = environment.warnings().into_iter().chain(together::idle(&config)).collect();
-        Ok(Config { warnings, ..config })
+        Ok(Config { warnings, terminal: io::stderr().is_terminal(), ..config })
     } else {
         Err(problems)
     }
@@ -107,8 +122,11 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
     // A program that is mapped says itself where it wants to be found.
     let default = if map.value.is_empty() { vec![LISTEN.into()] } else { Vec::new() };
     let listen = layer.listen.unwrap_or_else(|| Given::default(default));
-    let plain = Plain::resolve(layer.plain);
+    let mut plain = Plain::resolve(layer.plain);
+    output::settle(&mut plain.output.value, &plain.output.origin, problems);
+    output::settle_error(&mut plain.error_output, problems);
     together::refuse_with_mode(&mode, &policy, &listen, &map, &plain, problems);
+    together::refuse_times(&plain, problems);
     let workers = layer.workers.unwrap_or_else(|| Given::default(Workers::Auto));
     if matches!(workers.origin, Origin::Variable(WEB_CONCURRENCY, _)) {
         // It has been obeyed. A program that obeys it as well, such as gunicorn, would start as many in each worker.
@@ -125,6 +143,8 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         env,
         process: Process::resolve(layer.process, problems),
         plain,
+        depends: layer.depends.unwrap_or_else(|| Given::default(Vec::new())),
+        terminal: false,
         warnings: Vec::new(),
     }
 }

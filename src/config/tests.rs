@@ -1,4 +1,6 @@
-use std::{ffi::OsStr, path::PathBuf, time::Duration};
+mod shipped;
+
+use std::{ffi::OsStr, path::PathBuf};
 
 use pointsman::Settings;
 use proptest::prelude::*;
@@ -9,7 +11,7 @@ fn file(text: &str, problems: &mut Problems) -> Layer {
     file::parse(Source { path: PathBuf::from("p.toml"), text: text.to_owned() }, problems)
 }
 
-fn environment(variables: &[(&str, &str)]) -> Environment {
+pub(super) fn environment(variables: &[(&str, &str)]) -> Environment {
     variables.iter().map(|&(name, value)| (OsString::from(name), OsString::from(value))).collect()
 }
 
@@ -43,41 +45,6 @@ fn nothing_given_is_the_defaults_of_the_crate() {
     assert_eq!(shown(&config), "127.0.0.1:8000");
     let plain = Settings::new("/proc/self/exe").arg("demo-worker").listen("127.0.0.1:8000".parse().unwrap());
     assert_eq!(format!("{:?}", config.settings()), format!("{plain:?}"));
-}
-
-/// Enables every key that the shipped file shows: its comments have a blank after the `#`.
-fn shipped_file() -> String {
-    let text = include_str!("../../conf/pointsman.toml");
-    let lines = text.lines().map(|line| match line.strip_prefix('#') {
-        Some(rest) if !rest.is_empty() && !rest.starts_with(' ') => rest,
-        _ => line,
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-#[test]
-fn the_shipped_file_shows_every_key_with_its_default() {
-    let text = shipped_file();
-    let table: toml::Table = toml::from_str(&text).unwrap();
-    let shown: Vec<_> = table.keys().map(String::as_str).collect();
-    let mut known: Vec<_> = keys().collect();
-    known.sort_unstable();
-    assert_eq!(shown, known);
-
-    let shipped = load_text(Layer::default(), &text, &[]).unwrap();
-    let mut default = load_text(Layer::default(), "", &[]).unwrap();
-    // These have no default that could be shown.
-    default.program = shipped.program.clone();
-    default.args = shipped.args.clone();
-    default.env = shipped.env.clone();
-    // The default of these is what pointsman itself has, which no file can show.
-    let process = shipped.process.given.clone();
-    default.process = Process::resolve(process, &mut Problems::default());
-    assert_eq!(format!("{:?}", shipped.settings()), format!("{:?}", default.settings()));
-    assert_eq!(shipped.mode.value, default.mode.value);
-
-    let as_it_is = include_str!("../../conf/pointsman.toml");
-    assert!(load_text(Layer::default(), as_it_is, &[]).unwrap().program.is_none());
 }
 
 #[test]
@@ -330,20 +297,6 @@ fn mistakes_outside_a_file_name_the_variable_or_flag_and_the_value() {
 }
 
 #[test]
-fn a_time_that_nothing_waits_for_is_warned_about() {
-    let warnings = |variables: &[_]| load(Layer::default(), None, &environment(variables)).unwrap().warnings;
-    let time = ("POINTSMAN_OVERLOAD_TIMEOUT", "2s");
-    let warned = warnings(&[time]);
-    assert!(
-        warned.len() == 1
-            && warned[0].contains("overload_timeout = 2s (POINTSMAN_OVERLOAD_TIMEOUT) does nothing"),
-        "{warned:?}"
-    );
-    assert!(warnings(&[time, ("POINTSMAN_OVERLOAD", "reject")]).is_empty());
-    assert!(warnings(&[("POINTSMAN_OVERLOAD", "wait")]).is_empty());
-}
-
-#[test]
 fn variables_that_look_like_ours_are_warned_about() {
     let given = [
         ("POINTSMAN_WORKER", "4"),
@@ -364,25 +317,6 @@ fn variables_that_look_like_ours_are_warned_about() {
     for warning in &warnings[1..] {
         assert!(warning.ends_with("did you mean POINTSMAN_WORKERS?"), "{warnings:?}");
     }
-}
-
-#[test]
-fn the_file_for_node_is_sound() {
-    let config = load_text(Layer::default(), include_str!("../../conf/node.toml"), &[]).unwrap();
-    assert_eq!(config.command_line(), "node server.js");
-    assert_eq!(config.env.len(), 1);
-    assert!(
-        config.plain.stop_timeout.value + config.plain.kill_timeout.value < Duration::from_secs(10),
-        "as it promises"
-    );
-    // What it shows besides is right as well.
-    assert!(include_str!("../../conf/node.toml").ends_with("#[limits]\n#nofile = 65536\n"));
-    let all = include_str!("../../conf/node.toml").replace("\n#user = \"www-data\"", "\nuser = \"root\"");
-    let all = all.replace("\n#env_file = \".env\"", "\nenv_file = \"/dev/null\"");
-    let all = all.replace("#[limits]\n#nofile", "[limits]\nnofile");
-    let config = load_text(Layer::default(), &all, &[]).unwrap();
-    assert!(config.process.origin("user").is_some());
-    assert!(config.process.given.env_file.is_some() && config.process.origin("limits.nofile").is_some());
 }
 
 proptest! {
