@@ -12,10 +12,10 @@ use super::{
     report::Report,
     wrapper,
 };
-use crate::config::{Config, Mode};
+use crate::config::{Config, Inputs, Mode};
 
-/// Serves until it is told to stop.
-pub(super) fn run(config: &Config) -> ExitCode {
+/// Serves until it is told to stop. What the configuration was read from is here to be read again.
+pub(super) fn run(config: &Config, _inputs: &Inputs) -> ExitCode {
     let activation = activation::find();
     // Before the log's thread starts: a signal must find nobody but the loop.
     let log = pointsman::block_signals().and_then(|()| {

@@ -19,6 +19,7 @@ mod map;
 mod output;
 mod problem;
 mod process;
+mod reload;
 mod settings;
 mod supervision;
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub(crate) use listen::{Listen, Socket};
 pub(crate) use map::Map;
 pub(crate) use problem::{Problems, nearest, synonym};
 pub(crate) use process::{Process, ProcessLayer};
+pub(crate) use reload::Inputs;
 pub(crate) use value::{BadValue, Mode, Overload, Workers, policy, show as show_duration};
 
 use environment::WEB_CONCURRENCY;
