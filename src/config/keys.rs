@@ -37,16 +37,17 @@ const MAX_KEPT: u32 = 1000;
 plain_keys! {
     /// What makes a worker ready: auto, listening, message, notify or alive
     ///
-    /// From then on it gets connections, and one that it replaces leaves. auto: whichever comes first. listening: it
-    /// listens. message: it sends the message ready, as for PM2's wait_ready. notify: READY=1 on NOTIFY_SOCKET, as for
-    /// systemd, or Einhorn's worker:ack. alive: it has lived for --ready-after.
+    /// From then on it gets connections, and one that it replaces leaves. auto: whichever comes first; being alive counts
+    /// only in the shared mode. listening: it listens. message: it sends the message ready, as for PM2's wait_ready.
+    /// notify: READY=1 on NOTIFY_SOCKET, as for systemd, or Einhorn's worker:ack. alive: it has lived for --ready-after.
     ready_on: ReadyOn = ReadyOn::Auto, Form::Word("WHAT", &WAYS_TO_BE_READY), supervision::ready_on;
 
     /// How long a worker must live that is ready by being alive
     ready_after: Duration = Duration::from_secs(2), Form::Time, value::duration;
 
     /// How long a worker may take until it is ready before it is ended and counts as crashed, or off
-    start_timeout: OrOff<Duration> = OrOff(Some(Duration::from_secs(60))), Form::Time, or_off(value::at_least(SOME));
+    start_timeout: OrOff<Duration> = OrOff(Some(Duration::from_secs(60))), Form::Time,
+        or_off(value::at_least(SOME));
 
     /// How many workers may be starting at once, or off for all
     max_starting: OrOff<usize> = OrOff(None), Form::NumberOr("N|off", "off"),
@@ -118,7 +119,8 @@ plain_keys! {
     output: Output = Output::Auto, Form::Word("auto|prefix|inherit|FILE", &output::WORDS), str::parse;
 
     /// Where their standard error goes, likewise
-    error_output: ErrorOutput = ErrorOutput::AsOutput, Form::Word("auto|prefix|inherit|FILE", &output::WORDS), str::parse;
+    error_output: ErrorOutput = ErrorOutput::AsOutput, Form::Word("auto|prefix|inherit|FILE", &output::WORDS),
+        str::parse;
 
     /// How large a file of output may become before it is put aside, or off
     output_max_size: OrOff<Size> = OrOff(Some(Size(100 << 20))), Form::Size, or_off(str::parse);
@@ -131,7 +133,8 @@ plain_keys! {
     window: usize = 8, Form::Number, number("a number of connections", 1..=MAX_WINDOW);
 
     /// How long a worker may owe answers for connections and give none before it is killed, or off
-    handoff_timeout: OrOff<Duration> = OrOff(Some(Duration::from_secs(30))), Form::Time, or_off(value::duration);
+    handoff_timeout: OrOff<Duration> = OrOff(Some(Duration::from_secs(30))), Form::Time,
+        or_off(value::duration);
 
     /// When no worker has room: wait in the kernel's queue, or reject with a 503
     overload: Overload = Overload::Wait, Form::Word("CHOICE", &CHOICES), str::parse;
@@ -148,7 +151,8 @@ plain_keys! {
     /// How workers and the master write to each other: json or advanced
     ///
     /// As in Node's cluster.setupPrimary: with advanced, programs may send what JSON cannot say, such as a Map.
-    serialization: Serialization = Serialization::default(), Form::Word("FORM", &SERIALIZATIONS), value::serialization;
+    serialization: Serialization = Serialization::default(), Form::Word("FORM", &SERIALIZATIONS),
+        value::serialization;
 }
 
 #[cfg(test)]

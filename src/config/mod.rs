@@ -95,7 +95,7 @@ pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment)
     let defaults = environment.defaults(&explicit, &mut problems);
     let config = resolve(explicit.over(defaults), &mut problems);
     if problems.0.is_empty() {
-        let warnings = environment.warnings().into_iter().chain(together::idle(&config)).collect();
+        let warnings = environment.warnings().into_iter().chain(together::warnings(&config)).collect();
         Ok(Config { warnings, terminal: io::stderr().is_terminal(), ..config })
     } else {
         Err(problems)

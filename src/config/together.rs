@@ -6,7 +6,7 @@ use pointsman::{PolicyName, ReadyOn};
 
 use super::{
     Config,
-    key::Key,
+    key::{Key, Shown},
     keys::Plain,
     layer::{Given, Origin},
     listen::Listen,
@@ -101,8 +101,28 @@ fn refuse_pair(keys: [&str; 2], how: &str, instead: &str, plain: &Plain, problem
     problems.push(Problem::new((*origin).clone(), value, BadValue::new(what, instead)));
 }
 
+/// What is suspicious and may still be meant.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let Plain { ready_on, ready_after, start_timeout, .. } = &config.plain;
+    let silent_never_ready = config.mode.value == Mode::Shared
+        && ready_on.value == ReadyOn::Auto
+        && start_timeout.value.0.is_some_and(|end| ready_after.value >= end);
+    let mut warnings = idle(config);
+    if silent_never_ready {
+        warnings.push(format!(
+            "a program that says nothing is ready after ready_after, {} ({}), and is ended before that, by start_timeout, \
+             {} ({})",
+            ready_after.value.shown(),
+            ready_after.origin,
+            start_timeout.value.shown(),
+            start_timeout.origin
+        ));
+    }
+    warnings
+}
+
 /// A warning for each value that does nothing.
-pub(super) fn idle(config: &Config) -> Vec<String> {
+fn idle(config: &Config) -> Vec<String> {
     let plain = &config.plain;
     let shared = config.mode.value == Mode::Shared;
     let error_output = match &plain.error_output.value {
@@ -239,6 +259,10 @@ mod tests {
                 "output_keep = 1 (POINTSMAN_OUTPUT_KEEP) does nothing while no output goes to a file",
             ),
             ("output_max_size=off", "output_max_size = off"),
+            (
+                "mode=shared start_timeout=2s",
+                "after ready_after, 2s (default), and is ended before that, by start_timeout, 2s (POINTSMAN_START",
+            ),
             ("output=a.log output_max_size=off output_keep=1", "does nothing while output_max_size is off"),
         ] {
             let found = warnings(text);
@@ -249,6 +273,8 @@ mod tests {
             "overload=wait",
             "ready_after=3s ready_on=alive",
             "ready_after=3s mode=shared",
+            "mode=shared start_timeout=2s ready_on=listening",
+            "start_timeout=2s",
             "max_crashes=off",
             "max_crashes=3 crash_window=1m fail_when_errored=true",
             "linger_timeout=31s",
