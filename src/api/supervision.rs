@@ -55,7 +55,7 @@ impl Settings {
     }
 
     /// How long to wait after the second crash in a row before the next start; it doubles with each further one. After the
-    /// first, the next starts at once. Default 1 s.
+    /// first, the next starts at once. Default 100 ms.
     #[must_use]
     pub fn restart_delay(mut self, delay: Duration) -> Self {
         self.rules.restart_delay = delay;

@@ -5,7 +5,6 @@ use std::{
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
     sync::LazyLock,
-    time::Duration,
 };
 
 use clap::{
@@ -13,12 +12,11 @@ use clap::{
     builder::{OsStringValueParser, PossibleValue, TypedValueParser},
 };
 use clap_complete::Shell;
-use pointsman::{Limit, PolicyName, Resource, Scheduling, Serialization};
+use pointsman::{Limit, PolicyName, Resource};
 
-use super::pages;
+use super::{flags::PlainFlags, pages};
 use crate::config::{
-    self, Affinity, BadValue, Given, Layer, Listen, Map, Mode, Origin, Overload, Patience, ProcessLayer,
-    Workers,
+    self, Affinity, BadValue, Depend, Given, Layer, Listen, Map, Mode, Origin, ProcessLayer, Workers,
 };
 
 /// "0.1.0 (commit 0123456789ab)", or the bare version when it was built outside a checkout.
@@ -130,53 +128,15 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     process: ProcessArgs,
 
-    /// How long a worker that is told to leave may finish, before SIGTERM [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = config::stop_timeout)]
-    stop_timeout: Option<Duration>,
-
-    /// How long after SIGTERM it gets SIGKILL [default: 5s]
-    #[arg(long, value_name = "TIME", value_parser = config::duration)]
-    kill_timeout: Option<Duration>,
-
-    /// How long after its death a worker is started again [default: 1s]
-    #[arg(long, value_name = "TIME", value_parser = config::duration)]
-    restart_delay: Option<Duration>,
-
-    /// How many connections may be on their way to a worker [default: 8]
-    #[arg(long, value_name = "N", value_parser = config::window)]
-    window: Option<usize>,
-
-    /// How long a worker may owe answers for connections and give none before it is killed, or off [default: 30s]
-    #[arg(long, value_name = "TIME")]
-    handoff_timeout: Option<Patience>,
-
-    /// When no worker has room: wait in the kernel's queue, or reject with a 503 [default: wait]
-    #[arg(long, value_name = "CHOICE", value_parser = OneOf(str::parse::<Overload>, &CHOICES), hide_possible_values = true)]
-    overload: Option<Overload>,
-
-    /// How long there must have been no room before connections are rejected [default: 1s]
-    #[arg(long, value_name = "TIME", value_parser = config::duration)]
-    overload_timeout: Option<Duration>,
-
-    /// How workers and the master write to each other: json or advanced [default: json]
+    /// Start no worker before this is there; can be given more than once
     ///
-    /// As in Node's cluster.setupPrimary: with advanced, programs may send what JSON cannot say, such as a Map.
-    #[arg(long, value_name = "FORM")]
-    #[arg(value_parser = OneOf(config::serialization, &SERIALIZATIONS), hide_possible_values = true)]
-    serialization: Option<Serialization>,
+    /// 127.0.0.1:5432 or unix:/run/db.sock: somebody accepts connections there. "exec: pg_isready -h db": this command
+    /// ends with 0.
+    #[arg(long, value_name = "WHAT")]
+    depends: Vec<Depend>,
 
-    /// How the master is scheduled: batch or normal [default: batch]
-    ///
-    /// batch: it does not interrupt workers, and under load handles more at a time. normal: as pointsman was started.
-    #[arg(long, value_name = "CHOICE")]
-    #[arg(value_parser = OneOf(config::scheduling, &SCHEDULINGS), hide_possible_values = true)]
-    master_scheduling: Option<Scheduling>,
-
-    /// Do not have Node workers report the ends of their connections
-    ///
-    /// They do so by a script that they load by NODE_OPTIONS, which is put back before the program runs.
-    #[arg(long)]
-    no_load_report: bool,
+    #[command(flatten)]
+    plain: PlainFlags,
 
     /// Only validate and print what would run, as `pointsman check` does
     #[arg(short, long)]
@@ -239,27 +199,20 @@ const MODES: [&str; 2] = ["handoff", "shared"];
 /// What completes `--policy`.
 const POLICIES: [&str; 3] = ["round-robin", "rr", "least-connections"];
 
-/// What completes `--overload`.
-const CHOICES: [&str; 2] = ["wait", "reject"];
-/// What completes `--serialization`.
-const SERIALIZATIONS: [&str; 2] = ["json", "advanced"];
-/// What completes `--master-scheduling`.
-const SCHEDULINGS: [&str; 2] = ["batch", "normal"];
-
 /// A function that reads a value, and the words that a shell may complete. What to write instead of a bad word, the
 /// function knows better than clap.
 #[derive(Clone)]
-struct OneOf<T>(fn(&str) -> Result<T, BadValue>, &'static [&'static str]);
+pub(super) struct OneOf<F>(pub(super) F, pub(super) &'static [&'static str]);
 
-impl<T: Clone + Send + Sync + 'static> TypedValueParser for OneOf<T> {
-    type Value = T;
+impl<F: TypedValueParser> TypedValueParser for OneOf<F> {
+    type Value = F::Value;
 
     fn parse_ref(
         &self,
         command: &clap::Command,
         arg: Option<&clap::Arg>,
         value: &OsStr,
-    ) -> Result<T, clap::Error> {
+    ) -> Result<F::Value, clap::Error> {
         self.0.parse_ref(command, arg, value)
     }
 
@@ -305,16 +258,8 @@ impl RunArgs {
             args: None,
             env: self.env.into_iter().map(variable).collect(),
             process: self.process.into_layer(),
-            stop_timeout: self.stop_timeout.and_then(|value| some(value, "--stop-timeout")),
-            kill_timeout: self.kill_timeout.and_then(|value| some(value, "--kill-timeout")),
-            restart_delay: self.restart_delay.and_then(|value| some(value, "--restart-delay")),
-            window: self.window.and_then(|value| some(value, "--window")),
-            handoff_timeout: self.handoff_timeout.and_then(|value| some(value, "--handoff-timeout")),
-            overload: self.overload.and_then(|value| some(value, "--overload")),
-            overload_timeout: self.overload_timeout.and_then(|value| some(value, "--overload-timeout")),
-            serialization: self.serialization.and_then(|value| some(value, "--serialization")),
-            master_scheduling: self.master_scheduling.and_then(|value| some(value, "--master-scheduling")),
-            load_report: self.no_load_report.then(|| Given::new(false, Origin::Flag("--no-load-report"))),
+            plain: self.plain.0,
+            depends: filled(self.depends, "--depends"),
         };
         (layer, self.config)
     }

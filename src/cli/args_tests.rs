@@ -1,7 +1,12 @@
 //! Flags, and what is refused of them.
 
 use super::*;
+use std::time::Duration;
+
 use clap::CommandFactory;
+use pointsman::{ReadyOn, Serialization};
+
+use crate::config::{Environment, Form, Key, Overload, PLAIN, SAMPLES, load};
 
 fn parse(words: &str) -> Result<RunArgs, String> {
     let words = ["pointsman", "run"].into_iter().chain(words.split_whitespace());
@@ -36,34 +41,78 @@ fn a_program_needs_no_dashes_before_it_and_keeps_its_own() {
 #[test]
 fn flags_become_a_layer() {
     let words = "-w auto -l :1 -l 2 -m handoff -p rr -c f -e A=1 -e B=x=y -e C= --stop-timeout 1s --kill-timeout 2s \
-                 --restart-delay 3s --no-load-report --serialization advanced --master-scheduling normal -t x";
+                 --restart-delay 3s --no-load-report --serialization advanced \
+                 --depends 127.0.0.1:1 --depends exec:true -t x";
     let (layer, file) = parse(words).unwrap().into_layer();
     assert_eq!(file, Some("f".into()));
     assert_eq!(layer.listen.unwrap().value, [":1".parse().unwrap(), "2".parse().unwrap()]);
     let env: Vec<_> = layer.env.iter().map(|(name, given)| (name.to_str(), given.value.to_str())).collect();
     assert_eq!(env, [(Some("A"), Some("1")), (Some("B"), Some("x=y")), (Some("C"), Some(""))]);
-    assert_eq!(layer.restart_delay.unwrap().value, Duration::from_secs(3));
-    assert_eq!(layer.load_report.map(|given| given.value), Some(false));
-    assert_eq!(layer.serialization.map(|given| given.value), Some(Serialization::Advanced));
-    assert_eq!(layer.master_scheduling.map(|given| given.value), Some(Scheduling::Normal));
+    assert_eq!(layer.plain.restart_delay.unwrap().value, Duration::from_secs(3));
+    assert_eq!(layer.plain.load_report.map(|given| given.value), Some(false));
+    assert_eq!(layer.plain.serialization.map(|given| given.value), Some(Serialization::Advanced));
+    assert_eq!(layer.depends.map(|given| given.value.len()), Some(2));
     let (layer, file) = parse("").unwrap().into_layer();
-    assert!(layer.load_report.is_none());
+    assert!(layer.plain.load_report.is_none());
     assert!(file.is_none() && layer.listen.is_none() && layer.program.is_none());
+}
+
+#[test]
+fn every_plain_key_is_read_from_its_flag() {
+    let word = |key: &Key, value: &str| match key.form {
+        Form::On | Form::Off => key.flag.to_owned(),
+        _ => format!("{} {value}", key.flag),
+    };
+    let words: Vec<_> = PLAIN.iter().zip(SAMPLES).map(|(key, (_, value))| word(key, value)).collect();
+    let (layer, _) = parse(&words.join(" ")).unwrap().into_layer();
+    let config = load(layer, None, &Environment::default()).unwrap();
+    for ((key, value, origin), (name, expected)) in config.plain.rows().into_iter().zip(SAMPLES) {
+        assert_eq!((key.name, &*value, &*origin.to_string()), (name, expected, key.flag));
+    }
+    let config = load(parse("").unwrap().into_layer().0, None, &Environment::default()).unwrap();
+    assert!(config.plain.rows().iter().all(|(_, _, origin)| matches!(origin, Origin::Default)));
+}
+
+#[test]
+fn every_plain_key_has_a_flag_that_shows_its_default() {
+    let command = Cli::command();
+    let run = command.find_subcommand("run").unwrap();
+    for key in &PLAIN {
+        let flag = run.get_arguments().find(|arg| arg.get_long() == key.flag.strip_prefix("--")).unwrap();
+        let help = flag.get_help().unwrap().to_string();
+        let default = format!(" [default: {}]", (key.default)());
+        assert!(help.ends_with(&default) || matches!(key.form, Form::On | Form::Off), "{help}");
+        assert!(!help.contains("  ") && !help.contains('\n'), "{help}");
+        assert!(!key.flag.contains('_'), "{}", key.flag);
+        let name = key.flag.trim_start_matches("--").trim_start_matches("no-").replace('-', "_");
+        assert_eq!(name, key.name);
+    }
+    let long = |name: &str| {
+        let flag = run.get_arguments().find(|arg| arg.get_id() == name).unwrap();
+        flag.get_long_help().map(ToString::to_string)
+    };
+    let text = long("serialization").unwrap();
+    assert!(text.contains("[default: json]\n\nAs in Node's cluster.setupPrimary: with"), "{text}");
+    assert_eq!(long("window"), None);
 }
 
 #[test]
 fn what_is_completed_is_all_that_this_version_has() {
     let policies: Vec<_> = POLICIES.iter().map(|word| config::policy(word).unwrap()).collect();
     assert!(PolicyName::ALL.iter().all(|policy| policies.contains(policy)));
-    assert!(Serialization::ALL.iter().map(ToString::to_string).eq(SERIALIZATIONS));
-    assert!(Scheduling::ALL.iter().map(ToString::to_string).eq(SCHEDULINGS));
+    let completed = |flag| PLAIN.iter().find(|key| key.flag == flag).map(|key| key.form);
+    let serializations = Serialization::ALL.iter().map(ToString::to_string);
+    assert!(
+        matches!(completed("--serialization"), Some(Form::Word(_, words)) if serializations.eq(words.iter().copied()))
+    );
+    assert!(
+        matches!(completed("--ready-on"), Some(Form::Word(_, words)) if ReadyOn::ALL.map(|way| way.to_string()) == words)
+    );
+    let overloads = [Overload::Wait, Overload::Reject].map(|known| known.to_string());
+    assert!(matches!(completed("--overload"), Some(Form::Word(_, words)) if overloads.iter().eq(words)));
     for mode in [Mode::Handoff, Mode::Shared, Mode::Multiport] {
         assert_eq!(MODES.contains(&&*mode.to_string()), mode.refusal().is_none(), "{mode}");
     }
-    for overload in [Overload::Wait, Overload::Reject] {
-        assert!(CHOICES.contains(&&*overload.to_string()), "{overload}");
-    }
-    assert!(CHOICES.iter().all(|word| word.parse::<Overload>().is_ok()));
 }
 
 #[test]
@@ -81,9 +130,12 @@ fn a_bad_value_is_refused_with_what_to_write() {
             "'round-robbin' for '--policy <POLICY>': no such policy; did you mean round-robin?",
         ),
         ("--serialization v8", "no such serialization; the serializations are: json, advanced"),
-        ("--master-scheduling fifo", "no such scheduling; the choices are: batch, normal"),
         ("-e A", "write NAME=VALUE"),
         ("-e =A", "write NAME=VALUE"),
+        ("--stop-signal KILL", "comes by itself after kill_timeout"),
+        ("--max-memory 500", "write 500MiB, or 500B, or off"),
+        ("--depends 5432", "the address has no host"),
+        ("--ready-on listen_", "no such way to be ready"),
         ("--stop-timeout 30", "write 30s, or 30ms"),
         ("--stop-timeout off", "SIGQUIT waits for ever"),
     ] {

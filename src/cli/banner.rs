@@ -38,7 +38,7 @@ pub(super) fn lines(config: &Config, endpoints: &[Endpoint], pid: u32) -> String
         let command = std::env::args().next().unwrap_or_else(|| "pointsman".into());
         text += &format!("\n  next  {command} run -- node app.js   (your own program)");
     }
-    let time = show_duration(config.stop_timeout.value);
+    let time = show_duration(config.plain.stop_timeout.value);
     text += &format!(
         "\n  stop  Ctrl-C (or kill {pid}): requests in flight get {time} to finish; a second Ctrl-C stops at once"
     );

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::{complain, failure, print};
-use crate::config::{Config, Given, Mode, Origin, Process, show_duration, show_limit, show_umask, words};
+use crate::config::{Config, Given, Mode, Origin, Process, show_limit, show_umask, words};
 
 /// Prints the configuration, with the origin of each value if that is asked for.
 pub(super) fn check(config: &Config, origin: bool) -> ExitCode {
@@ -49,26 +49,13 @@ fn table(config: &Config, origin: bool) -> String {
         _ => config.policy.value.to_string(),
     };
     row("policy".into(), policy, &config.policy.origin);
-    let times = [
-        ("stop_timeout", &config.stop_timeout),
-        ("kill_timeout", &config.kill_timeout),
-        ("restart_delay", &config.restart_delay),
-    ];
-    for (key, Given { value, origin }) in times {
-        row(key.into(), show_duration(*value), origin);
+    for (key, value, origin) in config.plain.rows() {
+        row(key.name.into(), value, origin);
     }
-    row("window".into(), config.window.value.to_string(), &config.window.origin);
-    row("handoff_timeout".into(), config.handoff_timeout.value.to_string(), &config.handoff_timeout.origin);
-    row("overload".into(), config.overload.value.to_string(), &config.overload.origin);
-    row(
-        "overload_timeout".into(),
-        show_duration(config.overload_timeout.value),
-        &config.overload_timeout.origin,
-    );
-    row("load_report".into(), config.load_report.value.to_string(), &config.load_report.origin);
-    row("serialization".into(), config.serialization.value.to_string(), &config.serialization.origin);
-    let scheduling = &config.master_scheduling;
-    row("master_scheduling".into(), scheduling.value.to_string(), &scheduling.origin);
+    if !config.depends.value.is_empty() {
+        let depends = config.depends.value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        row("depends".into(), depends, &config.depends.origin);
+    }
     for (name, Given { value, origin }) in &config.env {
         // The file is where secrets are, and what is printed here may be read by many.
         let value = if config.is_of_env_file(origin) { "(hidden)".to_owned() } else { words([value]) };
@@ -165,7 +152,11 @@ mod tests {
 
     #[test]
     fn the_table_is_aligned_and_says_where_from() {
-        let variables = [("POINTSMAN_WORKERS", "3"), ("POINTSMAN_PROGRAM", "node app.js")];
+        let variables = [
+            ("POINTSMAN_WORKERS", "3"),
+            ("POINTSMAN_PROGRAM", "node app.js"),
+            ("POINTSMAN_DEPENDS", "127.0.0.1:1"),
+        ];
         let environment: Environment =
             variables.iter().map(|&(name, value)| (name.into(), value.into())).collect();
         let env = vec![("A".into(), Given::new("x y".into(), Origin::Flag("--env")))];
@@ -176,9 +167,30 @@ workers            3               POINTSMAN_WORKERS
 listen             127.0.0.1:8000  default
 mode               handoff         default
 policy             round-robin     default
+ready_on           auto            default
+ready_after        2s              default
+start_timeout      1m              default
+max_starting       off             default
+warm_up            0s              default
+restart_delay      100ms           default
+restart_delay_max  30s             default
+max_crashes        10              default
+crash_window       5m              default
+fail_when_errored  false           default
+stop_with          disconnect      default
+stop_signal        TERM            default
 stop_timeout       30s             default
+linger_timeout     off             default
 kill_timeout       5s              default
-restart_delay      1s              default
+reload_batch       1               default
+max_memory         off             default
+max_age            off             default
+max_connections    off             default
+ping_timeout       off             default
+output             auto            default
+error_output       as output       default
+output_max_size    100MiB          default
+output_keep        5               default
 window             8               default
 handoff_timeout    30s             default
 overload           wait            default
@@ -186,6 +198,7 @@ overload_timeout   1s              default
 load_report        true            default
 serialization      json            default
 master_scheduling  batch           default
+depends            127.0.0.1:1     POINTSMAN_DEPENDS
 env.A              'x y'           --env
 ";
         assert_eq!(table(&config, true), expected);

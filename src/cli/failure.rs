@@ -36,6 +36,7 @@ pub(super) fn exit_code(error: &Error) -> u8 {
         | Error::NoSocketDirectory { .. }
         | Error::AddressNotAvailable { .. } => CONFIGURATION,
         Error::AddressNotAllowed { .. } | Error::NotPermitted { .. } => NOT_PERMITTED,
+        Error::AllErrored => FAILED,
         _ => SYSTEM,
     }
 }
@@ -134,6 +135,11 @@ mod tests {
     fn advice_on(config: &Config) -> Option<String> {
         let program = config.program.as_ref()?.value.first()?.clone();
         advice(&Error::ProgramNotFound { program }, config)
+    }
+
+    #[test]
+    fn a_cluster_whose_workers_do_not_live_has_failed() {
+        assert_eq!(exit_code(&Error::AllErrored), FAILED);
     }
 
     #[test]

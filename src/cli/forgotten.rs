@@ -74,7 +74,7 @@ fn foreign_flag(error: &clap::Error) -> Option<String> {
         "stop_timeout or handoff_timeout" => {
             Some("there are --stop-timeout and --handoff-timeout".to_owned())
         }
-        _ => Some(format!("use --{ours}")),
+        _ => Some(format!("use --{}", ours.replace('_', "-"))),
     }
 }
 
@@ -157,6 +157,9 @@ mod tests {
             ("check --script app.js", "the program comes last: -- node app.js\n"),
             ("run --timeout 3s", "there are --stop-timeout and --handoff-timeout\n"),
             ("run --environment A=1", "use --env\n"),
+            ("run --max-memory-restart 1G", "use --max-memory\n"),
+            ("run --wait-ready", "use --ready-on, with the word message\n"),
+            ("run --graceful-timeout 30", "use --stop-timeout\n"),
         ] {
             let all = ["pointsman"].into_iter().chain(words.split_whitespace());
             let error = parse(&all.map(OsString::from).collect::<Vec<_>>()).unwrap_err().to_string();

@@ -9,6 +9,7 @@ mod check;
 mod clip;
 mod demo;
 mod failure;
+mod flags;
 mod forgotten;
 mod log_filter;
 mod logging;
@@ -27,7 +28,7 @@ use std::{
 
 use anstream::{AutoStream, ColorChoice};
 
-use crate::config::{self, Config};
+use crate::config::{Config, Inputs};
 use args::{Command, RunArgs};
 
 /// Runs the command that this process's arguments name.
@@ -49,9 +50,9 @@ fn dispatch() -> ExitCode {
         }
     };
     match cli.command {
-        Command::Run(run) if run.test => with_config(run, |config| check::check(config, false)),
+        Command::Run(run) if run.test => with_config(run, |config, _| check::check(config, false)),
         Command::Run(run) => with_config(run, run::run),
-        Command::Check(check) => with_config(check.run, |config| check::check(config, check.origin)),
+        Command::Check(check) => with_config(check.run, |config, _| check::check(config, check.origin)),
         Command::Completions { shell } => print(&pages::completions(shell)),
         Command::Man { command } => match pages::man(command.as_deref()) {
             Ok(page) => print(&page),
@@ -65,10 +66,11 @@ fn dispatch() -> ExitCode {
 }
 
 /// Reads the configuration, and goes on if there is nothing wrong with it.
-fn with_config(args: RunArgs, then: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
-    let (layer, file) = args.into_layer();
-    match config::load(layer, file.as_deref(), &std::env::vars_os().collect()) {
-        Ok(config) => then(&config),
+fn with_config(args: RunArgs, then: impl FnOnce(&Config, &Inputs) -> ExitCode) -> ExitCode {
+    let (flags, file) = args.into_layer();
+    let inputs = Inputs { flags, file, environment: std::env::vars_os().collect() };
+    match inputs.load() {
+        Ok(config) => then(&config, &inputs),
         Err(problems) => {
             complain(&problems.render(colour()));
             ExitCode::from(failure::CONFIGURATION)

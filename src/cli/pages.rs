@@ -2,46 +2,46 @@
 //!
 //! The sections below are shown by `--help` and by the manual alike.
 
-use std::io;
+use std::{borrow::Cow, io};
 
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::{Man, roff};
 
 use super::args::{Cli, VERSION};
+use crate::config::variables;
 
 /// A heading and its lines, which stay as they are.
-type Section = (&'static str, &'static str);
+type Section = (&'static str, Cow<'static, str>);
 
 const EXAMPLES: Section = (
     "Examples",
-    "\
+    Cow::Borrowed(
+        "\
 pointsman run                                   the demo, one worker per core
 pointsman run -- node app.js                    a Node program, as it is
 pointsman run -w 4 -l :3000 -- node app.js      4 workers, port 3000 of every interface
 pointsman run -e NODE_ENV=production -- node app.js
 pointsman run -l :80 --user www-data -- node app.js     as root; workers are not
 pointsman check -c pointsman.toml --origin      what would run, and who says so",
+    ),
 );
 
 const SIGNALS: Section = (
     "Signals",
-    "\
+    Cow::Borrowed(
+        "\
 TERM, INT   stop: accept nothing more, let requests in flight finish within
             --stop-timeout; a second one stops at once
 QUIT        stop, and wait for requests in flight as long as they take
 HUP         stop, if the terminal is gone",
+    ),
 );
 
-const ENVIRONMENT: Section = (
-    "Environment",
-    "\
-POINTSMAN_WORKERS, _LISTEN and _MAP (with commas), _MODE, _POLICY, _PROGRAM
-and _ARGS (with blanks), _CWD, _USER, _GROUP, _UMASK, _NICE, _CPU_AFFINITY,
-_ENV_FILE, _LIMITS (with blanks: nofile=65536 core=0), _STOP_TIMEOUT,
-_KILL_TIMEOUT, _RESTART_DELAY, _WINDOW, _HANDOFF_TIMEOUT, _OVERLOAD,
-_OVERLOAD_TIMEOUT, _LOAD_REPORT, _SERIALIZATION, _MASTER_SCHEDULING
-            the keys of the file; they win over it, and flags win over them
+/// What is said of [`variables`], and those that are not of a key.
+const OTHER_VARIABLES: &str = "            the keys of the file; they win over it, and flags win over them.
+            Lists have commas between (LISTEN, MAP, DEPENDS) or blanks
+            (PROGRAM, ARGS, CPU_AFFINITY, and LIMITS: nofile=65536 core=0)
 NODE_CLUSTER_SCHED_POLICY
             rr or another policy, as for Node; POINTSMAN_POLICY wins
 WEB_CONCURRENCY
@@ -56,24 +56,51 @@ POINTSMAN_ADDRESSES (all that is listened on, with commas between), and the
 NODE_ variables of their channel; with --user, HOME, USER, LOGNAME and
 SHELL of that user. Otherwise they get pointsman's own environment, over which
 --env-file wins, then [env] of the file, then --env. An empty variable counts
-as not set.",
-);
+as not set.";
 
 const EXIT: Section = (
     "Exit status",
-    "\
+    Cow::Borrowed(
+        "\
 0 done    1 failed    2 usage    70 a bug of pointsman    71 the system refused
 77 not permitted      78 configuration",
+    ),
 );
 
-const REFERENCE: [Section; 4] = [EXAMPLES, SIGNALS, ENVIRONMENT, EXIT];
+/// All that is to be said besides the options.
+fn sections() -> [Section; 4] {
+    [EXAMPLES, SIGNALS, environment(), EXIT]
+}
+
+/// The variables that are read, those of our own first.
+fn environment() -> Section {
+    let mut text = String::new();
+    let mut column = 0;
+    for name in variables() {
+        let word = if text.is_empty() { name } else { name.trim_start_matches("POINTSMAN") };
+        if column + word.len() + 2 > WIDTH {
+            text.push('\n');
+            column = 0;
+        } else if column > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text += word;
+        text.push(',');
+        column += word.len() + 1;
+    }
+    ("Environment", format!("{}\n{OTHER_VARIABLES}", text.trim_end_matches(',')).into())
+}
+
+/// Columns of a section.
+const WIDTH: usize = 78;
 
 pub(super) fn examples() -> String {
     text(&[EXAMPLES])
 }
 
 pub(super) fn reference() -> String {
-    text(&REFERENCE)
+    text(&sections())
 }
 
 fn text(sections: &[Section]) -> String {
@@ -112,7 +139,7 @@ pub(super) fn man(command: Option<&str>) -> io::Result<Vec<u8>> {
         man.render_subcommands_section(&mut out)?;
     }
     if matches!(command, None | Some("run")) {
-        for section in &REFERENCE {
+        for section in &sections() {
             render(section, &mut out)?;
         }
     }
@@ -134,7 +161,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::config::VARIABLES;
 
     #[test]
     fn every_page_and_script_is_made() {
@@ -172,7 +198,8 @@ mod tests {
 
     #[test]
     fn help_lists_the_variables_that_are_read_and_no_other() {
-        let (_, text) = ENVIRONMENT;
+        let (_, text) = environment();
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         let (ours, _) = text.split_once("the keys of the file").unwrap();
         let listed = |word: &str| {
             let word = word.trim_end_matches(',');
@@ -182,6 +209,6 @@ mod tests {
                 .map(|key| format!("POINTSMAN_{key}"))
         };
         let listed: BTreeSet<_> = ours.split_whitespace().filter_map(listed).collect();
-        assert_eq!(listed, VARIABLES.map(str::to_owned).into());
+        assert_eq!(listed, variables().map(str::to_owned).collect());
     }
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use log::{error, info, log, warn};
-use pointsman::{Cluster, Error};
+use pointsman::{Cluster, Error, Event, Request};
 
 use super::{
     activation::{self, Activation},
@@ -12,10 +12,10 @@ use super::{
     report::Report,
     wrapper,
 };
-use crate::config::{Config, Mode};
+use crate::config::{Config, Inputs, Mode};
 
-/// Serves until it is told to stop.
-pub(super) fn run(config: &Config) -> ExitCode {
+/// Serves until it is told to stop. What the configuration was read from is here to be read again.
+pub(super) fn run(config: &Config, inputs: &Inputs) -> ExitCode {
     let activation = activation::find();
     // Before the log's thread starts: a signal must find nobody but the loop.
     let log = pointsman::block_signals().and_then(|()| {
@@ -30,7 +30,7 @@ pub(super) fn run(config: &Config) -> ExitCode {
             return ExitCode::from(failure::exit_code(&error));
         }
     };
-    match serve(config, &activation, log.style) {
+    match serve(config, inputs, &activation, log.style) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let advice =
@@ -41,7 +41,7 @@ pub(super) fn run(config: &Config) -> ExitCode {
     }
 }
 
-fn serve(config: &Config, activation: &Activation, style: Style) -> Result<(), Error> {
+fn serve(config: &Config, inputs: &Inputs, activation: &Activation, style: Style) -> Result<(), Error> {
     for warning in config.warnings.iter().chain(&activation.warnings) {
         warn!("{warning}");
     }
@@ -60,8 +60,43 @@ fn serve(config: &Config, activation: &Activation, style: Style) -> Result<(), E
     }
     let report = Report::new(config.quoted(), config.workers.value, endpoints);
     let mut report = report.shared(config.mode.value == Mode::Shared);
-    cluster.run(|_, event| {
+    cluster.run(|cluster, event| {
+        match event {
+            Event::Asked(Request::Reload) => reload(cluster, config, inputs, activation),
+            _ => {}
+        }
         let line = report.line(&event);
         log!(line.level, "{}", line.text);
     })
+}
+
+/// Reads the configuration anew and replaces the workers by those that it wants. What is wrong with it changes nothing.
+fn reload(cluster: &mut Cluster, running: &Config, inputs: &Inputs, activation: &Activation) {
+    let anew = match inputs.load() {
+        Ok(anew) => anew,
+        Err(problems) => {
+            let problems = problems.render(false);
+            return warn!(
+                "reload refused, and nothing changes: the configuration is wrong\n{}",
+                problems.trim_end()
+            );
+        }
+    };
+    for warning in &anew.warnings {
+        warn!("{warning}");
+    }
+    let unchangeable = running.needs_restart(&anew);
+    if !unchangeable.is_empty() {
+        let keys = unchangeable.join(", ");
+        warn!("a reload does not change {keys}: that takes a stop and a start; everything else is reloaded");
+    }
+    match cluster.reload(&activation.settings(&anew)) {
+        Ok(true) => {}
+        Ok(false) => info!("no reload: pointsman is stopping"),
+        Err(error) => {
+            let advice =
+                failure::advice(&error, &anew).map(|advice| format!("\n{advice}")).unwrap_or_default();
+            warn!("reload refused, and nothing changes: {error}{advice}");
+        }
+    }
 }

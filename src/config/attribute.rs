@@ -186,7 +186,7 @@ fn seconds(text: &str) -> Result<u64, BadValue> {
 const UNITS: [(&str, u32); 5] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
 
 /// Reads a number and its unit, such as `200MiB`.
-fn size(text: &str) -> Result<u64, BadValue> {
+pub(crate) fn size(text: &str) -> Result<u64, BadValue> {
     let ends = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(ends);
     let examples = "write a whole number and its unit, such as 64KiB, 200MiB or 2GiB";
@@ -212,16 +212,20 @@ fn bare_size(number: &str) -> BadValue {
     )
 }
 
+/// Writes a size so that [`size`] reads it.
+pub(crate) fn show_size(bytes: u64) -> String {
+    let exact = UNITS.into_iter().find(|(_, shift)| bytes > 0 && bytes.is_multiple_of(1 << shift));
+    let (unit, shift) = exact.unwrap_or(("B", 0));
+    format!("{}{unit}", bytes >> shift)
+}
+
 /// Writes a limit for people.
 pub(crate) fn show_limit(resource: Resource, limit: Limit) -> String {
     let one = |bound: u64| match (bound, resource.unit()) {
         (UNLIMITED, _) => "unlimited".to_owned(),
         (0, _) | (_, Unit::Count) => bound.to_string(),
         (_, Unit::Seconds) => show(Duration::from_secs(bound)),
-        (_, Unit::Bytes) => {
-            let exact = UNITS.into_iter().find(|(_, shift)| bound.is_multiple_of(1 << shift));
-            exact.map_or_else(String::new, |(unit, shift)| format!("{}{unit}", bound >> shift))
-        }
+        (_, Unit::Bytes) => show_size(bound),
     };
     match limit {
         Limit { soft: Some(soft), hard: Some(hard) } if soft == hard => one(soft),

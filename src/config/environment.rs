@@ -7,18 +7,20 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     path::Path,
+    str::FromStr,
 };
 
 use pointsman::PolicyName;
 
 use super::{
     attribute,
+    key::{Ask, Key},
+    keys::{PLAIN, PlainLayer},
     layer::{Given, Layer, Origin},
     listen::{Listen, port_number},
-    map::Map,
     problem::{Problem, Problems, nearest, synonym},
     process::ProcessLayer,
-    value::{self, BadValue, Mode, Workers},
+    value::{BadValue, Mode, Workers, policy},
 };
 
 const WORKERS: &str = "POINTSMAN_WORKERS";
@@ -36,23 +38,14 @@ const NICE: &str = "POINTSMAN_NICE";
 const CPU_AFFINITY: &str = "POINTSMAN_CPU_AFFINITY";
 const ENV_FILE: &str = "POINTSMAN_ENV_FILE";
 const LIMITS: &str = "POINTSMAN_LIMITS";
-const STOP_TIMEOUT: &str = "POINTSMAN_STOP_TIMEOUT";
-const KILL_TIMEOUT: &str = "POINTSMAN_KILL_TIMEOUT";
-const RESTART_DELAY: &str = "POINTSMAN_RESTART_DELAY";
-const WINDOW: &str = "POINTSMAN_WINDOW";
-const HANDOFF_TIMEOUT: &str = "POINTSMAN_HANDOFF_TIMEOUT";
-const OVERLOAD: &str = "POINTSMAN_OVERLOAD";
-const OVERLOAD_TIMEOUT: &str = "POINTSMAN_OVERLOAD_TIMEOUT";
-const LOAD_REPORT: &str = "POINTSMAN_LOAD_REPORT";
-const SERIALIZATION: &str = "POINTSMAN_SERIALIZATION";
-const MASTER_SCHEDULING: &str = "POINTSMAN_MASTER_SCHEDULING";
+const DEPENDS: &str = "POINTSMAN_DEPENDS";
 const NODE_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
 /// The number of workers, as platforms set it.
 pub(super) const WEB_CONCURRENCY: &str = "WEB_CONCURRENCY";
 
-/// What is read here for the keys of a file.
-pub(crate) const NAMES: [&str; 25] = [
+/// What is read here for those keys of a file that are more than plain ones.
+const SPECIAL: [&str; 16] = [
     WORKERS,
     LISTEN,
     MAP,
@@ -68,17 +61,14 @@ pub(crate) const NAMES: [&str; 25] = [
     CPU_AFFINITY,
     ENV_FILE,
     LIMITS,
-    STOP_TIMEOUT,
-    KILL_TIMEOUT,
-    RESTART_DELAY,
-    WINDOW,
-    HANDOFF_TIMEOUT,
-    OVERLOAD,
-    OVERLOAD_TIMEOUT,
-    LOAD_REPORT,
-    SERIALIZATION,
-    MASTER_SCHEDULING,
+    DEPENDS,
 ];
+
+/// What is read here for the keys of a file.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    SPECIAL.into_iter().chain(PLAIN.iter().map(|key| key.variable))
+}
+
 /// What all of ours begin with.
 const PREFIX: &str = "POINTSMAN_";
 
@@ -99,24 +89,16 @@ impl Environment {
     /// What was set for us.
     pub(crate) fn layer(&self, problems: &mut Problems) -> Layer {
         let mut layer = self.node_policy(problems);
-        layer.policy = self.read(POLICY, super::policy, problems).or(layer.policy);
+        layer.policy = self.read(POLICY, policy, problems).or(layer.policy);
         layer.mode = self.read(MODE, str::parse, problems).or(layer.mode);
         layer.workers = self.read(WORKERS, str::parse, problems);
-        layer.listen = self.read(LISTEN, addresses, problems);
-        layer.map = self.read(MAP, map, problems);
+        layer.listen = self.read(LISTEN, with_commas, problems);
+        layer.map = self.read(MAP, with_commas, problems);
+        layer.depends = self.read(DEPENDS, with_commas, problems);
         layer.program = self.read(PROGRAM, words, problems);
         layer.args = self.read(ARGS, words, problems);
         layer.process = self.process(problems);
-        layer.stop_timeout = self.read(STOP_TIMEOUT, value::stop_timeout, problems);
-        layer.kill_timeout = self.read(KILL_TIMEOUT, value::duration, problems);
-        layer.restart_delay = self.read(RESTART_DELAY, value::duration, problems);
-        layer.window = self.read(WINDOW, value::window, problems);
-        layer.handoff_timeout = self.read(HANDOFF_TIMEOUT, str::parse, problems);
-        layer.overload = self.read(OVERLOAD, str::parse, problems);
-        layer.overload_timeout = self.read(OVERLOAD_TIMEOUT, value::duration, problems);
-        layer.load_report = self.read(LOAD_REPORT, value::switch, problems);
-        layer.serialization = self.read(SERIALIZATION, super::serialization, problems);
-        layer.master_scheduling = self.read(MASTER_SCHEDULING, super::scheduling, problems);
+        layer.plain = PlainLayer::read(&mut Variables { environment: self, problems });
         layer
     }
 
@@ -154,7 +136,7 @@ impl Environment {
 
     /// A sentence for each variable that looks like ours and is not.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let keys = || NAMES.into_iter().filter_map(|name| name.strip_prefix(PREFIX));
+        let keys = || names().filter_map(|name| name.strip_prefix(PREFIX));
         let ours = self.0.keys().filter_map(|name| name.to_str()?.strip_prefix(PREFIX));
         let unknown =
             ours.filter(|key| !GIVEN_TO_WORKERS.contains(key) && !keys().any(|known| known == *key));
@@ -177,7 +159,7 @@ impl Environment {
         let choose = |word: &str| match word {
             "none" => Ok((Some(Mode::Shared), None)),
             "rr" => Ok((Some(Mode::Handoff), Some(PolicyName::RoundRobin))),
-            other => match super::policy(other) {
+            other => match policy(other) {
                 Ok(known) => Ok((None, Some(known))),
                 Err(bad) => Err(BadValue { instead: format!("{}, and Node's none", bad.instead), ..bad }),
             },
@@ -214,14 +196,21 @@ impl Environment {
     }
 }
 
-/// Addresses with commas between.
-fn addresses(text: &str) -> Result<Vec<Listen>, BadValue> {
-    text.split(',').map(|address| address.trim().parse()).collect()
+/// The environment, asked for plain keys.
+struct Variables<'a> {
+    environment: &'a Environment,
+    problems: &'a mut Problems,
 }
 
-/// Mappings with commas between.
-fn map(text: &str) -> Result<Vec<Map>, BadValue> {
-    text.split(',').map(|mapping| mapping.trim().parse()).collect()
+impl Ask for Variables<'_> {
+    fn ask<T>(&mut self, key: &'static Key, read: impl Fn(&str) -> Result<T, BadValue>) -> Option<Given<T>> {
+        self.environment.read(key.variable, read, self.problems)
+    }
+}
+
+/// Values with commas between.
+fn with_commas<T: FromStr<Err = BadValue>>(text: &str) -> Result<Vec<T>, BadValue> {
+    text.split(',').map(|value| value.trim().parse()).collect()
 }
 
 /// Words with blanks between; this is no shell.
@@ -240,13 +229,13 @@ fn words(text: &str) -> Result<Vec<OsString>, BadValue> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{super::layer::KEYS, *};
+    use super::{super::layer::keys, *};
 
     #[test]
     fn there_is_a_variable_for_every_key_and_no_other() {
         // The variables of workers come with `-e`, or from the environment itself.
-        let keys = KEYS.into_iter().filter(|&key| key != "env");
+        let keys = keys().filter(|&key| key != "env");
         let expected: BTreeSet<_> = keys.map(|key| format!("{PREFIX}{}", key.to_uppercase())).collect();
-        assert_eq!(expected, NAMES.map(str::to_owned).into());
+        assert_eq!(expected, names().map(str::to_owned).collect());
     }
 }

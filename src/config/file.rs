@@ -10,7 +10,6 @@ use std::{
     path::{Path, PathBuf},
     rc::Rc,
     slice,
-    time::Duration,
 };
 
 use toml::{
@@ -22,12 +21,14 @@ use pointsman::{Limit, Resource};
 
 use super::{
     attribute::{self, Affinity},
-    layer::{Given, KEYS, Layer, Origin, Source, refuse_name},
+    entries::Entries,
+    keys::{PLAIN, PlainLayer},
+    layer::{Given, Layer, Origin, Source, keys, refuse_name},
     listen::Listen,
     listen_options,
     problem::{Problem, Problems, nearest, synonym},
     process::ProcessLayer,
-    value::{self, BadValue, Workers},
+    value::{BadValue, Workers, policy},
 };
 
 /// A larger file is not a configuration; `-c /dev/zero` ends too.
@@ -72,6 +73,7 @@ pub(super) fn parse(source: Source, problems: &mut Problems) -> Layer {
         for (key, value) in table.get_ref() {
             reader.entry(&mut layer, key, value);
         }
+        layer.plain = PlainLayer::read(&mut Entries { table: table.get_ref(), reader });
         problems.0[found..].sort_by_key(|problem| match &problem.origin {
             Origin::File(_, span) => span.start,
             _ => 0,
@@ -81,9 +83,9 @@ pub(super) fn parse(source: Source, problems: &mut Problems) -> Layer {
 }
 
 /// A value that has the form of what was asked for, or what is wrong with it.
-type Parsed<T> = Result<T, BadValue>;
+pub(super) type Parsed<T> = Result<T, BadValue>;
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     source: &'a Rc<Source>,
     problems: &'a mut Problems,
 }
@@ -95,29 +97,18 @@ impl Reader<'_> {
             "listen" => layer.listen = self.listens(value),
             "map" => layer.map = self.list(value, |value| string(value)?.parse()),
             "mode" => layer.mode = self.one(value, |value| string(value)?.parse()),
-            "policy" => layer.policy = self.one(value, |value| super::policy(string(value)?)),
+            "policy" => layer.policy = self.one(value, |value| policy(string(value)?)),
             "program" => layer.program = self.list(value, word),
             "args" => layer.args = self.list(value, word),
             "env" => self.env(layer, value),
+            "depends" => layer.depends = self.list(value, |value| string(value)?.parse()),
             key if self.process_entry(&mut layer.process, key, value) => {}
-            "stop_timeout" => layer.stop_timeout = self.one(value, stop_timeout),
-            "kill_timeout" => layer.kill_timeout = self.one(value, duration),
-            "restart_delay" => layer.restart_delay = self.one(value, duration),
-            "window" => layer.window = self.one(value, window),
-            "handoff_timeout" => layer.handoff_timeout = self.one(value, |value| string(value)?.parse()),
-            "overload" => layer.overload = self.one(value, |value| string(value)?.parse()),
-            "overload_timeout" => layer.overload_timeout = self.one(value, duration),
-            "load_report" => layer.load_report = self.one(value, switch),
-            "serialization" => {
-                layer.serialization = self.one(value, |value| super::serialization(string(value)?));
-            }
-            "master_scheduling" => {
-                layer.master_scheduling = self.one(value, |value| super::scheduling(string(value)?));
-            }
+            // Read with the others of their kind.
+            key if PLAIN.iter().any(|plain| plain.name == key) => {}
             unknown => {
-                let instead = match synonym(unknown).or_else(|| nearest(unknown, KEYS)) {
+                let instead = match synonym(unknown).or_else(|| nearest(unknown, keys())) {
                     Some(key) => format!("did you mean {key}?"),
-                    None => format!("the keys are: {}", KEYS.join(", ")),
+                    None => format!("the keys are: {}", keys().collect::<Vec<_>>().join(", ")),
                 };
                 self.problem(key.span(), BadValue::new(format!("unknown key {unknown:?}"), instead));
             }
@@ -206,7 +197,7 @@ impl Reader<'_> {
         self.one(value, |_| attribute::ordered(limit))
     }
 
-    fn one<T>(
+    pub(super) fn one<T>(
         &mut self,
         value: &Spanned<DeValue<'_>>,
         read: impl FnOnce(&DeValue<'_>) -> Parsed<T>,
@@ -304,7 +295,7 @@ fn option_text(key: &str, value: &DeValue<'_>) -> Parsed<String> {
     }
 }
 
-fn mismatch(wanted: &str, value: &DeValue<'_>, instead: &str) -> BadValue {
+pub(super) fn mismatch(wanted: &str, value: &DeValue<'_>, instead: &str) -> BadValue {
     BadValue::new(format!("{wanted} is expected here, not a value of type {}", value.type_str()), instead)
 }
 
@@ -317,13 +308,6 @@ fn word(value: &DeValue<'_>) -> Parsed<OsString> {
     match string(value)? {
         text if text.contains('\0') => Err(BadValue::new("a zero byte cannot be passed on", "leave it out")),
         text => Ok(text.into()),
-    }
-}
-
-fn window(value: &DeValue<'_>) -> Parsed<usize> {
-    match value {
-        DeValue::Integer(number) if number.radix() == 10 => value::window(number.as_str()),
-        other => Err(mismatch("a number", other, "write window = 8")),
     }
 }
 
@@ -369,29 +353,5 @@ fn bound(resource: Resource, value: &DeValue<'_>) -> Parsed<u64> {
         DeValue::Integer(number) if number.radix() == 10 => attribute::bound(resource, number.as_str()),
         DeValue::String(text) => attribute::bound(resource, text),
         other => Err(mismatch("a limit", other, "write a number, a string with a unit, or \"unlimited\"")),
-    }
-}
-
-fn switch(value: &DeValue<'_>) -> Parsed<bool> {
-    value.as_bool().ok_or_else(|| mismatch("true or false", value, "write it without quotes"))
-}
-
-fn stop_timeout(value: &DeValue<'_>) -> Parsed<Duration> {
-    match value {
-        DeValue::String(text) => value::stop_timeout(text),
-        other => duration(other),
-    }
-}
-
-fn duration(value: &DeValue<'_>) -> Parsed<Duration> {
-    match value {
-        DeValue::Integer(number) => {
-            let bad = value::bare_number(number.as_str());
-            Err(BadValue { instead: bad.instead + ", in quotes", ..bad })
-        }
-        DeValue::String(text) => value::duration(text),
-        other => {
-            Err(mismatch("a duration", other, "write a string such as \"500ms\", \"30s\", \"2m\" or \"1h\""))
-        }
     }
 }

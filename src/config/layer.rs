@@ -8,16 +8,17 @@ use std::{
     ops::Range,
     path::PathBuf,
     rc::Rc,
-    time::Duration,
 };
 
-use pointsman::{PolicyName, Scheduling, Serialization};
+use pointsman::PolicyName;
 
 use super::{
+    depends::Depend,
+    keys::{PLAIN, PlainLayer},
     listen::Listen,
     map::Map,
     process::ProcessLayer,
-    value::{BadValue, Mode, Overload, Patience, Workers},
+    value::{BadValue, Mode, Workers},
 };
 
 /// A configuration file as it was read.
@@ -70,8 +71,9 @@ impl<T> Given<T> {
     }
 }
 
-/// The keys of a file and, but for `env`, in capitals after `POINTSMAN_`, of the environment.
-pub(crate) const KEYS: [&str; 26] = [
+/// The keys of a file that are more than [plain](PLAIN) ones. But for `env`, each is in capitals after `POINTSMAN_` a
+/// variable.
+const SPECIAL: [&str; 17] = [
     "workers",
     "listen",
     "map",
@@ -88,17 +90,13 @@ pub(crate) const KEYS: [&str; 26] = [
     "env_file",
     "limits",
     "env",
-    "stop_timeout",
-    "kill_timeout",
-    "restart_delay",
-    "window",
-    "handoff_timeout",
-    "overload",
-    "overload_timeout",
-    "load_report",
-    "serialization",
-    "master_scheduling",
+    "depends",
 ];
+
+/// The keys of a file.
+pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
+    SPECIAL.into_iter().chain(PLAIN.iter().map(|key| key.name))
+}
 
 /// What one source says.
 #[derive(Debug, Clone, Default)]
@@ -116,16 +114,8 @@ pub(crate) struct Layer {
     pub(crate) env: Vec<(OsString, Given<OsString>)>,
     /// What each worker process is to be.
     pub(crate) process: ProcessLayer,
-    pub(crate) stop_timeout: Option<Given<Duration>>,
-    pub(crate) kill_timeout: Option<Given<Duration>>,
-    pub(crate) restart_delay: Option<Given<Duration>>,
-    pub(crate) window: Option<Given<usize>>,
-    pub(crate) handoff_timeout: Option<Given<Patience>>,
-    pub(crate) overload: Option<Given<Overload>>,
-    pub(crate) overload_timeout: Option<Given<Duration>>,
-    pub(crate) load_report: Option<Given<bool>>,
-    pub(crate) serialization: Option<Given<Serialization>>,
-    pub(crate) master_scheduling: Option<Given<Scheduling>>,
+    pub(crate) plain: PlainLayer,
+    pub(crate) depends: Option<Given<Vec<Depend>>>,
 }
 
 impl Layer {
@@ -148,16 +138,8 @@ impl Layer {
             args,
             env,
             process: self.process.over(below.process),
-            stop_timeout: self.stop_timeout.or(below.stop_timeout),
-            kill_timeout: self.kill_timeout.or(below.kill_timeout),
-            restart_delay: self.restart_delay.or(below.restart_delay),
-            window: self.window.or(below.window),
-            handoff_timeout: self.handoff_timeout.or(below.handoff_timeout),
-            overload: self.overload.or(below.overload),
-            overload_timeout: self.overload_timeout.or(below.overload_timeout),
-            load_report: self.load_report.or(below.load_report),
-            serialization: self.serialization.or(below.serialization),
-            master_scheduling: self.master_scheduling.or(below.master_scheduling),
+            plain: self.plain.over(below.plain),
+            depends: self.depends.or(below.depends),
         }
     }
 }

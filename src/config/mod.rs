@@ -5,35 +5,54 @@
 //! prints or exits, and nothing is started.
 
 mod attribute;
+mod depends;
+mod entries;
 mod env_file;
 mod environment;
 mod file;
+mod key;
+mod keys;
 mod layer;
 mod listen;
 mod listen_options;
 mod map;
+mod output;
 mod problem;
 mod process;
+mod reload;
+mod settings;
+mod supervision;
 #[cfg(test)]
 mod tests;
+mod together;
 mod value;
 
-use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, ptr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io::{self, IsTerminal},
+    net::SocketAddr,
+    path::Path,
+    ptr,
+};
 
-use pointsman::{PolicyName, Scheduling, Serialization, Settings};
+use pointsman::PolicyName;
 
 pub(crate) use attribute::{Affinity, account, named_limit, nice, path, show_limit, show_umask, umask};
+pub(crate) use depends::Depend;
 pub(crate) use environment::Environment;
+pub(crate) use environment::names as variables;
+pub(crate) use key::{Ask, Form, Key};
 #[cfg(test)]
-pub(crate) use environment::NAMES as VARIABLES;
+pub(crate) use keys::{PLAIN, tests::SAMPLES};
+pub(crate) use keys::{Plain, PlainLayer};
 pub(crate) use layer::{Given, Layer, Origin};
 pub(crate) use listen::{Listen, Socket};
 pub(crate) use map::Map;
 pub(crate) use problem::{Problems, nearest, synonym};
 pub(crate) use process::{Process, ProcessLayer};
-pub(crate) use value::{
-    BadValue, Mode, Overload, Patience, Workers, duration, show as show_duration, stop_timeout, window,
-};
+pub(crate) use reload::Inputs;
+pub(crate) use value::{BadValue, Mode, Overload, Workers, policy, show as show_duration};
 
 use environment::WEB_CONCURRENCY;
 use layer::refuse_name;
@@ -42,21 +61,6 @@ use problem::Problem;
 
 /// Where `run` listens when nothing says otherwise: Node's examples use this port, and only this machine is served.
 const LISTEN: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 8000));
-/// From the word to leave until SIGTERM. gunicorn and Kubernetes give as long.
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-/// From SIGTERM until SIGKILL.
-const KILL_TIMEOUT: Duration = Duration::from_secs(5);
-/// From the death of a worker until its successor is started.
-const RESTART_DELAY: Duration = Duration::from_secs(1);
-/// Connections on their way to a worker. Node's own primary has one.
-const WINDOW: usize = 8;
-/// From the hand-over of a connection until a worker that does not answer is taken for stuck.
-const HANDOFF_TIMEOUT: Patience = Patience(Some(Duration::from_secs(30)));
-/// Without room for this long, connections are turned away, if they are at all.
-const OVERLOAD_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// What is balanced by load should know the load.
-const LOAD_REPORT: bool = true;
 
 /// What to run, complete and checked, each value with its origin.
 #[derive(Debug)]
@@ -74,19 +78,11 @@ pub(crate) struct Config {
     pub(crate) env: BTreeMap<OsString, Given<OsString>>,
     /// What each worker process is to be.
     pub(crate) process: Process,
-    pub(crate) stop_timeout: Given<Duration>,
-    pub(crate) kill_timeout: Given<Duration>,
-    pub(crate) restart_delay: Given<Duration>,
-    pub(crate) window: Given<usize>,
-    pub(crate) handoff_timeout: Given<Patience>,
-    pub(crate) overload: Given<Overload>,
-    pub(crate) overload_timeout: Given<Duration>,
-    /// Whether Node workers report the ends of connections.
-    pub(crate) load_report: Given<bool>,
-    /// How workers and the master write to each other.
-    pub(crate) serialization: Given<Serialization>,
-    /// How the master is scheduled.
-    pub(crate) master_scheduling: Given<Scheduling>,
+    pub(crate) plain: Plain,
+    /// What the first worker waits for.
+    pub(crate) depends: Given<Vec<Depend>>,
+    /// Whether somebody looks at standard error.
+    terminal: bool,
     /// What is suspicious but no mistake.
     pub(crate) warnings: Vec<String>,
 }
@@ -99,8 +95,8 @@ pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment)
     let defaults = environment.defaults(&explicit, &mut problems);
     let config = resolve(explicit.over(defaults), &mut problems);
     if problems.0.is_empty() {
-        let warnings = environment.warnings().into_iter().chain(config.idle_timeout()).collect();
-        Ok(Config { warnings, ..config })
+        let warnings = environment.warnings().into_iter().chain(together::warnings(&config)).collect();
+        Ok(Config { warnings, terminal: io::stderr().is_terminal(), ..config })
     } else {
         Err(problems)
     }
@@ -110,8 +106,6 @@ pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment)
 fn resolve(layer: Layer, problems: &mut Problems) -> Config {
     let mode = layer.mode.clone().unwrap_or_else(|| Given::default(Mode::Handoff));
     let policy = layer.policy.clone().unwrap_or_else(|| Given::default(PolicyName::default()));
-    refuse_mode(&mode, &policy, problems);
-    refuse_in_shared(&layer, &mode, problems);
     if let (None, Some(args)) = (&layer.program, &layer.args) {
         let bad = BadValue::new("arguments without a program", "name the program, or leave them out");
         problems.push(Problem::new(args.origin.clone(), words(&args.value), bad));
@@ -130,14 +124,11 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
     // A program that is mapped says itself where it wants to be found.
     let default = if map.value.is_empty() { vec![LISTEN.into()] } else { Vec::new() };
     let listen = layer.listen.unwrap_or_else(|| Given::default(default));
-    if mode.value == Mode::Shared
-        && let Some(first) = map.value.first()
-    {
-        let what = "in the shared mode a program sees the address of its socket, which cannot be another";
-        let bad =
-            BadValue::new(what, format!("leave the mapping out, or the mode ({}), for handoff", mode.origin));
-        problems.push(Problem::new(map.origin.clone(), first, bad));
-    }
+    let mut plain = Plain::resolve(layer.plain);
+    output::settle(&mut plain.output.value, &plain.output.origin, problems);
+    output::settle_error(&mut plain.error_output, problems);
+    together::refuse_with_mode(&mode, &policy, &listen, &map, &plain, problems);
+    together::refuse_times(&plain, problems);
     let workers = layer.workers.unwrap_or_else(|| Given::default(Workers::Auto));
     if matches!(workers.origin, Origin::Variable(WEB_CONCURRENCY, _)) {
         // It has been obeyed. A program that obeys it as well, such as gunicorn, would start as many in each worker.
@@ -153,63 +144,10 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         policy,
         env,
         process: Process::resolve(layer.process, problems),
-        stop_timeout: layer.stop_timeout.unwrap_or_else(|| Given::default(STOP_TIMEOUT)),
-        kill_timeout: layer.kill_timeout.unwrap_or_else(|| Given::default(KILL_TIMEOUT)),
-        restart_delay: layer.restart_delay.unwrap_or_else(|| Given::default(RESTART_DELAY)),
-        window: layer.window.unwrap_or_else(|| Given::default(WINDOW)),
-        handoff_timeout: layer.handoff_timeout.unwrap_or_else(|| Given::default(HANDOFF_TIMEOUT)),
-        overload: layer.overload.unwrap_or_else(|| Given::default(Overload::Wait)),
-        overload_timeout: layer.overload_timeout.unwrap_or_else(|| Given::default(OVERLOAD_TIMEOUT)),
-        load_report: layer.load_report.unwrap_or_else(|| Given::default(LOAD_REPORT)),
-        serialization: layer.serialization.unwrap_or_else(|| Given::default(Serialization::default())),
-        master_scheduling: layer.master_scheduling.unwrap_or_else(|| Given::default(Scheduling::default())),
+        plain,
+        depends: layer.depends.unwrap_or_else(|| Given::default(Vec::new())),
+        terminal: false,
         warnings: Vec::new(),
-    }
-}
-
-/// Sockets that a program can be given at its start in the shared mode: few enough for its channel to hold them.
-const MAX_INHERITED: usize = 64;
-
-/// What only a master does that accepts.
-fn refuse_in_shared(layer: &Layer, mode: &Given<Mode>, problems: &mut Problems) {
-    if mode.value != Mode::Shared {
-        return;
-    }
-    let given = [
-        layer.overload.as_ref().map(|given| (&given.origin, given.value.to_string(), "overload")),
-        layer.window.as_ref().map(|given| (&given.origin, given.value.to_string(), "window")),
-        layer
-            .handoff_timeout
-            .as_ref()
-            .map(|given| (&given.origin, given.value.to_string(), "handoff_timeout")),
-        layer
-            .master_scheduling
-            .as_ref()
-            .map(|given| (&given.origin, given.value.to_string(), "master_scheduling")),
-    ];
-    if let Some(listen) = layer.listen.as_ref().filter(|listen| listen.value.len() > MAX_INHERITED) {
-        let what = format!("a program is started with at most {MAX_INHERITED} sockets");
-        let bad = BadValue::new(what, "listen on fewer addresses");
-        problems.push(Problem::new(listen.origin.clone(), listen.value.len(), bad));
-    }
-    for (origin, text, key) in given.into_iter().flatten() {
-        let what =
-            format!("{key} is of connections that the master accepts, and in the shared mode the workers do");
-        let instead = format!("leave it out, or the mode ({}), for handoff", mode.origin);
-        problems.push(Problem::new(origin.clone(), text, BadValue::new(what, instead)));
-    }
-}
-
-/// What this version does not have, and what does not go together.
-fn refuse_mode(mode: &Given<Mode>, policy: &Given<PolicyName>, problems: &mut Problems) {
-    if let Some(bad) = mode.value.refusal() {
-        problems.push(Problem::new(mode.origin.clone(), mode.value, bad));
-    }
-    if mode.value == Mode::Shared && policy.value != PolicyName::RoundRobin {
-        let what =
-            format!("{} needs a master that accepts, and in the shared mode the workers do", policy.value);
-        let instead = format!("leave the policy out, or the mode ({}), for handoff", mode.origin);
-        problems.push(Problem::new(policy.origin.clone(), policy.value, BadValue::new(what, instead)));
     }
 }
 
@@ -251,33 +189,6 @@ fn sockets(listen: &Given<Vec<Listen>>, problems: &mut Problems) -> Vec<Socket> 
     found.into_iter().map(|(socket, _)| socket).collect()
 }
 
-/// Reads a policy's name.
-pub(crate) fn policy(word: &str) -> Result<PolicyName, BadValue> {
-    word.parse().map_err(|_| {
-        let known: Vec<_> = PolicyName::ALL.iter().map(ToString::to_string).collect();
-        let rule = format!("policies are: {}; rr is Node's word for round-robin", known.join(", "));
-        value::no_such("policy", word, known.iter().map(String::as_str).chain(["rr"]), &rule)
-    })
-}
-
-/// Reads the name of a serialization.
-pub(crate) fn serialization(word: &str) -> Result<Serialization, BadValue> {
-    word.parse().map_err(|_| {
-        let known: Vec<_> = Serialization::ALL.iter().map(ToString::to_string).collect();
-        let rule = format!("serializations are: {}, as in Node", known.join(", "));
-        value::no_such("serialization", word, known.iter().map(String::as_str), &rule)
-    })
-}
-
-/// Reads how the master is scheduled.
-pub(crate) fn scheduling(word: &str) -> Result<Scheduling, BadValue> {
-    word.parse().map_err(|_| {
-        let known: Vec<_> = Scheduling::ALL.iter().map(ToString::to_string).collect();
-        let rule = format!("choices are: {}", known.join(", "));
-        value::no_such("scheduling", word, known.iter().map(String::as_str), &rule)
-    })
-}
-
 /// Words as they would be typed into a shell.
 pub(crate) fn words<'a>(words: impl IntoIterator<Item = &'a OsString>) -> String {
     let quote = |word: &OsString| {
@@ -293,53 +204,6 @@ pub(crate) fn words<'a>(words: impl IntoIterator<Item = &'a OsString>) -> String
 }
 
 impl Config {
-    pub(crate) fn settings(&self) -> Settings {
-        let listens = self.listen.value.iter().map(|socket| socket.listen.clone());
-        listens.fold(self.settings_without_listen(), Settings::listen)
-    }
-
-    /// All but where to listen.
-    pub(crate) fn settings_without_listen(&self) -> Settings {
-        let settings = match self.command().split_first() {
-            Some((program, args)) => Settings::new(program).args(args.iter().copied()),
-            None => Settings::new("/proc/self/exe").arg(DEMO_WORKER),
-        };
-        let settings = settings
-            .workers(self.workers.value)
-            .policy(self.policy.value)
-            .stop_timeout(self.stop_timeout.value)
-            .kill_timeout(self.kill_timeout.value)
-            .restart_delay(self.restart_delay.value)
-            .window(self.window.value)
-            .handoff_timeout(self.handoff_timeout.value.0)
-            .overload(match self.overload.value {
-                Overload::Wait => pointsman::Overload::Wait,
-                Overload::Reject => pointsman::Overload::Reject { after: self.overload_timeout.value },
-            })
-            .load_report(self.load_report.value)
-            .serialization(self.serialization.value)
-            .master_scheduling(self.master_scheduling.value);
-        let settings = self.process.apply(settings);
-        let settings = self.env.iter().fold(settings, |all, (name, value)| all.env(name, &value.value));
-        let settings = settings.mode(match self.mode.value {
-            Mode::Shared => pointsman::Mode::Shared,
-            // The other is refused before.
-            Mode::Handoff | Mode::Multiport => pointsman::Mode::Handoff,
-        });
-        let mapped = |all: Settings, map: &Map| all.map(map.from.clone(), map.to.clone());
-        self.map.value.iter().fold(settings, mapped)
-    }
-
-    /// A warning if a time is given that nothing waits for.
-    fn idle_timeout(&self) -> Option<String> {
-        let Given { value, origin } = &self.overload_timeout;
-        let idle = self.overload.value == Overload::Wait && !matches!(origin, Origin::Default);
-        idle.then(|| {
-            let time = show_duration(*value);
-            format!("overload_timeout = {time} ({origin}) does nothing while overload is wait; write overload = \"reject\"")
-        })
-    }
-
     /// Whether what comes from there stands in the file that `env_file` names.
     pub(crate) fn is_of_env_file(&self, origin: &Origin) -> bool {
         let file = self.process.given.env_file.as_ref();

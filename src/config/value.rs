@@ -2,8 +2,9 @@
 //!
 //! Text comes in, a value or a [`BadValue`] goes out. Nothing here knows where the text stood.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
+use pointsman::{PolicyName, Scheduling, Serialization};
 use thiserror::Error;
 
 use super::problem::{nearest, synonym};
@@ -78,35 +79,44 @@ impl FromStr for Workers {
     }
 }
 
-/// More than this parks connections behind busy workers and gains nothing.
-const MAX_WINDOW: usize = 256;
-
-/// How many connections may be on their way to a worker.
-pub(crate) fn window(text: &str) -> Result<usize, BadValue> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = text.parse().ok().filter(|number| digits && (1..=MAX_WINDOW).contains(number));
-    number.ok_or_else(|| BadValue::new("not a number of connections", format!("give 1 to {MAX_WINDOW}")))
-}
-
-/// How long to wait, if there is an end to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Patience(pub(crate) Option<Duration>);
-
-impl FromStr for Patience {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        if text == "off" {
-            return Ok(Self(None));
-        }
-        let spoken = |bad: BadValue| BadValue::new(bad.what, format!("{}, or off", bad.instead));
-        duration(text).map(|time| Self(Some(time))).map_err(spoken)
+/// Reads a number in this range; what is not is not `what`.
+pub(crate) fn number<T: FromStr + PartialOrd + fmt::Display + Clone>(
+    what: &'static str,
+    range: RangeInclusive<T>,
+) -> impl Fn(&str) -> Result<T, BadValue> + Clone {
+    move |text| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|number| digits && range.contains(number));
+        let instead = || format!("give {} to {}", range.start(), range.end());
+        number.ok_or_else(|| BadValue::new(format!("not {what}"), instead()))
     }
 }
 
-impl fmt::Display for Patience {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(&self.0.map_or_else(|| "off".to_owned(), show))
+/// A value, if there is to be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OrOff<T>(pub(crate) Option<T>);
+
+/// Reads a value, or `off`.
+pub(crate) fn or_off<T>(
+    read: impl Fn(&str) -> Result<T, BadValue> + Clone,
+) -> impl Fn(&str) -> Result<OrOff<T>, BadValue> + Clone {
+    move |text| match text {
+        "off" => Ok(OrOff(None)),
+        _ => {
+            let spoken = |bad: BadValue| BadValue::new(bad.what, format!("{}, or off", bad.instead));
+            read(text).map(|value| OrOff(Some(value))).map_err(spoken)
+        }
+    }
+}
+
+/// Reads a duration that is no shorter than this.
+pub(crate) fn at_least(shortest: Duration) -> impl Fn(&str) -> Result<Duration, BadValue> + Clone {
+    move |text| match duration(text)? {
+        time if time < shortest => {
+            let shortest = show(shortest);
+            Err(BadValue::new(format!("shorter than {shortest}"), format!("give {shortest} or more")))
+        }
+        time => Ok(time),
     }
 }
 
@@ -187,6 +197,33 @@ impl fmt::Display for Mode {
             Self::Multiport => "multiport",
         })
     }
+}
+
+/// Reads a policy's name.
+pub(crate) fn policy(word: &str) -> Result<PolicyName, BadValue> {
+    word.parse().map_err(|_| {
+        let known: Vec<_> = PolicyName::ALL.iter().map(ToString::to_string).collect();
+        let rule = format!("policies are: {}; rr is Node's word for round-robin", known.join(", "));
+        no_such("policy", word, known.iter().map(String::as_str).chain(["rr"]), &rule)
+    })
+}
+
+/// Reads the name of a serialization.
+pub(crate) fn serialization(word: &str) -> Result<Serialization, BadValue> {
+    word.parse().map_err(|_| {
+        let known: Vec<_> = Serialization::ALL.iter().map(ToString::to_string).collect();
+        let rule = format!("serializations are: {}, as in Node", known.join(", "));
+        no_such("serialization", word, known.iter().map(String::as_str), &rule)
+    })
+}
+
+/// Reads how the master is scheduled.
+pub(crate) fn scheduling(word: &str) -> Result<Scheduling, BadValue> {
+    word.parse().map_err(|_| {
+        let known: Vec<_> = Scheduling::ALL.iter().map(ToString::to_string).collect();
+        let rule = format!("choices are: {}", known.join(", "));
+        no_such("scheduling", word, known.iter().map(String::as_str), &rule)
+    })
 }
 
 /// Reads what can only be so or not.
@@ -322,6 +359,21 @@ mod tests {
         assert_eq!((Mode::Handoff.refusal(), Mode::Shared.refusal()), (None, None));
         let error = Mode::Multiport.refusal().unwrap().to_string();
         assert!(error.contains("a later version") && error.contains("handoff"), "{error}");
+    }
+
+    #[test]
+    fn numbers_have_their_range_and_times_their_least() {
+        let three = number("a number of tries", 1..=3u32);
+        assert_eq!((three("1"), three("003")), (Ok(1), Ok(3)));
+        for text in ["", "0", "4", "+1", "-1", "1.0", "99999999999"] {
+            let error = three(text).unwrap_err().to_string();
+            assert_eq!(error, "not a number of tries; give 1 to 3", "{text}");
+        }
+        let time = or_off(at_least(Duration::from_millis(100)));
+        assert_eq!(time("off"), Ok(OrOff(None)));
+        assert_eq!(time("100ms"), Ok(OrOff(Some(Duration::from_millis(100)))));
+        assert_eq!(time("99ms").unwrap_err().to_string(), "shorter than 100ms; give 100ms or more, or off");
+        assert!(time("1").unwrap_err().to_string().ends_with("write 1s, or 1ms, or off"));
     }
 
     proptest! {

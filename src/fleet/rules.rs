@@ -92,7 +92,7 @@ impl Default for Rules {
             start_timeout: Some(Duration::from_secs(60)),
             max_starting: None,
             warm_up: Duration::ZERO,
-            restart_delay: Duration::from_secs(1),
+            restart_delay: Duration::from_millis(100),
             restart_delay_max: Duration::from_secs(30),
             max_crashes: Some(10),
             crash_window: Duration::from_secs(300),
