@@ -47,9 +47,11 @@ impl Master {
             descriptors: self.descriptors,
             attributes: self.program.attributes(slot),
             sockets,
+            stdout: None,
+            stderr: None,
         };
         let guard = self.guard.pipe().ok_or(io::ErrorKind::BrokenPipe)?;
-        let (child, socket) = launch::start(&self.program.launcher, &program, guard)?;
+        let (child, socket) = launch::start(&self.program.launcher, program, guard)?;
         let channel = Channel::new(socket, self.program.serialization);
         let watched =
             self.watch(&child, Source::Child(id)).and_then(|()| self.watch(&channel, Source::Channel(id)));
