@@ -13,7 +13,7 @@ use super::{Error, Settings};
 use crate::{
     endpoint::Endpoint,
     fleet::{Counters, Event, Stop, WorkerId, WorkerInfo},
-    master::{Master, Program, SIGNALS, SendError},
+    master::{Master, Output, Program, SIGNALS, SendError},
     sys::{account::Account, attributes::Attributes, guard, launch, signals},
 };
 
@@ -60,12 +60,17 @@ impl Cluster {
         let Settings { program, args, listen, inherited, policy, rules, launcher, load_report, .. } =
             settings;
         let env = variables.into_iter().flatten().chain(settings.env).collect();
+        let user = credentials.clone();
         let attributes = Attributes { credentials, ..settings.attributes };
         let (affinity, serialization) = (settings.affinity, settings.serialization);
         let program =
             Program { program, args, env, launcher, load_report, attributes, affinity, serialization };
+        let slots = rules.workers;
         let master = Master::new(program, rules, policy).map_err(Error::system("start the guard process"))?;
         let mut cluster = Self { master };
+        let sinks = [&settings.stdout, &settings.stderr];
+        let output = Output::start(sinks, settings.rotation, slots, user).map_err(Error::output)?;
+        cluster.master.capture(output).map_err(Error::system("watch the output thread"))?;
         for listen in listen {
             cluster.master.listen(&listen).map_err(Error::listen(listen.endpoint()))?;
         }
@@ -128,6 +133,13 @@ impl Cluster {
     /// When there is no such worker, it has disconnected, or too much waits for it already.
     pub fn send(&mut self, worker: WorkerId, message: &serde_json::Value) -> Result<(), SendError> {
         self.master.send(worker, message)
+    }
+
+    /// Opens the files anew that the output of workers goes to ([`Sink::File`](crate::Sink::File)), as when another program
+    /// has moved them away. It is done by another thread, soon; until then what workers write goes where it went before, and
+    /// nothing is lost. A file that cannot be opened is told of by [`Event::OutputKept`].
+    pub fn reopen_output(&mut self) {
+        self.master.reopen_output();
     }
 
     /// Stops accepting and has the workers leave; [`Event::Stopped`] tells when it is done. May be called again, more

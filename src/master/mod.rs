@@ -30,7 +30,6 @@ use std::{
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use nix::sys::signal::Signal;
 
-pub(crate) use self::stop::SIGNALS;
 use self::{
     accept::Turns,
     channel::Channel,
@@ -46,6 +45,10 @@ pub use self::{
     listen::{Inherited, Listen, inherited},
     output::{Rotation, Sink},
     workers::SendError,
+};
+pub(crate) use self::{
+    output::{Output, Uncaptured},
+    stop::SIGNALS,
 };
 use crate::{
     balance::PolicyName,
@@ -104,6 +107,7 @@ pub(crate) struct Master {
     /// What they get as `POINTSMAN_ADDRESSES`.
     addresses: String,
     preload: Preload,
+    output: Output,
     signals: Option<Signals>,
     stopping: Stopping,
     /// After the system refused to give out a connection.
@@ -126,6 +130,8 @@ struct Worker {
     child: Child,
     channel: Option<Channel>,
     progress: Progress,
+    /// It was told to leave, one way or another.
+    dismissed: bool,
 }
 
 /// What a token stands for.
@@ -139,6 +145,7 @@ enum Source {
     Kernel,
     Readiness,
     Peer(u32),
+    Output,
 }
 
 impl Program {
@@ -161,13 +168,14 @@ impl Source {
             Self::Kernel => (5, 0),
             Self::Readiness => (6, 0),
             Self::Peer(id) => (7, id),
+            Self::Output => (8, 0),
         };
-        Token((id as usize) << 3 | kind)
+        Token((id as usize) << 4 | kind)
     }
 
     fn of(token: Token) -> Self {
-        let id = u32::try_from(token.0 >> 3).unwrap_or(u32::MAX);
-        match token.0 & 7 {
+        let id = u32::try_from(token.0 >> 4).unwrap_or(u32::MAX);
+        match token.0 & 15 {
             0 => Self::Listener(ListenerId(id)),
             1 => Self::Channel(WorkerId(id)),
             2 => Self::Child(WorkerId(id)),
@@ -175,7 +183,8 @@ impl Source {
             4 => Self::Signals,
             5 => Self::Kernel,
             6 => Self::Readiness,
-            _ => Self::Peer(id),
+            7 => Self::Peer(id),
+            _ => Self::Output,
         }
     }
 }
@@ -220,6 +229,7 @@ impl Master {
             public_port: PublicPort::default(),
             addresses: String::new(),
             preload,
+            output: Output::default(),
             signals: None,
             stopping: Stopping::default(),
             accept_again: None,
@@ -347,6 +357,7 @@ impl Master {
             Source::Kernel => self.read_kernel(),
             Source::Readiness => self.readiness.set_pending(true),
             Source::Peer(number) => self.hear(number),
+            Source::Output => self.read_output(),
         }
     }
 }

@@ -40,6 +40,7 @@ impl Master {
             true => self.listeners.values().map(|listener| listener.socket.as_fd()).collect(),
             false => Vec::new(),
         };
+        let pipes = self.output.pipes()?;
         let program = launch::Program {
             program: &self.program.program,
             args: &self.program.args,
@@ -47,8 +48,8 @@ impl Master {
             descriptors: self.descriptors,
             attributes: self.program.attributes(slot),
             sockets,
-            stdout: None,
-            stderr: None,
+            stdout: pipes.stdout,
+            stderr: pipes.stderr,
         };
         let guard = self.guard.pipe().ok_or(io::ErrorKind::BrokenPipe)?;
         let (child, socket) = launch::start(&self.program.launcher, program, guard)?;
@@ -56,7 +57,10 @@ impl Master {
         let watched =
             self.watch(&child, Source::Child(id)).and_then(|()| self.watch(&channel, Source::Channel(id)));
         match watched {
-            Ok(()) => Ok(Worker { child, channel: Some(channel), progress }),
+            Ok(()) => {
+                self.output.adopt(id, slot, pipes.ours);
+                Ok(Worker { child, channel: Some(channel), progress, dismissed: false })
+            }
             Err(error) => {
                 child.end(LAST_PATIENCE);
                 Err(error)
