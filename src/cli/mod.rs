@@ -12,6 +12,7 @@ mod failure;
 mod forgotten;
 mod log_filter;
 mod logging;
+mod output;
 mod pages;
 mod report;
 mod run;

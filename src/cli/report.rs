@@ -12,7 +12,10 @@ use std::{
 use log::Level::{self, Debug, Error, Info, Warn};
 use pointsman::{Endpoint, Event, ExitStatus, LoadSource, Loss, Trouble, WorkerId};
 
-use super::trouble::{self, Told, about, ended, tell};
+use super::{
+    output,
+    trouble::{self, Told, about, ended, tell},
+};
 
 /// A worker that ends sooner than this without having listened has most likely a mistake in it.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -149,6 +152,13 @@ impl Report {
                 self.exit(*worker, *status, *exited_after_disconnect, *lived, *restart)
             }
             Event::Trouble { worker, trouble } => self.trouble(*worker, trouble),
+            Event::LastWords { worker, lines, shown } => {
+                // What went past us is there to be read.
+                (if *shown { Debug } else { Warn }, output::last_words(self.name(*worker), lines))
+            }
+            Event::OutputFailed { .. } | Event::OutputResumed { .. } | Event::OutputKept { .. } => {
+                output::line(event)
+            }
             Event::AcceptFailed { endpoint, errno, pause } => {
                 self.refused += 1;
                 let reason = trouble::accept_failed(*errno);
