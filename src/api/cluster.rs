@@ -13,7 +13,7 @@ use super::{Error, Settings};
 use crate::{
     endpoint::Endpoint,
     fleet::{Counters, Event, Stop, WorkerId, WorkerInfo},
-    master::{Master, SIGNALS, SendError},
+    master::{Master, Output, SIGNALS, SendError},
     sys::{guard, launch, signals},
 };
 
@@ -55,11 +55,16 @@ impl Cluster {
         guard::run_if_asked();
         launch::run_if_asked();
         settings.validate()?;
+        let user = settings.credentials().cloned();
+        let slots = settings.rules.workers;
         let program = settings.to_program();
         let Settings { listen, inherited, policy, rules, launcher, master_scheduling, .. } = settings;
         let master = Master::new(launcher, master_scheduling, program, rules, policy)
             .map_err(Error::system("start the guard process"))?;
         let mut cluster = Self { master };
+        let sinks = [&settings.stdout, &settings.stderr];
+        let output = Output::start(sinks, settings.rotation, slots, user).map_err(Error::output)?;
+        cluster.master.capture(output).map_err(Error::system("watch the output thread"))?;
         for listen in listen {
             cluster.master.listen(&listen).map_err(Error::listen(listen.endpoint()))?;
         }
@@ -143,6 +148,13 @@ impl Cluster {
     /// When there is no such worker, it has disconnected, or too much waits for it already.
     pub fn send(&mut self, worker: WorkerId, message: &serde_json::Value) -> Result<(), SendError> {
         self.master.send(worker, message)
+    }
+
+    /// Opens the files anew that the output of workers goes to ([`Sink::File`](crate::Sink::File)), as when another program
+    /// has moved them away. It is done by another thread, soon; until then what workers write goes where it went before, and
+    /// nothing is lost. A file that cannot be opened is told of by [`Event::OutputKept`].
+    pub fn reopen_output(&mut self) {
+        self.master.reopen_output();
     }
 
     /// Stops accepting and has the workers leave; [`Event::Stopped`] tells when it is done. May be called again, more

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::{
     endpoint::Endpoint,
+    master::Uncaptured,
     sys::{cpus::Cpus, limits::Resource},
 };
 
@@ -102,6 +103,14 @@ pub enum Error {
         /// The kernel's reason.
         source: io::Error,
     },
+    /// A file that the output of workers is to go to cannot be opened.
+    #[error("cannot write the output of workers to {}: {source}; {}", path.display(), how_to_write(source))]
+    OutputFile {
+        /// The file, with the slot in its name.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
     /// Every worker's place has been given up, and the settings say that the cluster fails then.
     #[error(
         "no worker stays alive: every slot is errored after too many crashes in a row; the lines above say why they ended"
@@ -120,6 +129,15 @@ pub enum Error {
 impl Error {
     pub(super) fn system(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { doing, source }
+    }
+
+    pub(super) fn output(why: Uncaptured) -> Self {
+        match why {
+            Uncaptured::File(path, source) => Self::OutputFile { path, source },
+            Uncaptured::System(source) => {
+                Self::system("start the thread that writes the output of workers")(source)
+            }
+        }
     }
 
     pub(super) fn listen(endpoint: &Endpoint) -> impl FnOnce(io::Error) -> Self {
@@ -150,6 +168,16 @@ fn what_is_permitted(endpoint: &Endpoint) -> &'static str {
              systemd unit)"
         }
         Endpoint::Unix(_) => "choose a directory that this user may write to",
+    }
+}
+
+fn how_to_write(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR) => "make the directory, or choose another path",
+        Some(libc::EACCES | libc::EPERM) => "choose a file, and a directory, that this user may write to",
+        Some(libc::ELOOP) => "it is a symbolic link, which is not followed; name the file itself",
+        Some(libc::EISDIR | libc::ENXIO) => "name a file or a device",
+        _ => "choose another path",
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    fs,
+    fs, io,
     path::Path,
 };
 
@@ -37,6 +37,7 @@ pub(super) fn exit_code(error: &Error) -> u8 {
         | Error::AddressNotAvailable { .. } => CONFIGURATION,
         Error::AddressNotAllowed { .. } | Error::NotPermitted { .. } => NOT_PERMITTED,
         Error::AllErrored => FAILED,
+        Error::OutputFile { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => NOT_PERMITTED,
         _ => SYSTEM,
     }
 }

@@ -13,6 +13,7 @@ mod flags;
 mod forgotten;
 mod log_filter;
 mod logging;
+mod output;
 mod pages;
 mod report;
 mod run;

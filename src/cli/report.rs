@@ -13,7 +13,7 @@ use log::Level::{self, Debug, Error, Info, Warn};
 use pointsman::{Endpoint, Event, ExitStatus, LoadSource, Loss, Trouble, WorkerId};
 
 use super::{
-    supervision,
+    output, supervision,
     trouble::{self, Told, about, ended, tell},
 };
 
@@ -161,6 +161,13 @@ impl Report {
                 self.exit(*worker, *status, *exited_after_disconnect, *lived, *restart)
             }
             Event::Trouble { worker, trouble } => self.trouble(*worker, trouble),
+            Event::LastWords { worker, lines, shown } => {
+                // What went past us is there to be read.
+                (if *shown { Debug } else { Warn }, output::last_words(self.name(*worker), lines))
+            }
+            Event::OutputFailed { .. } | Event::OutputResumed { .. } | Event::OutputKept { .. } => {
+                output::line(event)
+            }
             Event::AcceptFailed { endpoint, errno, pause } => {
                 self.refused += 1;
                 let reason = trouble::accept_failed(*errno);

@@ -276,3 +276,16 @@ fn events_of_workers_that_are_gone_are_named_all_the_same() {
         assert!(text.contains("worker 9"), "{text}");
     }
 }
+
+#[test]
+fn last_words_are_said_unless_they_were_shown() {
+    let mut report = Report::new("node x".into(), 1, Vec::new());
+    let words = |shown| {
+        let lines = vec!["Error: boom".to_owned(), "    at x".to_owned()];
+        Event::LastWords { worker: WorkerId(1), lines, shown }
+    };
+    let said = lines(&mut report, &[fork(1), words(true), words(false)]);
+    assert_eq!(said, ["WARN: worker 1 (pid 101) wrote last:\nError: boom\n    at x"]);
+    let full = Event::OutputFailed { sink: "/x".into(), errno: 28 };
+    assert!(lines(&mut report, &[full])[0].starts_with("ERROR: cannot write the output of workers to /x: "));
+}

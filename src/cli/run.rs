@@ -63,6 +63,7 @@ fn serve(config: &Config, inputs: &Inputs, activation: &Activation, style: Style
     cluster.run(|cluster, event| {
         match event {
             Event::Asked(Request::Reload) => reload(cluster, config, inputs, activation),
+            Event::Asked(Request::Reopen) => cluster.reopen_output(),
             _ => {}
         }
         let line = report.line(&event);

@@ -171,6 +171,39 @@ pub enum Event {
         /// When its successor will be started; `None` if there will be none, or there is one already.
         restart: Option<Duration>,
     },
+    /// What a worker wrote last that ended otherwise than in order: a few lines of its standard error, or of its standard
+    /// output if there are none of that. Told soon after its `Exit`, and only of what does not go past this process
+    /// ([`Sink::Inherit`](crate::Sink::Inherit)).
+    LastWords {
+        /// Which worker.
+        worker: WorkerId,
+        /// The last ones, as text.
+        lines: Vec<String>,
+        /// They were written to this process's own output or error already.
+        shown: bool,
+    },
+    /// What workers write cannot be written where it should go. Their lines are dropped, and counted, until it can.
+    OutputFailed {
+        /// Where: a path, or which standard stream of this process.
+        sink: String,
+        /// A Linux errno.
+        errno: i32,
+    },
+    /// What workers write is written again.
+    OutputResumed {
+        /// Where.
+        sink: String,
+        /// Lines that were dropped.
+        dropped: u64,
+    },
+    /// A file of output could not be opened anew, or made an older one; what workers write goes on into the one that is
+    /// open.
+    OutputKept {
+        /// The file.
+        sink: String,
+        /// A Linux errno.
+        errno: i32,
+    },
     /// It is known who tells the ends of a worker's connections: told when a worker says that it does so itself, and
     /// otherwise only if the policy goes by open connections.
     LoadSource {

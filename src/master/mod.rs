@@ -49,7 +49,11 @@ pub use self::{
     output::{Rotation, Sink},
     workers::SendError,
 };
-pub(crate) use self::{programs::Program, signals::SIGNALS};
+pub(crate) use self::{
+    output::{Output, Uncaptured},
+    programs::Program,
+    signals::SIGNALS,
+};
 use crate::{
     balance::PolicyName,
     endpoint::Endpoint,
@@ -98,6 +102,7 @@ pub(crate) struct Master {
     /// What they get as `POINTSMAN_ADDRESSES`.
     addresses: String,
     preload: Preload,
+    output: Output,
     signals: Option<Signals>,
     /// There was a terminal when signals were first taken.
     terminal: bool,
@@ -124,6 +129,8 @@ struct Worker {
     credentials: Option<Credentials>,
     channel: Option<Channel>,
     progress: Progress,
+    /// It was told to leave, one way or another.
+    dismissed: bool,
 }
 
 /// What a token stands for.
@@ -137,6 +144,7 @@ enum Source {
     Kernel,
     Readiness,
     Peer(u32),
+    Output,
 }
 
 impl Source {
@@ -150,13 +158,14 @@ impl Source {
             Self::Kernel => (5, 0),
             Self::Readiness => (6, 0),
             Self::Peer(id) => (7, id),
+            Self::Output => (8, 0),
         };
-        Token((id as usize) << 3 | kind)
+        Token((id as usize) << 4 | kind)
     }
 
     fn of(token: Token) -> Self {
-        let id = u32::try_from(token.0 >> 3).unwrap_or(u32::MAX);
-        match token.0 & 7 {
+        let id = u32::try_from(token.0 >> 4).unwrap_or(u32::MAX);
+        match token.0 & 15 {
             0 => Self::Listener(ListenerId(id)),
             1 => Self::Channel(WorkerId(id)),
             2 => Self::Child(WorkerId(id)),
@@ -164,7 +173,8 @@ impl Source {
             4 => Self::Signals,
             5 => Self::Kernel,
             6 => Self::Readiness,
-            _ => Self::Peer(id),
+            7 => Self::Peer(id),
+            _ => Self::Output,
         }
     }
 }
@@ -216,6 +226,7 @@ impl Master {
             public_port: PublicPort::default(),
             addresses: String::new(),
             preload: Preload::default(),
+            output: Output::default(),
             signals: None,
             terminal: false,
             stopping: Stopping::default(),
@@ -368,6 +379,7 @@ impl Master {
             Source::Kernel => self.read_kernel(),
             Source::Readiness => self.readiness.set_pending(true),
             Source::Peer(number) => self.hear(number),
+            Source::Output => self.read_output(),
         }
     }
 }

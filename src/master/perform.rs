@@ -68,7 +68,9 @@ impl Master {
     }
 
     fn tell(&mut self, id: WorkerId, told: &Told) {
-        if let Some(channel) = self.workers.get_mut(&id).and_then(|worker| worker.channel.as_mut()) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.dismissed |= matches!(told, Told::Disconnect { .. });
+        if let Some(channel) = &mut worker.channel {
             self.frame.clear();
             match told {
                 Told::Leave { text } => {
@@ -81,8 +83,9 @@ impl Master {
         }
     }
 
-    fn signal(&self, id: WorkerId, signal: i32) {
-        let Some(worker) = self.workers.get(&id) else { return };
+    fn signal(&mut self, id: WorkerId, signal: i32) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.dismissed = true;
         let sent = Signal::try_from(signal).map_err(io::Error::from).and_then(|signal| match signal {
             Signal::SIGKILL => worker.child.signal_group(signal),
             // A server with processes of its own tells them what is to be done, and when.

@@ -40,6 +40,7 @@ impl Master {
             true => self.listeners.values().map(|listener| listener.socket.as_fd()).collect(),
             false => Vec::new(),
         };
+        let pipes = self.output.pipes()?;
         let what = launch::Program {
             program: &program.program,
             args: &program.args,
@@ -48,16 +49,19 @@ impl Master {
             ordinary: self.is_batch,
             attributes: program.attributes(slot),
             sockets,
+            stdout: pipes.stdout,
+            stderr: pipes.stderr,
         };
         let guard = self.guard.pipe().ok_or(io::ErrorKind::BrokenPipe)?;
-        let (child, socket) = launch::start(&self.launcher, &what, guard)?;
+        let (child, socket) = launch::start(&self.launcher, what, guard)?;
         let channel = Channel::new(socket, program.serialization);
         let watched =
             self.watch(&child, Source::Child(id)).and_then(|()| self.watch(&channel, Source::Channel(id)));
         match watched {
             Ok(()) => {
                 let credentials = program.attributes.credentials.clone();
-                Ok(Worker { child, credentials, channel: Some(channel), progress })
+                self.output.adopt(id, slot, pipes.ours);
+                Ok(Worker { child, credentials, channel: Some(channel), progress, dismissed: false })
             }
             Err(error) => {
                 child.end(LAST_PATIENCE);

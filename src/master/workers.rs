@@ -200,6 +200,7 @@ impl Master {
                     self.unwatch(&worker.child);
                     self.guard.forget(worker.child.pid());
                     self.preload.handle_exit(worker.progress, status);
+                    self.end_output(id, status, worker.dismissed);
                 }
                 self.fleet.handle_exited(self.now, id, status, all_heard);
                 self.perform();

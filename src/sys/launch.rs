@@ -114,27 +114,37 @@ pub(crate) struct Program<'a> {
     pub(crate) attributes: Attributes,
     /// Listening sockets, which it finds from descriptor 3 on.
     pub(crate) sockets: Vec<BorrowedFd<'a>>,
+    /// Its standard output; this process's own if `None`.
+    pub(crate) stdout: Option<OwnedFd>,
+    /// Its standard error; this process's own if `None`.
+    pub(crate) stderr: Option<OwnedFd>,
 }
 
 /// Starts `what` and returns it with our end of its channel. `launcher` is an executable that calls
 /// [`super::guard::run_if_asked`] and [`run_if_asked`] first.
 pub(crate) fn start(
     launcher: &Path,
-    what: &Program<'_>,
+    what: Program<'_>,
     guard: BorrowedFd<'_>,
 ) -> io::Result<(Child, OwnedFd)> {
     let (ours, theirs) = channel::pair()?;
     let mut command = Command::new(launcher);
     let (parent, sockets) = (Pid::this(), what.sockets.len());
-    let (descriptors, ordinary, attributes) = (what.descriptors, what.ordinary, what.attributes.clone());
+    let Program { descriptors, ordinary, attributes, .. } = what;
     let orders = Orders { parent, descriptors, ordinary, sockets, attributes };
     command.arg0(NAME).args(orders.to_args()).arg(what.program).args(what.args);
     // Those that the master got were for itself.
     for name in env::vars_os().map(|(name, _)| name).filter(|name| is_of_a_supervisor(name)) {
         command.env_remove(name);
     }
-    command.envs(what.env.iter().map(|(name, value)| (name, value)));
+    command.envs(what.env);
     command.stdin(Stdio::from(theirs)).process_group(0);
+    if let Some(stdout) = what.stdout {
+        command.stdout(stdout);
+    }
+    if let Some(stderr) = what.stderr {
+        command.stderr(stderr);
+    }
     let mut child = command.spawn()?;
     let ready = Child::watch(child.id()).and_then(|child| {
         channel::set_nonblocking(&ours, true)?;

@@ -17,6 +17,7 @@ pub(crate) mod launch;
 pub(crate) mod limits;
 pub(crate) mod names;
 pub(crate) mod net;
+pub(crate) mod output;
 pub(crate) mod process;
 pub(crate) mod runtime_file;
 pub(crate) mod scheduling;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use nix::sys::{
-    signal::{SigSet, Signal},
+    signal::{SigSet, SigmaskHow, Signal},
     signalfd::{SfdFlags, SignalFd},
 };
 
@@ -29,6 +29,14 @@ pub(crate) struct Signals(SignalFd);
 /// Blocks `signals` in the calling thread, and in threads that it starts later.
 pub(crate) fn block(signals: &[Signal]) -> io::Result<()> {
     Ok(heeded(signals).thread_block()?)
+}
+
+/// Does this with all signals blocked, and so has the threads that it starts take none.
+pub(crate) fn shielded<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let started = start();
+    before.thread_set_mask()?;
+    started
 }
 
 /// Those that were not ignored when this process was started, as `nohup` and a shell's `&` have some ignored. (A blocked

@@ -14,6 +14,7 @@ mod messages;
 #[path = "../e2e/harness/node.rs"]
 mod node;
 mod outer;
+mod output;
 mod overload;
 mod pollable;
 mod process;
@@ -80,6 +81,17 @@ fn main() -> ExitCode {
         limit::beyond_their_limit_nothing_is_lost_when_the_master_hands_over,
         limit::beyond_their_limit_nothing_is_lost_when_the_workers_accept,
         limit::workers_leave_when_their_last_connection_has_ended,
+        output::on_a_terminal_each_line_has_its_slot,
+        output::beside_one_that_writes_without_end_all_goes_on,
+        output::when_nobody_reads_its_output_it_serves_and_stops,
+        output::output_that_nobody_can_read_is_told_of_and_ends_no_worker,
+        output::files_hold_all_lines_and_older_ones_are_kept,
+        output::a_file_that_was_moved_away_begins_anew_when_asked,
+        output::a_crash_comes_with_the_last_words,
+        output::who_leaves_as_told_has_no_last_words,
+        output::a_file_that_cannot_be_opened_starts_nothing,
+        output::of_many_crashes_no_descriptor_is_left,
+        output::a_worker_of_another_user_can_open_its_output_by_name,
         running::a_signal_ends_it_and_requests_before_it_are_answered,
     ];
     let mut wanted = env::args().skip(1).filter(|arg| !arg.starts_with('-'));

@@ -1,0 +1,238 @@
+//! What workers write to their standard output and error: where it goes, and the master's hold on the thread that brings
+//! it there.
+//!
+//! The loop makes pipes and gives the reading ends away; it never reads or writes what is in them. `thread` does, with
+//! `outlets` as the places that it writes to, each an `outlet` with a `file` or a stream; `lines` and `tail` are what is
+//! done with the bytes, and pure.
+
+mod file;
+mod lines;
+mod outlet;
+mod outlets;
+mod tail;
+mod thread;
+
+use std::{
+    convert::Infallible,
+    io::{self, PipeReader},
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread::{Builder, JoinHandle},
+    time::Duration,
+};
+
+use self::{
+    outlets::Outlets,
+    thread::{Copyist, Order},
+};
+use super::{Master, Source};
+use crate::{
+    fleet::{Event, ExitStatus, WorkerId},
+    sys::{account::Credentials, clock, output, signals, wake::Wake},
+};
+
+/// Where the output of workers goes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Sink {
+    /// Where this process's own goes, untouched: workers inherit it.
+    #[default]
+    Inherit,
+    /// The same, line by line and each with the worker's slot before it.
+    Prefix,
+    /// A file that is appended to. `{slot}` in its name stands for the worker's slot; without it, all share the file, and
+    /// each line has the slot before it.
+    ///
+    /// It is made if need be, in a directory that is there. It may be a device, and no pipe and no symbolic link.
+    File(PathBuf),
+}
+
+/// How large a file of [`Sink::File`] may become, and how many older ones are kept beside it, as `NAME.1`, `NAME.2` and so
+/// on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    /// In bytes; `None` for any size.
+    pub max_bytes: Option<u64>,
+    /// Older files, 0 for none.
+    pub keep: u32,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        Self { max_bytes: Some(100 << 20), keep: 5 }
+    }
+}
+
+/// Something of each stream, standard output first.
+type Streams<T> = [T; 2];
+
+/// Their places in it.
+const OUT: usize = 0;
+const ERR: usize = 1;
+
+/// How long the end waits for places that take what is written slowly, or not at all.
+const LAST: Duration = Duration::from_secs(1);
+
+/// How much later the thread may say that it waits no longer.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// The master's hold on its output thread; on nothing, where workers inherit both streams.
+#[derive(Debug, Default)]
+pub(crate) struct Output(Option<Captured>);
+
+#[derive(Debug)]
+struct Captured {
+    streams: Streams<bool>,
+    /// Whom pipes belong to.
+    user: Option<Credentials>,
+    orders: Sender<Order>,
+    /// Wakes the thread.
+    bell: Arc<Wake>,
+    events: Receiver<Event>,
+    /// Wakes the loop.
+    news: Arc<Wake>,
+    /// Closed when the thread has ended.
+    done: Receiver<Infallible>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Why there can be no output thread.
+#[derive(Debug)]
+pub(crate) enum Uncaptured {
+    /// A file cannot be opened.
+    File(PathBuf, io::Error),
+    /// The system refuses something else.
+    System(io::Error),
+}
+
+impl From<io::Error> for Uncaptured {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+/// The pipes of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Pipes {
+    pub(super) ours: Streams<Option<PipeReader>>,
+    pub(super) stdout: Option<OwnedFd>,
+    pub(super) stderr: Option<OwnedFd>,
+}
+
+impl Output {
+    /// Opens the files of so many slots and starts the thread, if anything is to be captured from workers, who run as
+    /// `user` if that is somebody else.
+    pub(crate) fn start(
+        [stdout, stderr]: [&Sink; 2],
+        rotation: Rotation,
+        slots: usize,
+        user: Option<Credentials>,
+    ) -> Result<Self, Uncaptured> {
+        let streams = [stdout, stderr].map(|sink| *sink != Sink::Inherit);
+        if streams == [false, false] {
+            return Ok(Self::default());
+        }
+        let own = [output::share(io::stdout())?, output::share(io::stderr())?];
+        let slots = u32::try_from(slots).unwrap_or(u32::MAX);
+        let outlets = Outlets::open([stdout, stderr], own, rotation, slots)
+            .map_err(|(path, error)| Uncaptured::File(path, error))?;
+        Ok(Self(Some(Captured::start(streams, outlets, user)?)))
+    }
+
+    /// Pipes for what a worker writes.
+    pub(super) fn pipes(&self) -> io::Result<Pipes> {
+        let mut pipes = Pipes::default();
+        let Some(Captured { streams, user, .. }) = &self.0 else { return Ok(pipes) };
+        let Pipes { ours, stdout, stderr } = &mut pipes;
+        for (stream, theirs) in
+            [stdout, stderr].into_iter().enumerate().filter(|(stream, _)| streams[*stream])
+        {
+            let (reader, writer) = output::pipe(user.as_ref())?;
+            (ours[stream], *theirs) = (Some(reader), Some(writer));
+        }
+        Ok(pipes)
+    }
+
+    /// A worker was started that writes into these pipes.
+    pub(super) fn adopt(&self, worker: WorkerId, slot: u32, pipes: Streams<Option<PipeReader>>) {
+        self.order(Order::Adopt { worker, slot, pipes });
+    }
+
+    /// A worker has ended; `wanted` says whether its last words are.
+    pub(super) fn ended(&self, worker: WorkerId, wanted: bool) {
+        self.order(Order::Ended { worker, wanted });
+    }
+
+    /// What the thread has to tell.
+    pub(super) fn poll_event(&self) -> Option<Event> {
+        self.0.as_ref()?.events.try_recv().ok()
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(captured) = &self.0 {
+            // It ends only when it is told to.
+            let _ = captured.orders.send(order);
+            captured.bell.ring();
+        }
+    }
+}
+
+impl Captured {
+    fn start(streams: Streams<bool>, outlets: Outlets, user: Option<Credentials>) -> io::Result<Self> {
+        let (orders, ordered) = mpsc::channel();
+        let (told, events) = mpsc::channel();
+        let (alive, done) = mpsc::channel();
+        let (bell, news) = (Arc::new(Wake::new()?), Arc::new(Wake::new()?));
+        let copyist = Copyist::new((ordered, Arc::clone(&bell)), (told, Arc::clone(&news)), outlets);
+        // Signals are the loop's.
+        let thread =
+            signals::shielded(|| Builder::new().name("output".into()).spawn(move || copyist.run(alive)))?;
+        Ok(Self { streams, user, orders, bell, events, news, done, thread: Some(thread) })
+    }
+}
+
+impl Drop for Captured {
+    /// Has what is there written, and waits for that, but not for ever.
+    fn drop(&mut self) {
+        let _ = self.orders.send(Order::Finish { until: clock::now() + LAST });
+        self.bell.ring();
+        // It sends nothing; it closes its end.
+        if self.done.recv_timeout(LAST + GRACE) == Err(RecvTimeoutError::Disconnected) {
+            // If it has panicked that was said.
+            let _ = self.thread.take().map(JoinHandle::join);
+        }
+    }
+}
+
+impl Master {
+    /// Has what workers write go this way, from the next one on.
+    pub(crate) fn capture(&mut self, output: Output) -> io::Result<()> {
+        if let Some(captured) = &output.0 {
+            self.watch(&*captured.news, Source::Output)?;
+        }
+        self.output = output;
+        Ok(())
+    }
+
+    /// Opens files of output anew.
+    pub(crate) fn reopen_output(&self) {
+        self.output.order(Order::Reopen);
+    }
+
+    /// The output thread has something to tell.
+    pub(super) fn read_output(&mut self) {
+        self.happened.extend(std::iter::from_fn(|| self.output.poll_event()));
+    }
+
+    /// A worker has ended like this, and had been told to leave or not.
+    pub(super) fn end_output(&self, worker: WorkerId, status: ExitStatus, dismissed: bool) {
+        self.output.ended(worker, !dismissed && status != ExitStatus::Code(0));
+    }
+}
+
+#[cfg(test)]
+mod tests;

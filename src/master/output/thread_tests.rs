@@ -1,0 +1,79 @@
+//! The thread without its thread: one turn after the other.
+
+use super::*;
+use crate::master::{Rotation, Sink};
+use std::{fs::File, io::Write, os::fd::OwnedFd, sync::mpsc};
+
+/// One whose standard output is `stdout`, and its owner's ends.
+fn copyist(stdout: OwnedFd) -> (Copyist, Sender<Order>, Receiver<Event>) {
+    let (orders, ordered) = mpsc::channel();
+    let (told, events) = mpsc::channel();
+    let null = File::options().write(true).open("/dev/null").unwrap();
+    let sinks = [&Sink::Prefix, &Sink::Inherit];
+    let outlets = Outlets::open(sinks, [stdout.into(), null], Rotation::default(), 0).unwrap();
+    let wake = || Arc::new(Wake::new().unwrap());
+    (Copyist::new((ordered, wake()), (told, wake()), outlets), orders, events)
+}
+
+/// Workers that write a line and crash.
+fn crash(copyist: &mut Copyist, orders: &Sender<Order>, ids: std::ops::Range<u32>) {
+    for worker in ids.map(WorkerId) {
+        let (reader, mut writer) = io::pipe().unwrap();
+        crate::sys::channel::set_nonblocking(&reader, true).unwrap();
+        orders.send(Order::Adopt { worker, slot: 0, pipes: [Some(reader), None] }).unwrap();
+        writeln!(writer, "{worker}").unwrap();
+        drop(writer);
+        copyist.bell.ring();
+        assert!(copyist.turn());
+        orders.send(Order::Ended { worker, wanted: true }).unwrap();
+        copyist.bell.ring();
+        assert!(copyist.turn());
+    }
+}
+
+#[test]
+fn of_a_thousand_crashes_nothing_is_left() {
+    let (mut reader, writer) = io::pipe().unwrap();
+    let (mut copyist, orders, events) = copyist(writer.into());
+    crash(&mut copyist, &orders, 0..1000);
+    while !copyist.pipes.is_empty() || !copyist.workers.is_empty() {
+        assert!(copyist.turn());
+    }
+    assert!(copyist.told.is_empty() && copyist.outlets.all.len() == 1);
+    drop((copyist, orders));
+    let words: Vec<_> = events.iter().collect();
+    assert!(words.iter().all(|event| matches!(event, Event::LastWords { shown: true, .. })), "{words:?}");
+    assert_eq!(words.len(), 1000);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    let expected: String = (0..1000).map(|worker| format!("[0] {worker}\n")).collect();
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn crashes_before_a_place_without_room_hold_few_descriptors() {
+    let (reader, mut writer) = io::pipe().unwrap();
+    crate::sys::channel::set_nonblocking(&writer, true).unwrap();
+    while writer.write(&[b'\n'; 4096]).is_ok() {}
+    let (mut copyist, orders, events) = copyist(writer.into());
+    crash(&mut copyist, &orders, 0..300);
+    // A worker is forgotten when its last words are not waited for any more.
+    while !copyist.workers.is_empty() {
+        assert!(copyist.turn());
+    }
+    crash(&mut copyist, &orders, 300..301);
+    assert!(copyist.pipes.len() <= LEFT_FULL + 2, "{}", copyist.pipes.len());
+    let thread = thread::spawn(move || {
+        let lines = io::BufRead::lines(io::BufReader::new(reader)).map(Result::unwrap);
+        lines.filter(|line| !line.is_empty()).count() as u64
+    });
+    orders.send(Order::Finish { until: clock::now() + Duration::from_secs(30) }).unwrap();
+    while copyist.turn() {}
+    drop(copyist);
+    let resumed = |event: Event| match event {
+        Event::OutputResumed { dropped, .. } => Some(dropped),
+        _ => None,
+    };
+    let dropped: u64 = events.iter().filter_map(resumed).sum();
+    assert_eq!((thread.join().unwrap() + dropped, dropped > 200), (301, true), "{dropped}");
+}
