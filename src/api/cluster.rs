@@ -136,6 +136,17 @@ impl Cluster {
         self.master.stop(how);
     }
 
+    /// Tells the supervisor of this process how the cluster is from now on, if the environment names one: systemd, or
+    /// what speaks like it. In the words of sd_notify(3), `READY=1` when all workers are ready for the first time,
+    /// `RELOADING=1` and `READY=1` at a reload, `STOPPING=1`, a `STATUS=` for people, and `WATCHDOG=1` as often as
+    /// `WATCHDOG_USEC` asks for. Nothing stops if nobody listens.
+    ///
+    /// For programs that are a service by themselves: otherwise the supervisor is told of something else than it
+    /// supervises.
+    pub fn notify_supervisor(&mut self) {
+        self.master.notify_supervisor();
+    }
+
     /// Whether it has stopped and no worker is left.
     pub fn is_stopped(&self) -> bool {
         self.master.is_stopped()

@@ -17,6 +17,7 @@ mod readiness;
 mod sockets;
 mod spawn;
 mod stop;
+mod supervisor;
 mod workers;
 
 use std::{
@@ -39,6 +40,7 @@ use self::{
     readiness::Readiness,
     sockets::{Listener, PublicPort},
     stop::Stopping,
+    supervisor::Supervisor,
     workers::Until,
 };
 pub use self::{
@@ -106,6 +108,8 @@ pub(crate) struct Master {
     preload: Preload,
     signals: Option<Signals>,
     stopping: Stopping,
+    /// Who is told how this process is.
+    supervisor: Option<Supervisor>,
     /// After the system refused to give out a connection.
     accept_again: Option<Time>,
     accept_failed: bool,
@@ -222,6 +226,7 @@ impl Master {
             preload,
             signals: None,
             stopping: Stopping::default(),
+            supervisor: None,
             accept_again: None,
             accept_failed: false,
             turns: Turns::default(),
@@ -274,6 +279,7 @@ impl Master {
         }
         self.accept();
         self.go_on_stopping();
+        self.tell_supervisor();
         Ok(())
     }
 
@@ -289,7 +295,8 @@ impl Master {
             return Some(Duration::ZERO);
         }
         let own = [self.accept_again, self.guard_again, self.kernel.deadline(), self.stopping.deadline()];
-        let at = own.into_iter().chain([self.fleet.poll_timeout()]).flatten().min();
+        let others = [self.fleet.poll_timeout(), self.supervisor_deadline()];
+        let at = own.into_iter().chain(others).flatten().min();
         at.map(|at| at - clock::now())
     }
 

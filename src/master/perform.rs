@@ -35,7 +35,7 @@ impl Master {
                 Output::Share { worker, seq } => self.share(worker, seq),
                 Output::CloseChannel(worker) => self.close_channel(worker),
                 Output::Signal(worker, signal) => self.signal(worker, signal),
-                Output::Event(event) => self.happened.push_back(event),
+                Output::Event(event) => self.happens(event),
             }
         }
     }

@@ -56,7 +56,8 @@ fn what_the_master_was_told_by_its_own_supervisor_is_not_a_worker_s() {
         ("WATCHDOG_PID", "1"),
         ("LISTEN_PIDFDID", "1"),
     ];
-    let mut run = Pointsman::run().workers(1).option("-e", "NOTIFY_SOCKET=/mine");
+    let run = Pointsman::run().workers(1).expect_log("cannot be told how");
+    let mut run = run.option("-e", "NOTIFY_SOCKET=/mine");
     for (name, value) in told {
         run = run.env(name, value);
     }

@@ -31,6 +31,7 @@ mod reports;
 mod shared;
 mod stderr;
 mod stop;
+mod systemd;
 mod terminal;
 mod turns;
 mod udp;
