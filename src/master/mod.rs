@@ -10,6 +10,7 @@ mod depends;
 mod flow;
 mod kernel;
 mod listen;
+mod notices;
 mod output;
 mod perform;
 mod preload;
@@ -36,6 +37,7 @@ use self::{
     accept::Turns,
     channel::Channel,
     kernel::Kernel,
+    notices::Notices,
     preload::{Preload, Progress},
     readiness::Readiness,
     sockets::{Listener, PublicPort},
@@ -99,6 +101,7 @@ pub(crate) struct Master {
     broken: Vec<(WorkerId, &'static str)>,
     kernel: Kernel,
     readiness: Readiness,
+    notices: Notices,
     /// The soft limit of descriptors that workers get back: this process has raised its own.
     descriptors: Option<u64>,
     /// What workers get as `PORT`.
@@ -143,6 +146,7 @@ enum Source {
     Kernel,
     Readiness,
     Peer(u32),
+    Notices,
 }
 
 impl Program {
@@ -165,13 +169,14 @@ impl Source {
             Self::Kernel => (5, 0),
             Self::Readiness => (6, 0),
             Self::Peer(id) => (7, id),
+            Self::Notices => (8, 0),
         };
-        Token((id as usize) << 3 | kind)
+        Token((id as usize) << 4 | kind)
     }
 
     fn of(token: Token) -> Self {
-        let id = u32::try_from(token.0 >> 3).unwrap_or(u32::MAX);
-        match token.0 & 7 {
+        let id = u32::try_from(token.0 >> 4).unwrap_or(u32::MAX);
+        match token.0 & 15 {
             0 => Self::Listener(ListenerId(id)),
             1 => Self::Channel(WorkerId(id)),
             2 => Self::Child(WorkerId(id)),
@@ -179,7 +184,8 @@ impl Source {
             4 => Self::Signals,
             5 => Self::Kernel,
             6 => Self::Readiness,
-            _ => Self::Peer(id),
+            7 => Self::Peer(id),
+            _ => Self::Notices,
         }
     }
 }
@@ -219,6 +225,7 @@ impl Master {
             broken: Vec::new(),
             kernel: Kernel::default(),
             readiness: Readiness::default(),
+            notices: Notices::default(),
             // Where it cannot be raised, it is as it was.
             descriptors: limits::raise_descriptors().ok(),
             public_port: PublicPort::default(),
@@ -277,6 +284,7 @@ impl Master {
             self.fleet.handle_timeout(self.now);
             self.perform();
         }
+        self.hear_notices();
         self.accept();
         self.go_on_stopping();
         self.tell_supervisor();
@@ -290,7 +298,7 @@ impl Master {
             listener.pending && !resting && self.fleet.admits(self.now, id)
         };
         // An outer loop that watches this one's descriptor is told once, however much there is.
-        let peers = self.readiness.is_pending() && !resting;
+        let peers = self.readiness.is_pending() && !resting || self.notices.is_pending();
         if self.full || self.kernel.has_more() || peers || self.listeners.iter().any(acceptable) {
             return Some(Duration::ZERO);
         }
@@ -354,6 +362,7 @@ impl Master {
             Source::Kernel => self.read_kernel(),
             Source::Readiness => self.readiness.set_pending(true),
             Source::Peer(number) => self.hear(number),
+            Source::Notices => self.notices.set_pending(true),
         }
     }
 }

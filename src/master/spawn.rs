@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{Channel, LAST_PATIENCE, Master, Source, Worker};
+use super::{Channel, LAST_PATIENCE, Master, Source, Worker, notices};
 use crate::{
     endpoint::Endpoint,
     fleet::{Mode, WorkerId},
@@ -93,6 +93,11 @@ impl Master {
             variables.extend(socket_variables(&names.collect::<Vec<_>>()));
             let path = self.readiness_path();
             variables.extend(path.map(|path| ("EINHORN_SOCK_PATH".into(), path.into())));
+        }
+        // The user's own is somebody else's.
+        if self.program.env.iter().all(|(name, _)| name != notices::VARIABLE) {
+            let path = self.notices_path();
+            variables.extend(path.map(|path| (notices::VARIABLE.into(), path.into())));
         }
         variables
     }

@@ -240,6 +240,8 @@ impl Master {
             Ok(guard) => {
                 self.guard = guard;
                 self.preload.announce(&mut self.guard);
+                self.readiness.announce(&mut self.guard);
+                self.notices.announce(&mut self.guard);
                 log::info!("the guard process had ended and was started again");
             }
             Err(error) => {

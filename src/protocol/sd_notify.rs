@@ -1,11 +1,14 @@
 //! What a service says to its supervisor by `NOTIFY_SOCKET`: assignments, one a line, all of a datagram at once.
 //!
-//! Source: sd_notify(3) and sd_watchdog_enabled(3) of systemd 255. What is said enters as a [`Notice`] and leaves as
-//! text. Who sends and hears is not known here.
+//! Source: sd_notify(3) and sd_watchdog_enabled(3) of systemd 255. What this process says enters as a [`Notice`] and leaves
+//! as text; what workers say enters as bytes, of which only one thing is understood. Who sends and hears is not known here.
 
 use std::{fmt, time::Duration};
 
-/// More would be nobody's one line; systemd reads no more than 4096 bytes in all.
+/// systemd reads no more of a datagram (`NOTIFY_BUFFER_MAX`, which is `PIPE_BUF`).
+pub const MAX_DATAGRAM: usize = 4096;
+
+/// More of a status would be nobody's one line.
 const MAX_STATUS: usize = 256;
 
 /// Something to be said.
@@ -49,6 +52,14 @@ pub fn datagram(notices: &[Notice<'_>]) -> String {
     lines.join("\n")
 }
 
+/// Whether a datagram says that who has sent it is ready.
+pub fn is_ready(datagram: &[u8]) -> bool {
+    // As systemd has it: one zero byte at the end is a mistake of C programs, one anywhere else is garbage.
+    let text = datagram.strip_suffix(b"\0").unwrap_or(datagram);
+    let is_whole = text.len() <= MAX_DATAGRAM && !text.contains(&0);
+    is_whole && text.split(|&byte| byte == b'\n').any(|line| line == b"READY=1")
+}
+
 /// How often a process is to say that it is alive: twice in the time that `WATCHDOG_USEC` gives, if `WATCHDOG_PID` names
 /// it or nobody.
 pub fn watchdog_period(usec: Option<&str>, pid: Option<&str>, own_pid: u32) -> Option<Duration> {
@@ -63,6 +74,7 @@ const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn what_is_said_together_is_one_datagram() {
@@ -76,9 +88,21 @@ mod tests {
         ] {
             assert_eq!(datagram(notices), expected);
         }
-        let long = "é".repeat(4096);
+        let long = "é".repeat(MAX_DATAGRAM);
         let all = [Notice::Ready, Notice::Status(&long), Notice::Alive];
-        assert!(datagram(&all).len() < 4096);
+        assert!(datagram(&all).len() < MAX_DATAGRAM);
+    }
+
+    #[test]
+    fn who_is_ready_says_so_in_a_line_of_its_own() {
+        for text in ["READY=1", "READY=1\n", "STATUS=x\nREADY=1\nMAINPID=3", "READY=1\0", "\nREADY=1"] {
+            assert!(is_ready(text.as_bytes()), "{text:?}");
+        }
+        for text in ["", "READY=0", "READY=11", "STATUS=READY=1", "ready=1", "READY", "READY=1\0\0", "X\0\nREADY=1"] {
+            assert!(!is_ready(text.as_bytes()), "{text:?}");
+        }
+        let long = "x".repeat(MAX_DATAGRAM) + "\nREADY=1";
+        assert!(!is_ready(long.as_bytes()));
     }
 
     #[test]
@@ -90,6 +114,18 @@ mod tests {
         assert_eq!(period(Some("1"), None), Some(1000));
         for usec in [None, Some(""), Some("0"), Some("-1"), Some("1s")] {
             assert_eq!(period(usec, None), None, "{usec:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_panics_and_what_is_said_is_heard(
+            bytes in proptest::collection::vec(any::<u8>(), 0..64),
+            status in any::<String>(),
+        ) {
+            is_ready(&bytes);
+            prop_assert!(is_ready(datagram(&[Notice::Status(&status), Notice::Ready]).as_bytes()));
+            prop_assert!(!is_ready(datagram(&[Notice::Status(&status)]).as_bytes()));
         }
     }
 }

@@ -45,7 +45,13 @@ fn close_range(first: libc::c_uint, flags: libc::c_uint) {
 /// The process group of who is at the other end of a Unix socket.
 pub(crate) fn group_of_peer(socket: impl AsFd) -> Option<u32> {
     let peer = getsockopt(&socket.as_fd(), PeerCredentials).ok()?;
-    u32::try_from(getpgid(Some(Pid::from_raw(peer.pid()))).ok()?.as_raw()).ok()
+    group_of(peer.pid().unsigned_abs())
+}
+
+/// The process group of this process, if there is one and it is not reaped.
+pub(crate) fn group_of(pid: u32) -> Option<u32> {
+    let pid = i32::try_from(pid).ok()?;
+    u32::try_from(getpgid(Some(Pid::from_raw(pid))).ok()?.as_raw()).ok()
 }
 
 /// A child of this process that has not been reaped.

@@ -1,4 +1,4 @@
-//! Under a supervisor that hears sd_notify.
+//! Under a supervisor that hears sd_notify, and over programs that speak it.
 
 use std::{
     ffi::OsString,
@@ -186,4 +186,45 @@ fn nothing_stops_when_the_supervisor_is_gone() {
         master.wait_ready(1);
         master.finish();
     }
+}
+
+fn notified(way: &str) -> Master {
+    Pointsman::run().option("-m", "shared").workers(1).python("notified.py").arg(way).start()
+}
+
+/// Has the worker say the next of what it has to say.
+#[track_caller]
+fn let_say(master: &Master, what: &str) {
+    master.workers()[0].signal(Signal::SIGUSR1);
+    eventually("it has been said", || master.printed(what));
+}
+
+#[test]
+fn a_program_says_by_sd_notify_that_it_is_ready() {
+    for way in ["itself", "child", "descriptor"] {
+        let mut master = notified(way);
+        master.wait_ready(1);
+        let_say(&master, "said nonsense");
+        // Anybody may speak, and nobody else is heard.
+        let socket = master.runtime_file("notify.sock").unwrap();
+        UnixDatagram::unbound().unwrap().send_to(b"READY=1", socket).unwrap();
+        master.wait_turn();
+        assert!(!master.log().has("ready: "), "{way}");
+        let_say(&master, "said ready");
+        master.wait_log("ready: the worker listens");
+        master.finish();
+    }
+}
+
+#[test]
+fn what_a_process_of_another_group_says_is_nobodys() {
+    let mut master = notified("stranger");
+    master.wait_ready(1);
+    let_say(&master, "said nonsense");
+    let_say(&master, "said ready");
+    let child = Process::children_of(master.workers()[0].pid());
+    eventually("the other has spoken", || child.iter().all(|child| !child.is_alive()));
+    master.wait_turn();
+    assert!(!master.log().has("ready: "));
+    master.finish();
 }
