@@ -13,8 +13,8 @@ use super::{Error, Settings};
 use crate::{
     endpoint::Endpoint,
     fleet::{Counters, Event, Stop, WorkerId, WorkerInfo},
-    master::{Master, Program, SIGNALS, SendError},
-    sys::{account::Account, attributes::Attributes, guard, launch, signals},
+    master::{Master, Program, SendError, signals},
+    sys::{self, account::Account, attributes::Attributes, guard, launch},
 };
 
 /// Worker processes behind the addresses that they share.
@@ -79,6 +79,10 @@ impl Cluster {
     /// SIGTERM and SIGINT stop it gracefully, a second one at once; SIGQUIT lets requests in flight take as long as
     /// they want; SIGHUP from a terminal that is gone is a SIGTERM. They are taken from the calling thread only: if
     /// the process has others, call [`block_signals`] before starting them.
+    ///
+    /// Where this process is the first of a container (process 1, or a subreaper), orphans become its children: they are
+    /// reaped in silence, and so is every child that is not the cluster's. A program that starts and waits for others of
+    /// its own there uses [`Cluster::turn`].
     ///
     /// # Errors
     ///
@@ -200,5 +204,5 @@ impl mio::event::Source for Cluster {
 ///
 /// When the system refuses.
 pub fn block_signals() -> Result<(), Error> {
-    signals::block(&SIGNALS).map_err(Error::system("block signals"))
+    signals().and_then(|signals| sys::signals::block(&signals)).map_err(Error::system("block signals"))
 }

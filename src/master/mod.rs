@@ -11,6 +11,7 @@ mod flow;
 mod kernel;
 mod listen;
 mod notices;
+mod orphans;
 mod output;
 mod perform;
 mod preload;
@@ -32,12 +33,13 @@ use std::{
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use nix::sys::signal::Signal;
 
-pub(crate) use self::stop::SIGNALS;
+pub(crate) use self::orphans::signals;
 use self::{
     accept::Turns,
     channel::Channel,
     kernel::Kernel,
     notices::Notices,
+    orphans::Orphans,
     preload::{Preload, Progress},
     readiness::Readiness,
     sockets::{Listener, PublicPort},
@@ -110,6 +112,7 @@ pub(crate) struct Master {
     addresses: String,
     preload: Preload,
     signals: Option<Signals>,
+    orphans: Orphans,
     stopping: Stopping,
     /// Who is told how this process is.
     supervisor: Option<Supervisor>,
@@ -232,6 +235,7 @@ impl Master {
             addresses: String::new(),
             preload,
             signals: None,
+            orphans: Orphans::default(),
             stopping: Stopping::default(),
             supervisor: None,
             accept_again: None,
@@ -285,6 +289,7 @@ impl Master {
             self.perform();
         }
         self.hear_notices();
+        self.reap_orphans();
         self.accept();
         self.go_on_stopping();
         self.tell_supervisor();
@@ -298,7 +303,8 @@ impl Master {
             listener.pending && !resting && self.fleet.admits(self.now, id)
         };
         // An outer loop that watches this one's descriptor is told once, however much there is.
-        let peers = self.readiness.is_pending() && !resting || self.notices.is_pending();
+        let peers =
+            self.readiness.is_pending() && !resting || self.notices.is_pending() || self.orphans.is_pending();
         if self.full || self.kernel.has_more() || peers || self.listeners.iter().any(acceptable) {
             return Some(Duration::ZERO);
         }

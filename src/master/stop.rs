@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use nix::sys::signal::Signal;
 
-use super::{Master, Source, sockets::Listener};
+use super::{Master, Source, orphans, sockets::Listener};
 use crate::{
     fleet::{ListenerId, Stop},
     sys::{
@@ -54,7 +54,8 @@ impl Master {
     /// Reads signals in the loop from now on: TERM, INT and QUIT stop, as does HUP from a terminal that is gone. One
     /// that was ignored when this process was started is left alone.
     pub(crate) fn take_signals(&mut self) -> io::Result<()> {
-        let signals = Signals::new(&SIGNALS)?;
+        let signals = Signals::new(&orphans::signals()?)?;
+        self.orphans.begin();
         self.watch(&signals, Source::Signals)?;
         self.signals = Some(signals);
         self.stopping.terminal = !signals::terminal_is_gone();
@@ -93,6 +94,7 @@ impl Master {
     pub(super) fn read_signals(&mut self) {
         while let Some(received) = self.signals.as_ref().and_then(|signals| signals.read().ok().flatten()) {
             match received.signal {
+                Signal::SIGCHLD => self.orphans.handle_exit(),
                 Signal::SIGTERM | Signal::SIGINT => self.asked_to_stop(Stop::Graceful),
                 Signal::SIGQUIT => self.asked_to_stop(Stop::NoDeadline),
                 Signal::SIGHUP

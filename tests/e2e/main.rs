@@ -15,6 +15,7 @@ mod crate_worker;
 mod custody;
 mod demo;
 mod environment;
+mod first;
 mod harness;
 mod inherited;
 mod killed;
