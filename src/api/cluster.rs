@@ -46,7 +46,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Listens on the addresses and starts the workers.
+    /// Listens on the addresses and starts the workers, or waits first for what they [depend on](Settings::depends).
     ///
     /// # Errors
     ///
@@ -57,8 +57,9 @@ impl Cluster {
         settings.validate()?;
         let credentials = settings.credentials().cloned();
         let variables = settings.user.as_ref().map(Account::variables);
-        let Settings { program, args, listen, inherited, policy, rules, launcher, load_report, .. } =
-            settings;
+        let Settings {
+            program, args, listen, inherited, policy, rules, launcher, load_report, depends, ..
+        } = settings;
         let env = variables.into_iter().flatten().chain(settings.env).collect();
         let attributes = Attributes { credentials, ..settings.attributes };
         let (affinity, serialization) = (settings.affinity, settings.serialization);
@@ -70,7 +71,7 @@ impl Cluster {
             cluster.master.listen(&listen).map_err(Error::listen(listen.endpoint()))?;
         }
         inherited.into_iter().for_each(|inherited| cluster.master.offer(inherited));
-        cluster.master.start();
+        cluster.master.start(depends);
         Ok(cluster)
     }
 

@@ -176,6 +176,10 @@ impl Report {
                 (Info, format!("stopping: accepts nothing more{rest}"))
             }
             Event::Stopped => (Info, "stopped".into()),
+            Event::WaitsFor { what } => {
+                (Info, format!("waits for {what} before it starts workers (depends)"))
+            }
+            Event::Found { what } => (Info, format!("{what} is there now")),
             other => return Line { level: Debug, text: Text::Event(other) },
         };
         Line { level, text: text.into() }

@@ -37,6 +37,7 @@ pub(crate) use self::orphans::signals;
 use self::{
     accept::Turns,
     channel::Channel,
+    depends::Depends,
     kernel::Kernel,
     notices::Notices,
     orphans::Orphans,
@@ -112,6 +113,8 @@ pub(crate) struct Master {
     addresses: String,
     preload: Preload,
     signals: Option<Signals>,
+    /// What is waited for before workers are started; `None` from then on.
+    depends: Option<Depends>,
     orphans: Orphans,
     stopping: Stopping,
     /// Who is told how this process is.
@@ -150,6 +153,7 @@ enum Source {
     Readiness,
     Peer(u32),
     Notices,
+    Depends,
 }
 
 impl Program {
@@ -173,6 +177,7 @@ impl Source {
             Self::Readiness => (6, 0),
             Self::Peer(id) => (7, id),
             Self::Notices => (8, 0),
+            Self::Depends => (9, 0),
         };
         Token((id as usize) << 4 | kind)
     }
@@ -188,7 +193,8 @@ impl Source {
             5 => Self::Kernel,
             6 => Self::Readiness,
             7 => Self::Peer(id),
-            _ => Self::Notices,
+            8 => Self::Notices,
+            _ => Self::Depends,
         }
     }
 }
@@ -235,6 +241,7 @@ impl Master {
             addresses: String::new(),
             preload,
             signals: None,
+            depends: None,
             orphans: Orphans::default(),
             stopping: Stopping::default(),
             supervisor: None,
@@ -248,13 +255,6 @@ impl Master {
         };
         master.watch(master.guard.child(), Source::Guard)?;
         Ok(master)
-    }
-
-    /// Starts the workers.
-    pub(crate) fn start(&mut self) {
-        self.now = clock::now();
-        self.fleet.start(self.now);
-        self.perform();
     }
 
     /// Adds a worker.
@@ -284,6 +284,7 @@ impl Master {
         self.read_more_of_kernel();
         self.resync_kernel();
         self.start_guard();
+        self.seek();
         if self.fleet.poll_timeout().is_some_and(|at| at <= self.now) {
             self.fleet.handle_timeout(self.now);
             self.perform();
@@ -309,7 +310,8 @@ impl Master {
             return Some(Duration::ZERO);
         }
         let own = [self.accept_again, self.guard_again, self.kernel.deadline(), self.stopping.deadline()];
-        let others = [self.fleet.poll_timeout(), self.supervisor_deadline()];
+        let depends = self.depends.as_ref().and_then(Depends::deadline);
+        let others = [self.fleet.poll_timeout(), self.supervisor_deadline(), depends];
         let at = own.into_iter().chain(others).flatten().min();
         at.map(|at| at - clock::now())
     }
@@ -369,6 +371,7 @@ impl Master {
             Source::Readiness => self.readiness.set_pending(true),
             Source::Peer(number) => self.hear(number),
             Source::Notices => self.notices.set_pending(true),
+            Source::Depends => self.look(),
         }
     }
 }
@@ -376,6 +379,7 @@ impl Master {
 impl Drop for Master {
     /// Ends every worker that is left and the guard, and leaves no zombie.
     fn drop(&mut self) {
+        self.stop_seeking();
         for worker in self.workers.values() {
             let _ = worker.child.signal_group(Signal::SIGKILL);
         }

@@ -8,7 +8,7 @@ use std::io;
 
 use nix::sys::signal::Signal;
 
-use super::{Master, stop::SIGNALS};
+use super::{Master, depends::Depends, stop::SIGNALS};
 use crate::sys::{
     process::{adopts_orphans, exited_child, reap_stranger},
     signals::keep_children,
@@ -74,6 +74,8 @@ impl Master {
     }
 
     fn is_ours(&self, pid: u32) -> bool {
-        self.guard.child().pid() == pid || self.workers.values().any(|worker| worker.child.pid() == pid)
+        let workers = self.workers.values().map(|worker| worker.child.pid());
+        let command = self.depends.as_ref().and_then(Depends::pid);
+        workers.chain(command).chain([self.guard.child().pid()]).any(|ours| ours == pid)
     }
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::Master;
+use super::{Master, depends::Depends};
 use crate::{
     fleet::{Event, Request},
     protocol::sd_notify::{Notice, datagram, watchdog_period},
@@ -267,6 +267,9 @@ impl Master {
     /// Tells whoever supervises this process from now on, if its environment names somebody.
     pub(crate) fn notify_supervisor(&mut self) {
         self.supervisor = Supervisor::of_environment(self.now, self.rules.workers);
+        if let Some(supervisor) = &mut self.supervisor {
+            supervisor.waits_for = self.depends.as_ref().and_then(Depends::waits_for);
+        }
     }
 
     /// Something has happened that the user is to know.

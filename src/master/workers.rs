@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::{
     Master, Source, Worker,
     channel::{Channel, Read},
+    depends::Depends,
 };
 use crate::{
     fleet::WorkerId,
@@ -231,7 +232,8 @@ impl Master {
         }
         self.guard_started = self.now;
         let groups = self.workers.values().map(|worker| worker.child.pid());
-        let started = Guard::start(&self.program.launcher, groups).and_then(|guard| {
+        let command = self.depends.as_ref().and_then(Depends::pid);
+        let started = Guard::start(&self.program.launcher, groups.chain(command)).and_then(|guard| {
             self.watch(guard.child(), Source::Guard)?;
             Ok(guard)
         });

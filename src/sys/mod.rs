@@ -10,6 +10,7 @@ mod borrowed;
 pub(crate) mod capabilities;
 pub(crate) mod channel;
 pub(crate) mod clock;
+pub(crate) mod connect;
 pub(crate) mod cpus;
 pub(crate) mod datagram;
 pub(crate) mod guard;

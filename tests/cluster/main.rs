@@ -7,6 +7,7 @@
 
 mod barrier;
 mod call;
+mod depends;
 mod limit;
 mod load;
 mod messages;
@@ -80,6 +81,12 @@ fn main() -> ExitCode {
         limit::beyond_their_limit_nothing_is_lost_when_the_master_hands_over,
         limit::beyond_their_limit_nothing_is_lost_when_the_workers_accept,
         limit::workers_leave_when_their_last_connection_has_ended,
+        depends::no_worker_starts_before_an_address_is_there_and_connections_wait,
+        depends::what_is_there_at_once_is_not_told_of,
+        depends::they_are_waited_for_one_after_the_other,
+        depends::a_host_that_does_not_answer_is_asked_again,
+        depends::a_stop_while_it_waits_is_at_once_and_leaves_no_process,
+        depends::a_program_that_is_not_there_is_waited_for_like_any_other,
         running::a_signal_ends_it_and_requests_before_it_are_answered,
     ];
     let mut wanted = env::args().skip(1).filter(|arg| !arg.starts_with('-'));
