@@ -13,8 +13,8 @@ use super::{Error, Settings};
 use crate::{
     endpoint::Endpoint,
     fleet::{Counters, Event, Stop, WorkerId, WorkerInfo},
-    master::{Master, Output, SIGNALS, SendError},
-    sys::{guard, launch, signals},
+    master::{Master, Output, SendError, signals},
+    sys::{self, guard, launch},
 };
 
 /// Worker processes behind the addresses that they share.
@@ -46,7 +46,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Listens on the addresses and starts the workers.
+    /// Listens on the addresses and starts the workers, or waits first for what they [depend on](Settings::depends).
     ///
     /// # Errors
     ///
@@ -58,7 +58,8 @@ impl Cluster {
         let user = settings.credentials().cloned();
         let slots = settings.rules.workers;
         let program = settings.to_program();
-        let Settings { listen, inherited, policy, rules, launcher, master_scheduling, .. } = settings;
+        let Settings { listen, inherited, policy, rules, launcher, master_scheduling, depends, .. } =
+            settings;
         let master = Master::new(launcher, master_scheduling, program, rules, policy)
             .map_err(Error::system("start the guard process"))?;
         let mut cluster = Self { master };
@@ -69,7 +70,7 @@ impl Cluster {
             cluster.master.listen(&listen).map_err(Error::listen(listen.endpoint()))?;
         }
         inherited.into_iter().for_each(|inherited| cluster.master.offer(inherited));
-        cluster.master.start();
+        cluster.master.start(depends);
         Ok(cluster)
     }
 
@@ -80,6 +81,10 @@ impl Cluster {
     /// SIGWINCH, if a process has sent it, sends all workers away. SIGHUP and SIGUSR1 are told to `handler` as
     /// [`Event::Asked`], which may [`reload`](Cluster::reload). They are taken from the calling thread only: if the process
     /// has others, call [`block_signals`] before starting them.
+    ///
+    /// Where this process is the first of a container (process 1, or a subreaper), orphans become its children: they are
+    /// reaped in silence, and so is every child that is not the cluster's. A program that starts and waits for others of
+    /// its own there uses [`Cluster::turn`].
     ///
     /// # Errors
     ///
@@ -163,6 +168,17 @@ impl Cluster {
         self.master.stop(how);
     }
 
+    /// Tells the supervisor of this process how the cluster is from now on, if the environment names one: systemd, or
+    /// what speaks like it. In the words of sd_notify(3), `READY=1` when all workers are ready for the first time,
+    /// `RELOADING=1` and `READY=1` at a reload, `STOPPING=1`, a `STATUS=` for people, and `WATCHDOG=1` as often as
+    /// `WATCHDOG_USEC` asks for. Nothing stops if nobody listens.
+    ///
+    /// For programs that are a service by themselves: otherwise the supervisor is told of something else than it
+    /// supervises.
+    pub fn notify_supervisor(&mut self) {
+        self.master.notify_supervisor();
+    }
+
     /// Whether it has stopped and no worker is left.
     pub fn is_stopped(&self) -> bool {
         self.master.is_stopped()
@@ -216,5 +232,5 @@ impl mio::event::Source for Cluster {
 ///
 /// When the system refuses.
 pub fn block_signals() -> Result<(), Error> {
-    signals::block(&SIGNALS).map_err(Error::system("block signals"))
+    signals().and_then(|signals| sys::signals::block(&signals)).map_err(Error::system("block signals"))
 }

@@ -47,7 +47,9 @@ impl Settings {
         self
     }
 
-    /// Starts no worker before this is there. Can be said more than once.
+    /// Starts no worker before this is there: for a database, a migration, a mount. Can be said more than once; they are
+    /// waited for one after the other, and told of by [`Event::WaitsFor`](crate::Event::WaitsFor) if they are not there at
+    /// once. Meanwhile the cluster listens, and connections wait. What goes away later is the program's business.
     #[must_use]
     pub fn depends(mut self, on: Dependency) -> Self {
         self.depends.push(on);

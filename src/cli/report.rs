@@ -195,6 +195,10 @@ impl Report {
                 (Info, format!("stopping: accepts nothing more{rest}"))
             }
             Event::Stopped => (Info, "stopped".into()),
+            Event::WaitsFor { what } => {
+                (Info, format!("waits for {what} before it starts workers (depends)"))
+            }
+            Event::Found { what } => (Info, format!("{what} is there now")),
             other => match self.supervision(other) {
                 Some(said) => said,
                 None => return Line { level: Debug, text: Text::Event(other) },

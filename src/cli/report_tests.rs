@@ -83,6 +83,18 @@ fn a_good_life_is_a_few_lines() {
 }
 
 #[test]
+fn what_is_waited_for_before_the_start_is_named() {
+    let mut report = Report::new("node x".into(), 1, Vec::new());
+    let what = || "127.0.0.1:5432".to_owned();
+    let events = [Event::WaitsFor { what: what() }, Event::Found { what: what() }];
+    let expected = [
+        "INFO: waits for 127.0.0.1:5432 before it starts workers (depends)",
+        "INFO: 127.0.0.1:5432 is there now",
+    ];
+    assert_eq!(lines(&mut report, &events), expected);
+}
+
+#[test]
 fn a_crash_loop_is_explained_once() {
     let code = ExitStatus::Code(1);
     let told = vec!["127.0.0.1:8000".parse().unwrap()];

@@ -48,7 +48,8 @@ fn serve(config: &Config, inputs: &Inputs, activation: &Activation, style: Style
     if let Some(warning) = wrapper::warning(&config.command(), config.process.directory()) {
         warn!("{warning}");
     }
-    let cluster = Cluster::new(activation.settings(config))?;
+    let mut cluster = Cluster::new(activation.settings(config))?;
+    cluster.notify_supervisor();
     let endpoints = cluster.endpoints();
     let pid = std::process::id();
     match style {

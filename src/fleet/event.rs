@@ -259,6 +259,17 @@ pub enum Event {
         /// Why nobody is.
         cause: Loss,
     },
+    /// No worker is started before this is there that the settings have it depend on; told once of each, and only if it is
+    /// not there at once.
+    WaitsFor {
+        /// An address, or a command.
+        what: String,
+    },
+    /// What was waited for is there.
+    Found {
+        /// An address, or a command.
+        what: String,
+    },
     /// The cluster stops: it accepts nothing more and its workers leave.
     Stopping {
         /// How many workers are still there.

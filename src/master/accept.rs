@@ -95,7 +95,7 @@ impl Master {
         let Some(listener) = self.listeners.get(&id) else { return };
         if !std::mem::replace(&mut self.accept_failed, true) {
             let endpoint = listener.endpoint.clone();
-            self.happened.push_back(Event::AcceptFailed { endpoint, errno, pause });
+            self.happens(Event::AcceptFailed { endpoint, errno, pause });
         }
     }
 }

@@ -10,6 +10,9 @@ mod depends;
 mod flow;
 mod kernel;
 mod listen;
+mod memory;
+mod notices;
+mod orphans;
 mod output;
 mod perform;
 mod preload;
@@ -19,6 +22,7 @@ mod signals;
 mod sockets;
 mod spawn;
 mod stop;
+mod supervisor;
 mod workers;
 
 use std::{
@@ -35,12 +39,16 @@ use nix::sys::signal::Signal;
 use self::{
     accept::Turns,
     channel::Channel,
+    depends::Depends,
     kernel::Kernel,
+    notices::Notices,
+    orphans::Orphans,
     preload::{Preload, Progress},
     programs::Programs,
     readiness::Readiness,
     sockets::{Listener, PublicPort},
     stop::Stopping,
+    supervisor::Supervisor,
     workers::Until,
 };
 pub use self::{
@@ -50,9 +58,9 @@ pub use self::{
     workers::SendError,
 };
 pub(crate) use self::{
+    orphans::signals,
     output::{Output, Uncaptured},
     programs::Program,
-    signals::SIGNALS,
 };
 use crate::{
     balance::PolicyName,
@@ -93,6 +101,7 @@ pub(crate) struct Master {
     broken: Vec<(WorkerId, &'static str)>,
     kernel: Kernel,
     readiness: Readiness,
+    notices: Notices,
     /// The soft limit of descriptors that workers get back: this process has raised its own.
     descriptors: Option<u64>,
     /// Workers are scheduled as most are, and this thread no longer is.
@@ -106,7 +115,12 @@ pub(crate) struct Master {
     signals: Option<Signals>,
     /// There was a terminal when signals were first taken.
     terminal: bool,
+    /// What is waited for before workers are started; `None` from then on.
+    depends: Option<Depends>,
+    orphans: Orphans,
     stopping: Stopping,
+    /// Who is told how this process is.
+    supervisor: Option<Supervisor>,
     /// After the system refused to give out a connection.
     accept_again: Option<Time>,
     accept_failed: bool,
@@ -145,6 +159,8 @@ enum Source {
     Readiness,
     Peer(u32),
     Output,
+    Notices,
+    Depends,
 }
 
 impl Source {
@@ -159,6 +175,8 @@ impl Source {
             Self::Readiness => (6, 0),
             Self::Peer(id) => (7, id),
             Self::Output => (8, 0),
+            Self::Notices => (9, 0),
+            Self::Depends => (10, 0),
         };
         Token((id as usize) << 4 | kind)
     }
@@ -174,7 +192,9 @@ impl Source {
             5 => Self::Kernel,
             6 => Self::Readiness,
             7 => Self::Peer(id),
-            _ => Self::Output,
+            8 => Self::Output,
+            9 => Self::Notices,
+            _ => Self::Depends,
         }
     }
 }
@@ -220,6 +240,7 @@ impl Master {
             broken: Vec::new(),
             kernel: Kernel::default(),
             readiness: Readiness::default(),
+            notices: Notices::default(),
             // Where it cannot be raised, it is as it was.
             descriptors: limits::raise_descriptors().ok(),
             is_batch,
@@ -229,7 +250,10 @@ impl Master {
             output: Output::default(),
             signals: None,
             terminal: false,
+            depends: None,
+            orphans: Orphans::default(),
             stopping: Stopping::default(),
+            supervisor: None,
             accept_again: None,
             accept_failed: false,
             turns: Turns::default(),
@@ -240,13 +264,6 @@ impl Master {
         };
         master.watch(master.guard.child(), Source::Guard)?;
         Ok(master)
-    }
-
-    /// Starts the workers.
-    pub(crate) fn start(&mut self) {
-        self.now = clock::now();
-        self.fleet.start(self.now);
-        self.perform();
     }
 
     /// Adds a worker.
@@ -296,12 +313,16 @@ impl Master {
         self.read_more_of_kernel();
         self.resync_kernel();
         self.start_guard();
+        self.seek();
         if self.fleet.poll_timeout().is_some_and(|at| at <= self.now) {
             self.fleet.handle_timeout(self.now);
             self.perform();
         }
+        self.hear_notices();
+        self.reap_orphans();
         self.accept();
         self.go_on_stopping();
+        self.tell_supervisor();
         Ok(())
     }
 
@@ -312,12 +333,15 @@ impl Master {
             listener.pending && !resting && self.fleet.admits(self.now, id)
         };
         // An outer loop that watches this one's descriptor is told once, however much there is.
-        let peers = self.readiness.is_pending() && !resting;
+        let peers =
+            self.readiness.is_pending() && !resting || self.notices.is_pending() || self.orphans.is_pending();
         if self.full || self.kernel.has_more() || peers || self.listeners.iter().any(acceptable) {
             return Some(Duration::ZERO);
         }
         let own = [self.accept_again, self.guard_again, self.kernel.deadline(), self.stopping.deadline()];
-        let at = own.into_iter().chain([self.fleet.poll_timeout()]).flatten().min();
+        let depends = self.depends.as_ref().and_then(Depends::deadline);
+        let others = [self.fleet.poll_timeout(), self.supervisor_deadline(), depends];
+        let at = own.into_iter().chain(others).flatten().min();
         at.map(|at| at - clock::now())
     }
 
@@ -380,6 +404,8 @@ impl Master {
             Source::Readiness => self.readiness.set_pending(true),
             Source::Peer(number) => self.hear(number),
             Source::Output => self.read_output(),
+            Source::Notices => self.notices.set_pending(true),
+            Source::Depends => self.look(),
         }
     }
 }
@@ -396,6 +422,7 @@ fn become_batch() -> bool {
 impl Drop for Master {
     /// Ends every worker that is left and the guard, and leaves no zombie.
     fn drop(&mut self) {
+        self.stop_seeking();
         for worker in self.workers.values() {
             let _ = worker.child.signal_group(Signal::SIGKILL);
         }

@@ -36,7 +36,7 @@ impl Master {
                 Output::Share { worker, seq } => self.share(worker, seq),
                 Output::CloseChannel(worker) => self.close_channel(worker),
                 Output::Signal(worker, signal) => self.signal(worker, signal),
-                Output::Event(event) => self.happened.push_back(event),
+                Output::Event(event) => self.happens(event),
             }
         }
     }
@@ -69,7 +69,7 @@ impl Master {
 
     fn tell(&mut self, id: WorkerId, told: &Told) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.dismissed |= matches!(told, Told::Disconnect { .. });
+        worker.dismissed |= matches!(told, Told::Disconnect { .. } | Told::Leave { .. });
         if let Some(channel) = &mut worker.channel {
             self.frame.clear();
             match told {

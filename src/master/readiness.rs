@@ -14,7 +14,9 @@ use crate::{
     protocol::einhorn::{MAX_LINE, is_ack},
     sys::{
         bind::Options,
-        channel, net,
+        channel,
+        guard::Guard,
+        net,
         process::group_of_peer,
         runtime_file::RuntimeFile,
         unix::{self, Access, SocketFile},
@@ -57,6 +59,13 @@ impl Readiness {
     pub(super) fn set_pending(&mut self, is: bool) {
         if let Self::Open { pending, .. } = self {
             *pending = is;
+        }
+    }
+
+    /// For another guard, which knows of nothing.
+    pub(super) fn announce(&self, guard: &mut Guard) {
+        if let Self::Open { place, .. } = self {
+            guard.remove_at_end(place.path());
         }
     }
 }

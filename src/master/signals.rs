@@ -4,7 +4,7 @@ use std::io;
 
 use nix::sys::signal::Signal;
 
-use super::{Master, Source};
+use super::{Master, Source, orphans};
 use crate::{
     fleet::{Event, Request, Stop},
     sys::{
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Read in the loop by [`Master::take_signals`].
-pub(crate) const SIGNALS: [Signal; 9] = [
+pub(super) const SIGNALS: [Signal; 9] = [
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGQUIT,
@@ -29,7 +29,8 @@ pub(crate) const SIGNALS: [Signal; 9] = [
 impl Master {
     /// Reads signals in the loop from now on. One that was ignored when this process was started is left alone.
     pub(crate) fn take_signals(&mut self) -> io::Result<()> {
-        let signals = Signals::new(&SIGNALS)?;
+        let signals = Signals::new(&orphans::signals()?)?;
+        self.orphans.begin();
         self.watch(&signals, Source::Signals)?;
         self.signals = Some(signals);
         self.terminal = !signals::terminal_is_gone();
@@ -46,6 +47,7 @@ impl Master {
     fn handle_signal(&mut self, Received { signal, from_kernel }: Received) {
         match signal {
             Signal::SIGTERM | Signal::SIGINT => self.asked_to_stop(Stop::Graceful),
+            Signal::SIGCHLD => self.orphans.handle_exit(),
             Signal::SIGQUIT => self.asked_to_stop(Stop::NoDeadline),
             Signal::SIGHUP if from_kernel || self.terminal && signals::terminal_is_gone() => {
                 self.asked_to_stop(Stop::Graceful);

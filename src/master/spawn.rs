@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, io, os::fd::AsFd};
 
-use super::{Channel, LAST_PATIENCE, Master, Progress, Source, Worker};
+use super::{Channel, LAST_PATIENCE, Master, Progress, Source, Worker, notices};
 use crate::{
     endpoint::Endpoint,
     fleet::{Mode, WorkerId},
@@ -103,6 +103,11 @@ impl Master {
             variables.extend(socket_variables(&names.collect::<Vec<_>>()));
             let path = self.readiness_path();
             variables.extend(path.map(|path| ("EINHORN_SOCK_PATH".into(), path.into())));
+        }
+        // The user's own is somebody else's.
+        if self.programs.of(generation).env.iter().all(|(name, _)| name != notices::VARIABLE) {
+            let path = self.notices_path();
+            variables.extend(path.map(|path| (notices::VARIABLE.into(), path.into())));
         }
         variables
     }

@@ -35,6 +35,7 @@ impl Master {
     /// Stops, after taking what the kernel has queued and the workers have room for. May be said again, more urgently.
     pub(crate) fn stop(&mut self, how: Stop) {
         self.now = clock::now();
+        self.stop_seeking();
         if how == Stop::Now || self.fleet.is_stopping() {
             self.stopping.last = None;
             self.fleet.stop(self.now, how);

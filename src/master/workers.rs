@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::{
     Master, Source, Worker,
     channel::{Channel, Read},
+    depends::Depends,
 };
 use crate::{
     fleet::WorkerId,
@@ -232,7 +233,8 @@ impl Master {
         }
         self.guard_started = self.now;
         let groups = self.workers.values().map(|worker| worker.child.pid());
-        let started = Guard::start(&self.launcher, groups).and_then(|guard| {
+        let command = self.depends.as_ref().and_then(Depends::pid);
+        let started = Guard::start(&self.launcher, groups.chain(command)).and_then(|guard| {
             self.watch(guard.child(), Source::Guard)?;
             Ok(guard)
         });
@@ -241,6 +243,8 @@ impl Master {
             Ok(guard) => {
                 self.guard = guard;
                 self.preload.announce(&mut self.guard);
+                self.readiness.announce(&mut self.guard);
+                self.notices.announce(&mut self.guard);
                 log::info!("the guard process had ended and was started again");
             }
             Err(error) => {

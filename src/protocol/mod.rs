@@ -13,6 +13,7 @@ pub mod frame;
 pub mod listen;
 pub mod message;
 mod own;
+pub mod sd_notify;
 pub mod serialization;
 mod sockets;
 mod source;

@@ -3,11 +3,14 @@
 //! A child leads a process group of its own. Its pid cannot be given to another process until it is reaped, so the
 //! group is always signalled before that.
 
-#![allow(unsafe_code, reason = "pidfd_open and close_range have no safe wrappers")]
+#![allow(
+    unsafe_code,
+    reason = "pidfd_open and close_range have no safe wrappers, and waitid none that knows all signals"
+)]
 
 use std::{
-    io,
-    os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd},
+    io, mem,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     time::Duration,
 };
 
@@ -15,9 +18,9 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
+        prctl,
         signal::{Signal, kill, killpg},
         socket::{getsockopt, sockopt::PeerCredentials},
-        wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
     unistd::{Pid, getpgid},
 };
@@ -45,7 +48,13 @@ fn close_range(first: libc::c_uint, flags: libc::c_uint) {
 /// The process group of who is at the other end of a Unix socket.
 pub(crate) fn group_of_peer(socket: impl AsFd) -> Option<u32> {
     let peer = getsockopt(&socket.as_fd(), PeerCredentials).ok()?;
-    u32::try_from(getpgid(Some(Pid::from_raw(peer.pid()))).ok()?.as_raw()).ok()
+    group_of(peer.pid().unsigned_abs())
+}
+
+/// The process group of this process, if there is one and it is not reaped.
+pub(crate) fn group_of(pid: u32) -> Option<u32> {
+    let pid = i32::try_from(pid).ok()?;
+    u32::try_from(getpgid(Some(Pid::from_raw(pid))).ok()?.as_raw()).ok()
 }
 
 /// A child of this process that has not been reaped.
@@ -108,32 +117,95 @@ impl Child {
 
     /// Whether it has exited; it stays a zombie, and its pid its own, until [`Child::reap`].
     pub(crate) fn has_exited(&self) -> io::Result<bool> {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        Ok(self.wait(flags)? != WaitStatus::StillAlive)
+        Ok(self.wait(libc::WNOWAIT)?.is_some())
     }
 
     /// Reaps it if it has exited, and says how it ended. From then on its pid, and its group's, may be another's.
     pub(crate) fn reap(&self) -> io::Result<Option<ExitStatus>> {
-        Ok(match self.wait(WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG)? {
-            WaitStatus::Exited(_, code) => Some(ExitStatus::Code(code)),
-            WaitStatus::Signaled(_, signal, _) => Some(ExitStatus::Signal(signal as i32)),
-            _ => None,
-        })
+        Ok(self.wait(0)?.map(|exited| exited.status))
     }
 
-    fn wait(&self, flags: WaitPidFlag) -> io::Result<WaitStatus> {
-        loop {
-            match waitid(Id::PIDFd(self.pidfd.as_fd()), flags) {
-                Err(Errno::EINTR) => {}
-                other => return Ok(other?),
-            }
+    fn wait(&self, flags: libc::c_int) -> io::Result<Option<Exited>> {
+        waitid(libc::P_PIDFD, self.pidfd.as_raw_fd().unsigned_abs(), flags)
+    }
+}
+
+/// Whether orphans become children of this process: it is the first of its PID namespace, or has asked for them.
+pub(crate) fn adopts_orphans() -> bool {
+    std::process::id() == 1 || prctl::get_child_subreaper().unwrap_or(false)
+}
+
+/// One of the children of this process that have exited, which is left as it is.
+pub(crate) fn exited_child() -> io::Result<Option<u32>> {
+    match waitid(libc::P_ALL, 0, libc::WNOWAIT) {
+        Ok(exited) => Ok(exited.map(|exited| exited.pid)),
+        Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reaps a child that has exited and that nobody has taken charge of.
+pub(crate) fn reap_stranger(pid: u32) -> io::Result<()> {
+    waitid(libc::P_PID, pid, 0).map(drop)
+}
+
+/// A child that has exited.
+struct Exited {
+    pid: u32,
+    status: ExitStatus,
+}
+
+/// waitid(2) of what has exited, without waiting. Real-time signals are signals too, which nix does not know.
+fn waitid(kind: libc::idtype_t, id: libc::id_t, flags: libc::c_int) -> io::Result<Option<Exited>> {
+    // SAFETY: siginfo_t is plain data for which zeros mean "none".
+    let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
+    // SAFETY: the pointer is valid for the call, which writes one siginfo_t to it.
+    while unsafe { libc::waitid(kind, id, &raw mut info, flags | libc::WEXITED | libc::WNOHANG) } < 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
         }
     }
+    // SAFETY: the kernel filled in what it tells of a child, or left all of it zero.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    let by_itself = info.si_code == libc::CLD_EXITED;
+    let status = if by_itself { ExitStatus::Code(status) } else { ExitStatus::Signal(status) };
+    Ok((pid != 0).then_some(Exited { pid: pid.unsigned_abs(), status }))
 }
 
 impl AsFd for Child {
     /// Readable once it has exited.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{os::unix::process::CommandExt, process::Command};
+
+    /// How a shell ends.
+    #[expect(clippy::zombie_processes, reason = "who watches it reaps it")]
+    fn end_of(script: &str) -> ExitStatus {
+        let child = Command::new("sh").args(["-c", script]).process_group(0).spawn().unwrap();
+        let child = Child::watch(child.id()).unwrap();
+        assert!(child.wait_exit(Duration::from_secs(30)).unwrap());
+        assert!(child.has_exited().unwrap(), "and it stays so");
+        let status = child.reap().unwrap().unwrap();
+        assert!(child.reap().is_err(), "there is none any more");
+        status
+    }
+
+    #[test]
+    fn a_child_is_reaped_with_the_way_of_its_end() {
+        for (script, status) in [
+            ("exit 0", ExitStatus::Code(0)),
+            ("exit 255", ExitStatus::Code(255)),
+            ("kill -KILL $$", ExitStatus::Signal(9)),
+            ("kill -40 $$", ExitStatus::Signal(40)),
+        ] {
+            assert_eq!(end_of(script), status, "{script}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use nix::sys::{
-    signal::{SigSet, SigmaskHow, Signal},
+    signal::{SigHandler, SigSet, SigmaskHow, Signal, signal},
     signalfd::{SfdFlags, SignalFd},
 };
 
@@ -47,6 +47,14 @@ fn heeded(signals: &[Signal]) -> SigSet {
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
     let is_ignored = |signal: Signal| ignored >> (signal as u32 - 1) & 1 == 1;
     signals.iter().copied().filter(|&signal| !is_ignored(signal)).collect()
+}
+
+/// Has the end of a child be told and its status be kept, whatever this process was started with.
+#[allow(unsafe_code, reason = "a disposition without a handler")]
+pub(crate) fn keep_children() -> io::Result<()> {
+    // SAFETY: no handler is installed, only the default restored.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+    Ok(())
 }
 
 /// Whether this process has no terminal, or it is gone.

@@ -31,6 +31,7 @@ use super::{
     account::Credentials,
     bind::{FLAGS, Options, start_listening},
     borrowed::Borrowed,
+    datagram,
 };
 
 /// Who may connect to a Unix socket; `None` leaves it to the umask and this process's user.
@@ -105,6 +106,18 @@ pub(crate) fn listen_unix(
     grant(&inode, &options.access)?;
     start_listening(&listener, options.backlog)?;
     Ok((listener, file))
+}
+
+/// Binds a socket for datagrams at an absolute path where nothing is yet: close-on-exec, non-blocking, and one that tells
+/// who sends.
+pub(crate) fn bind_datagrams(path: &Path, access: &Access) -> io::Result<(OwnedFd, SocketFile)> {
+    let place = Place::of(path)?;
+    let receiver = datagram::receiver()?;
+    place.bind(&receiver)?;
+    let inode = place.look()?;
+    let file = SocketFile { path: path.to_owned(), identity: identity(&inode.metadata()?), user: None };
+    grant(&inode, access)?;
+    Ok((receiver, file))
 }
 
 fn unix() -> io::Result<OwnedFd> {

@@ -7,6 +7,7 @@
 
 mod barrier;
 mod call;
+mod depends;
 mod limit;
 mod load;
 mod messages;
@@ -92,6 +93,12 @@ fn main() -> ExitCode {
         output::a_file_that_cannot_be_opened_starts_nothing,
         output::of_many_crashes_no_descriptor_is_left,
         output::a_worker_of_another_user_can_open_its_output_by_name,
+        depends::no_worker_starts_before_an_address_is_there_and_connections_wait,
+        depends::what_is_there_at_once_is_not_told_of,
+        depends::they_are_waited_for_one_after_the_other,
+        depends::a_host_that_does_not_answer_is_asked_again,
+        depends::a_stop_while_it_waits_is_at_once_and_leaves_no_process,
+        depends::a_program_that_is_not_there_is_waited_for_like_any_other,
         running::a_signal_ends_it_and_requests_before_it_are_answered,
     ];
     let mut wanted = env::args().skip(1).filter(|arg| !arg.starts_with('-'));

@@ -57,18 +57,29 @@ fn what_the_master_was_told_by_its_own_supervisor_is_not_a_worker_s() {
         ("WATCHDOG_PID", "1"),
         ("LISTEN_PIDFDID", "1"),
     ];
-    let mut run = Pointsman::run().workers(1).option("-e", "NOTIFY_SOCKET=/mine");
-    for (name, value) in told {
-        run = run.env(name, value);
+    let run = || {
+        let run =
+            Pointsman::run().workers(1).node(Node::DEFAULT, "plain.js").expect_log("cannot be told how");
+        told.iter().fold(run, |run, &(name, value)| run.env(name, value))
+    };
+    for own in [None, Some("/mine")] {
+        let run = own.map_or_else(run, |own| run().option("-e", format!("NOTIFY_SOCKET={own}")));
+        let mut master = run.start();
+        master.wait_ready(1);
+        let mut env = environ(master.workers()[0]);
+        let ours = master.runtime_file("notify.sock").map(|path| path.to_str().unwrap().to_owned());
+        assert_eq!(ours.is_some(), own.is_none());
+        let expected = own.map(str::to_owned).or(ours);
+        assert_eq!(
+            env.remove("NOTIFY_SOCKET"),
+            expected,
+            "what is asked for is given, and else what is ours"
+        );
+        for (name, _) in told {
+            assert_eq!(env.get(name), None, "{name}");
+        }
+        master.finish();
     }
-    let mut master = run.node(Node::DEFAULT, "plain.js").start();
-    master.wait_ready(1);
-    let mut env = environ(master.workers()[0]);
-    assert_eq!(env.remove("NOTIFY_SOCKET").as_deref(), Some("/mine"), "what is asked for is given");
-    for (name, _) in told {
-        assert_eq!(env.get(name), None, "{name}");
-    }
-    master.finish();
 }
 
 #[test]

@@ -139,8 +139,9 @@ fn a_worker_that_starts_after_the_guard_was_replaced_is_guarded_too() {
 
 #[test]
 fn workers_die_with_their_master_even_if_the_guard_died_before() {
-    // Without the script that the guard would remove.
-    let run = Pointsman::run().workers(2).flag("--no-load-report").allow_log("channel");
+    // Without the files that the guard would remove.
+    let run = Pointsman::run().workers(2).flag("--no-load-report").option("-e", "NOTIFY_SOCKET=");
+    let run = run.allow_log("channel");
     let master = run.python("idle.py").arg("--ignore-term").start();
     wait_for_python(&master, 2);
     // A master that is stopped cannot start another guard.

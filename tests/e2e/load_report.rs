@@ -79,7 +79,7 @@ fn a_directory_with_an_odd_name_is_quoted() {
         let mut master = run.start();
         let options = options_of_a_worker(&mut master).unwrap();
         assert!(options.contains(r#"a \"quoted\" \\ 'name'"#), "{options}");
-        assert_eq!(odd.read_dir().unwrap().count(), 1);
+        assert_eq!(odd.read_dir().unwrap().count(), 2, "the script, and the socket of NOTIFY_SOCKET");
         master.finish();
         assert_eq!(odd.read_dir().unwrap().count(), 0, "{node}");
     }
@@ -89,9 +89,9 @@ fn a_directory_with_an_odd_name_is_quoted() {
 fn the_file_is_for_all_to_read_and_goes_with_the_master() {
     let mut master = Pointsman::run().workers(2).node(Node::DEFAULT, "plain.js").start();
     master.wait_ready(2);
-    let [directory] = &master.runtime_files()[..] else { panic!("{:?}", master.runtime_files()) };
+    let script = master.runtime_file("load_report.cjs").unwrap();
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o7777;
-    assert_eq!((mode(directory), mode(&directory.join("load_report.cjs"))), (0o755, 0o644));
+    assert_eq!((mode(script.parent().unwrap()), mode(&script)), (0o755, 0o644));
     master.finish();
 }
 
@@ -104,7 +104,7 @@ fn the_file_goes_when_the_master_is_killed() {
     eventually("the guard is gone", || !guard.is_alive());
     assert_ne!(master.guard(), guard, "and its successor knows of the file");
     master.wait_ready(2);
-    assert_eq!(master.runtime_files().len(), 1);
+    assert_eq!(master.runtime_files().len(), 2, "the script, and the socket of NOTIFY_SOCKET");
     master.signal(Signal::SIGKILL);
     master.wait_exit();
     master.finish();
@@ -115,7 +115,8 @@ fn a_file_that_was_cleaned_away_is_written_anew() {
     let run = Pointsman::run().workers(1).allow_log("was killed by SIGKILL").node(Node::DEFAULT, "plain.js");
     let mut master = run.option("--restart-delay", "10ms").start();
     let before = options_of_a_worker(&mut master).unwrap();
-    fs::remove_dir_all(&master.runtime_files()[0]).unwrap();
+    let script = master.runtime_file("load_report.cjs").unwrap();
+    fs::remove_dir_all(script.parent().unwrap()).unwrap();
     let worker = master.workers()[0];
     worker.signal(Signal::SIGKILL);
     eventually("it is gone", || !worker.is_alive());
@@ -144,7 +145,7 @@ fn it_can_be_turned_off() {
     let run = Pointsman::run().workers(1).env("POINTSMAN_LOAD_REPORT", "false");
     let mut master = run.node(Node::DEFAULT, "plain.js").start();
     assert_eq!(options_of_a_worker(&mut master), None);
-    assert!(master.runtime_files().is_empty());
+    assert_eq!(master.runtime_file("load_report.cjs"), None);
     master.finish();
 }
 

@@ -142,6 +142,24 @@ fn node_of_another_user_loads_the_script_and_reports() {
 }
 
 #[test]
+fn a_program_of_another_user_says_that_it_is_ready() {
+    let directory = Public::new();
+    let app = directory.path().join("notified.py");
+    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/apps/notified.py"), &app).unwrap();
+    let run = Pointsman::run().option("-m", "shared").workers(1).program(python()).arg(app);
+    let Some(mut master) = start(run.env("RUNTIME_DIRECTORY", directory.path())) else { return };
+    master.wait_ready(1);
+    check_nobody(&master.workers());
+    for said in ["said nonsense", "said ready"] {
+        assert!(!master.log().has("ready: "), "before {said:?}");
+        master.workers()[0].signal(Signal::SIGUSR1);
+        eventually("it has been said", || master.printed(said));
+    }
+    master.wait_log("ready: the worker listens");
+    master.finish();
+}
+
+#[test]
 fn the_demo_runs_as_another_user_wherever_it_lies() {
     let directory = Public::new();
     let private = directory.directory("private", 0o700);
@@ -260,7 +278,8 @@ fn stubborn(directory: &Public, behind_a_shell: bool) -> Pointsman {
             let line = format!("{} {} --ignore-term; true", python().display(), app.display());
             run.program("sh").arg("-c").arg(line)
         }
-        false => run.program(python()).arg(app).arg("--ignore-term"),
+        // Nor the socket, which only a guard would remove.
+        false => run.option("-e", "NOTIFY_SOCKET=").program(python()).arg(app).arg("--ignore-term"),
     }
 }
 

@@ -198,6 +198,12 @@ impl Master {
         entries.filter(is_ours).map(|entry| entry.path()).collect()
     }
 
+    /// The file of this name in one of these directories.
+    pub(crate) fn runtime_file(&self, name: &str) -> Option<PathBuf> {
+        let files = self.runtime_files().into_iter().map(|directory| directory.join(name));
+        files.into_iter().find(|file| file.exists())
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         self.process.signal(signal);
     }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::{Form, Master, Node, Place};
 
 /// Variables of whoever runs the tests that would change what a master or a worker does.
-const NOT_INHERITED: [&str; 15] = [
+const NOT_INHERITED: [&str; 17] = [
     "PORT",
     "WEB_CONCURRENCY",
     "NODE_CLUSTER_SCHED_POLICY",
@@ -29,6 +29,8 @@ const NOT_INHERITED: [&str; 15] = [
     "NO_COLOR",
     "CLICOLOR_FORCE",
     "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
     "LISTEN_FDS",
     "LISTEN_PID",
     "RUNTIME_DIRECTORY",
