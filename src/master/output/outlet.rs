@@ -8,6 +8,7 @@ use std::{
     fs::File,
     io::{self, Write},
     os::fd::{AsFd, BorrowedFd},
+    thread,
     time::Duration,
 };
 
@@ -23,6 +24,9 @@ use crate::{
 
 /// A place that refuses what is written is not tried more often than this.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// After a place has said that it has room, and had none.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What a pipe that has any room has room for, and takes as one (`PIPE_BUF`): others write to ours as well.
 const AT_ONCE: usize = 4 << 10;
@@ -55,19 +59,28 @@ pub(super) enum Target {
 impl Target {
     /// Writes some of `bytes`, as much as has room; 0 if none has.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Whether it waits for room is not ours to say: who started us has the same stream, and workers of Node make it
+        // non-blocking for all.
+        if let Some(file) = self.as_fd()
+            && wait::look([(file, For::Room)], Some(Duration::ZERO))? != [true]
+        {
+            return Ok(0);
+        }
         match self {
             Self::File(file) => file.write(bytes),
             Self::Stream(_, stream) => {
-                // Whether it waits for room is not ours to say: who started us has the same stream, and workers of Node
-                // make it non-blocking for all.
-                let ready = wait::look([(stream.as_fd(), For::Room)], Some(Duration::ZERO))?;
-                if ready != [true] {
-                    return Ok(0);
-                }
                 let some = &bytes[..bytes.len().min(AT_ONCE)];
                 let lines = memchr::memrchr(b'\n', some).map_or(some, |end| &some[..=end]);
                 stream.write(lines)
             }
+        }
+    }
+
+    /// What tells when there is room; a file may not be open yet.
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::File(file) => file.as_fd(),
+            Self::Stream(_, stream) => Some(stream.as_fd()),
         }
     }
 
@@ -127,7 +140,11 @@ impl Outlet {
                     self.torn = self.pending[self.written - 1] != b'\n';
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A terminal that has room for half a line feed says that it has some.
+                    thread::park_timeout(PAUSE);
+                    return;
+                }
                 Err(error) => return self.fail(now, &error, told),
             }
             self.tell_kept(told);
@@ -168,11 +185,7 @@ impl Outlet {
 
     /// What tells when there is room.
     pub(super) fn blocked_on(&self) -> Option<BorrowedFd<'_>> {
-        let file = match &self.target {
-            Target::Stream(_, stream) => Some(stream.as_fd()),
-            Target::File(file) => file.as_fd(),
-        };
-        file.filter(|_| self.is_blocked())
+        self.target.as_fd().filter(|_| self.is_blocked())
     }
 
     pub(super) fn target(&self) -> &Target {
