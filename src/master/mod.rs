@@ -10,6 +10,7 @@ mod depends;
 mod flow;
 mod kernel;
 mod listen;
+mod memory;
 mod notices;
 mod orphans;
 mod output;

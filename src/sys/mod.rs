@@ -17,6 +17,7 @@ pub(crate) mod guard;
 pub(crate) mod inherited;
 pub(crate) mod launch;
 pub(crate) mod limits;
+pub(crate) mod memory;
 pub(crate) mod names;
 pub(crate) mod net;
 pub(crate) mod process;
