@@ -32,8 +32,11 @@ mod shared;
 mod stderr;
 mod stop;
 mod terminal;
+#[path = "../traffic/mod.rs"]
+mod traffic;
 mod turns;
 mod udp;
+mod under_load;
 mod unix;
 mod user;
 mod wire;
