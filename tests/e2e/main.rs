@@ -28,6 +28,7 @@ mod node_primary;
 mod node_programs;
 mod pressure;
 mod reports;
+mod restarts;
 mod shared;
 mod stderr;
 mod stop;
