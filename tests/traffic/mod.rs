@@ -5,7 +5,7 @@
 //! their own and know nothing of who starts the workers: the end-to-end tests and the bench of supervision share them.
 
 mod answer;
-mod exchange;
+pub(crate) mod exchange;
 mod kept;
 mod pool;
 mod report;
