@@ -10,13 +10,16 @@
 )]
 
 mod floor;
+#[allow(dead_code, unused_imports, reason = "each bench uses its part of the runner")]
 mod runner;
+mod wrk;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use nix::sys::signal::Signal;
-use runner::{Contest, Figure, Site, Subject, Target, Workload};
+use runner::{Bench, Contest, Figure, Reload, Site, Subject, Target};
+use wrk::{Throughput, Wrk};
 
 /// Workers behind every front.
 const WORKERS: usize = floor::WORKERS;
@@ -31,6 +34,7 @@ const NODE: Subject = Subject {
     who: "/pid",
     stop: Signal::SIGTERM,
     start: node,
+    reload: Reload::Never,
 };
 
 const POINTSMAN: Subject = Subject {
@@ -41,6 +45,7 @@ const POINTSMAN: Subject = Subject {
     who: "/pid",
     stop: Signal::SIGTERM,
     start: pointsman,
+    reload: Reload::Never,
 };
 
 const FLOOR: Subject = Subject {
@@ -51,6 +56,7 @@ const FLOOR: Subject = Subject {
     who: "/",
     stop: Signal::SIGTERM,
     start: floor,
+    reload: Reload::Never,
 };
 
 const POINTSMAN_CRATE: Subject =
@@ -60,24 +66,33 @@ const NODE_NONE: Subject = Subject { name: "node-none", title: "Node's none", st
 
 const POINTSMAN_SHARED: Subject = Subject { name: "pointsman-shared", start: pointsman_shared, ..POINTSMAN };
 
-const CLOSE: Workload = Workload { threads: 1, connections: 64, headers: &["Connection: close"], path: "/" };
-const KEEP_ALIVE: Workload = Workload { threads: 1, connections: 64, headers: &[], path: "/" };
+const CLOSE: Wrk = Wrk { threads: 1, connections: 64, headers: &["Connection: close"], path: "/" };
+const KEEP_ALIVE: Wrk = Wrk { threads: 1, connections: 64, headers: &[], path: "/" };
 
-const CONNECTIONS: Figure =
+const CONNECTIONS: Figure<Throughput> =
     Figure { name: "connections/s", decimals: 0, of: |s| Some(s.per_second), target: None };
-const FRONT_RSS: Figure = Figure {
+const FRONT_RSS: Figure<Throughput> = Figure {
     name: "front RSS, MB",
     decimals: 1,
     of: |s| Some(s.front_rss_mb),
     target: Some(Target::AtMost(8.0)),
 };
-const HELPER_RSS: Figure =
+const HELPER_RSS: Figure<Throughput> =
     Figure { name: "helper RSS, MB", decimals: 1, of: |s| s.helper_rss_mb, target: None };
 
-const FRONT_CPU: Figure =
+const FRONT_CPU: Figure<Throughput> =
     Figure { name: "front CPU, µs/connection", decimals: 1, of: |s| Some(s.front_cpu_us()), target: None };
 
-const CONTESTS: [Contest; 4] = [
+const BENCH: Bench<Wrk> = Bench {
+    usage: "scripts/bench, or cargo bench --bench handoff --",
+    contests: &CONTESTS,
+    rounds: 6,
+    seconds: 5,
+    seconds_of: "load",
+    needs: wrk::version,
+};
+
+const CONTESTS: [Contest<Wrk>; 4] = [
     Contest {
         name: "close",
         baseline: &NODE,
@@ -169,5 +184,5 @@ fn floor(site: &Site) -> Command {
 }
 
 fn main() -> ExitCode {
-    floor::run_if_asked(std::env::args_os().skip(1)).unwrap_or_else(|| runner::main(&CONTESTS))
+    floor::run_if_asked(std::env::args_os().skip(1)).unwrap_or_else(|| runner::main(&BENCH))
 }

@@ -13,9 +13,10 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use super::child::Running;
 use super::proc::{self, CpuTime, Process};
 use super::watch::{self, Watch};
-use super::{Failure, Site, Subject};
+use super::{Failure, Reload, Site, Subject};
 
 /// A cold Node on a busy machine takes a second or two.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -31,10 +32,13 @@ const TAIL_LINES: usize = 12;
 pub(crate) struct Front {
     /// Also its working state: output and whatever it puts into its runtime directory.
     directory: TempDir,
-    address: SocketAddr,
+    site: Site,
     child: Child,
     process: Process,
     stop: Signal,
+    reload: Reload,
+    /// How many workers it should have.
+    count: usize,
     helpers: Vec<Process>,
     /// Helpers that the subject should have and has not.
     missing: Vec<&'static str>,
@@ -50,17 +54,17 @@ impl Front {
             port: fresh_port().map_err(|error| cannot("find a free port", &error))?,
             runtime_dir: directory.path().to_owned(),
         };
-        let mut front = Self::spawn(&site, subject, directory)?;
+        let mut front = Self::spawn(site, subject, directory)?;
         front.wait_for_workers(watch, subject).map_err(|failure| front.explain(failure))?;
         front.find_helpers(subject);
         Ok(front)
     }
 
-    fn spawn(site: &Site, subject: &Subject, directory: TempDir) -> Result<Self, Failure> {
+    fn spawn(site: Site, subject: &Subject, directory: TempDir) -> Result<Self, Failure> {
         let output =
             File::create(output_of(&directory)).map_err(|error| cannot("keep its output", &error))?;
         let errors = output.try_clone().map_err(|error| cannot("keep its output", &error))?;
-        let mut command = (subject.start)(site);
+        let mut command = (subject.start)(&site);
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         watch::bind_to_runner(&mut command);
         let program = command.get_program().display().to_string();
@@ -72,12 +76,13 @@ impl Front {
             let _ = child.wait();
             return Err(Failure::because("cannot read /proc"));
         };
-        let address = site.address();
         let (helpers, missing, workers) = (vec![], vec![], vec![]);
-        Ok(Self { directory, address, child, process, stop: subject.stop, helpers, missing, workers })
+        let &Subject { stop, reload, workers: count, .. } = subject;
+        Ok(Self { directory, site, child, process, stop, reload, count, helpers, missing, workers })
     }
 
     fn wait_for_workers(&mut self, watch: &Watch, subject: &Subject) -> Result<(), Failure> {
+        let address = self.address();
         let what = format!("all {} workers of {} answer", subject.workers, subject.title);
         watch.until(START_LIMIT, &what, || {
             if let Some(status) =
@@ -85,14 +90,14 @@ impl Front {
             {
                 return Err(Failure::because(format!("{} ended at once: {status}", subject.title)));
             }
-            if !proc::is_listening(self.address.port()) {
+            if !proc::is_listening(address.port()) {
                 return Ok(None);
             }
-            let Some(worker) = pid_of_a_worker(self.address, subject.who).ok().and_then(Process::find) else {
+            let Some(worker) = pid_of_a_worker(address, subject.who).ok().and_then(Process::find) else {
                 return Ok(None);
             };
             if !worker.descends_from(self.process.pid) {
-                return Err(Failure::because(format!("{} is served by somebody else", self.address)));
+                return Err(Failure::because(format!("{address} is served by somebody else")));
             }
             if !self.workers.contains(&worker) {
                 self.workers.push(worker);
@@ -128,6 +133,9 @@ impl Front {
         // Workers that never answered, and successors of those that did, are among the children.
         let mut rest = self.children();
         rest.extend(self.workers.drain(..).chain(self.helpers.drain(..)));
+        // Whoever left the family still has its environment.
+        rest.extend(proc::with_environment(&format!("XDG_RUNTIME_DIR={}", self.directory.path().display())));
+        rest.retain(|process| *process != self.process);
         // An error here is that of a child which has been waited for: it has ended.
         let ended = |child: &mut Child| child.try_wait().map_or(Some(()), |status| status.map(drop));
         if ended(&mut self.child).is_none() {
@@ -155,7 +163,40 @@ impl Front {
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.site.address()
+    }
+
+    /// Has it replace its workers; returns the command that does, if it takes one. When it is done, workers tell.
+    pub(crate) fn reload(&self) -> Result<Option<Running>, Failure> {
+        match self.reload {
+            Reload::Never => Err(Failure::because("nobody has said how this front reloads")),
+            Reload::Signal(signal) => {
+                // It is our child and not waited for, so the number is still its own.
+                let sent = signal::kill(Pid::from_raw(self.process.pid), signal);
+                sent.map_err(|errno| cannot("signal the front", &errno.into()))?;
+                Ok(None)
+            }
+            Reload::Command(command) => {
+                let mut command = command(&self.site);
+                let output = File::options().append(true).open(output_of(&self.directory));
+                let output = output.map_err(|error| cannot("keep its output", &error))?;
+                let errors = output.try_clone().map_err(|error| cannot("keep its output", &error))?;
+                command.stdin(Stdio::null()).stdout(output).stderr(errors);
+                Running::start(command).map(Some)
+            }
+        }
+    }
+
+    /// How many workers it should have.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The children that are no helpers: workers, whether they answer or not.
+    pub(crate) fn workers(&self) -> Vec<Process> {
+        let mut children = self.children();
+        children.retain(|child| child.is_alive() && !self.helpers.contains(child));
+        children
     }
 
     /// CPU time so far of the front and its helpers.
@@ -239,7 +280,7 @@ fn pid_of_a_worker(address: SocketAddr, path: &str) -> io::Result<i32> {
 /// The number after the word `pid`, or the one that is all there is.
 fn pid_in(body: &str) -> Option<i32> {
     let mut words = body.split(|c: char| !c.is_ascii_alphanumeric());
-    let named = words.by_ref().find(|word| *word == "pid").and_then(|_| words.next());
+    let named = words.by_ref().find(|word| *word == "pid").and_then(|_| words.find(|word| !word.is_empty()));
     named.unwrap_or(body.trim()).parse().ok()
 }
 
@@ -266,19 +307,21 @@ mod tests {
             who: "/",
             stop: Signal::SIGTERM,
             start,
+            reload: Reload::Never,
         }
     }
 
     fn spawn(start: fn(&Site) -> Command) -> Front {
         let directory = tempfile::tempdir().unwrap();
         let site = Site { node: "node".into(), port: 1, runtime_dir: directory.path().to_owned() };
-        Front::spawn(&site, &shell(start), directory).unwrap()
+        Front::spawn(site, &shell(start), directory).unwrap()
     }
 
     #[test]
     fn a_worker_tells_its_pid_alone_or_by_name() {
         assert_eq!(pid_in("4711"), Some(4711));
         assert_eq!(pid_in("worker 2 (slot 1, pid 4711) answered\n\nGET /slow"), Some(4711));
+        assert_eq!(pid_in(r#"{"token":null,"pid":4711,"count":1}"#), Some(4711));
         assert_eq!(pid_in("404 Not Found\n"), None);
     }
 
@@ -313,6 +356,22 @@ mod tests {
     }
 
     #[test]
+    fn who_left_the_family_is_found_too() {
+        let mut front = spawn(|site| {
+            let mut command = site.command(Path::new("/bin/sh"));
+            command.args(["-c", "(sleep 601 & echo $! >$XDG_RUNTIME_DIR/pid); exec sleep 600"]);
+            command
+        });
+        let file = front.directory.path().join("pid");
+        let find = || Process::find(fs::read_to_string(&file).ok()?.trim().parse().ok()?);
+        let stray = watch::poll(START_LIMIT, find).unwrap();
+        let has_left = || (!stray.descends_from(front.process.pid)).then_some(());
+        watch::poll(START_LIMIT, has_left).unwrap();
+        assert_eq!(front.halt(Duration::from_millis(50)), ["1 of its processes outlived the front"]);
+        assert!(watch::poll(STOP_LIMIT, || (!stray.is_alive()).then_some(())).is_some());
+    }
+
+    #[test]
     fn a_front_ends_with_its_value() {
         let front = spawn(|site| {
             let mut command = site.command(Path::new("/bin/sleep"));
@@ -333,7 +392,7 @@ mod tests {
             command.arg("600");
             command
         });
-        front.address = listener.local_addr().unwrap();
+        front.site.port = listener.local_addr().unwrap().port();
         let stranger = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0; 512];

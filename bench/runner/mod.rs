@@ -1,8 +1,9 @@
-//! The paired runner: starts two fronts in turn before the same workers, loads each with wrk, prints ratios.
+//! The paired runner: starts two fronts in turn before the same workers, puts each under the same workload, prints ratios.
 //!
 //! In: contests, each a pair of subjects, a workload and the figures wanted. Out: one table. It knows nothing of any
-//! particular front or worker, except that a worker tells its process id over HTTP.
+//! particular front, worker or workload, except that a worker tells its process id over HTTP.
 
+mod child;
 mod front;
 mod options;
 mod proc;
@@ -12,21 +13,25 @@ mod samples;
 mod stats;
 mod tools;
 mod watch;
-mod wrk;
 
 use std::ffi::OsStr;
+use std::fmt::Debug;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use nix::sys::signal::Signal;
 
-use front::Front;
+pub(crate) use child::Running;
+pub(crate) use front::Front;
 use options::{Options, Request};
+pub(crate) use proc::Process;
+pub(crate) use stats::Spread;
 use tools::Tools;
-use watch::Watch;
+pub(crate) use tools::first_words;
+pub(crate) use watch::Watch;
 
-/// A front process: what stands between wrk and the workers.
+/// A front process: what stands between the load and the workers.
 #[derive(Debug)]
 pub(crate) struct Subject {
     /// The word for it on the command line.
@@ -44,6 +49,18 @@ pub(crate) struct Subject {
     pub(crate) stop: Signal,
     /// The command whose process is the front; built on [`Site::command`].
     pub(crate) start: fn(&Site) -> Command,
+    pub(crate) reload: Reload,
+}
+
+/// What makes a front replace all its workers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Reload {
+    /// Nothing that a bench knows of.
+    Never,
+    /// Sent to the front.
+    Signal(Signal),
+    /// Built on [`Site::command`], for the same site as the front.
+    Command(fn(&Site) -> Command),
 }
 
 /// Where a front is started.
@@ -54,7 +71,7 @@ pub(crate) struct Site {
     /// A port nobody listened on a moment ago.
     port: u16,
     /// A directory for this run alone.
-    runtime_dir: PathBuf,
+    pub(crate) runtime_dir: PathBuf,
 }
 
 impl Site {
@@ -80,36 +97,59 @@ impl Site {
     }
 }
 
-/// What wrk does.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Workload {
-    pub(crate) threads: u32,
-    pub(crate) connections: u32,
-    pub(crate) headers: &'static [&'static str],
-    pub(crate) path: &'static str,
+/// What is done to a front that runs.
+pub(crate) trait Workload: Debug {
+    /// What one run of it gives.
+    type Measured: Debug;
+
+    /// Warms the front up, does it, and reads off what it gave.
+    fn measure(&self, run: &Run<'_>, front: &Front) -> Result<Sample<Self::Measured>, Failure>;
+}
+
+/// How long a workload is to go on, and who may interrupt it.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    pub(crate) watch: &'a Watch,
+    pub(crate) warm_up: u32,
+    pub(crate) seconds: u32,
+}
+
+/// A bench: what `main` is given.
+#[derive(Debug)]
+pub(crate) struct Bench<W: Workload + 'static> {
+    /// What to type for it, without flags.
+    pub(crate) usage: &'static str,
+    pub(crate) contests: &'static [Contest<W>],
+    /// The numbers that flags change.
+    pub(crate) rounds: u32,
+    pub(crate) seconds: u32,
+    /// What happens in those seconds, for `--help`.
+    pub(crate) seconds_of: &'static str,
+    /// Finds what the workload or a subject needs besides Node, and says its version.
+    pub(crate) needs: fn() -> Result<String, Failure>,
 }
 
 /// Two subjects under one workload.
 #[derive(Debug)]
-pub(crate) struct Contest {
+pub(crate) struct Contest<W: Workload + 'static> {
     /// The word for it on the command line and in the table.
     pub(crate) name: &'static str,
     /// The peer: the denominator of every ratio.
     pub(crate) baseline: &'static Subject,
     /// The one in question: the numerator.
     pub(crate) candidate: &'static Subject,
-    pub(crate) workload: Workload,
-    pub(crate) figures: &'static [Figure],
+    pub(crate) workload: W,
+    pub(crate) figures: &'static [Figure<W::Measured>],
 }
 
 /// One line of the table.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Figure {
+#[derive(Debug)]
+pub(crate) struct Figure<T> {
     /// With its unit.
     pub(crate) name: &'static str,
     pub(crate) decimals: usize,
     /// `None` where a subject has no such thing.
-    pub(crate) of: fn(&Sample) -> Option<f64>,
+    pub(crate) of: fn(&T) -> Option<f64>,
     pub(crate) target: Option<Target>,
 }
 
@@ -126,43 +166,26 @@ pub(crate) enum Target {
 
 /// What one run of one subject gave.
 #[derive(Debug, Clone)]
-pub(crate) struct Sample {
-    /// Requests completed; under `Connection: close` as many connections.
-    pub(crate) requests: u64,
-    /// Requests completed per second.
-    pub(crate) per_second: f64,
-    /// CPU time of the front and its helpers, user and system.
-    pub(crate) front_cpu_ns: u64,
-    /// Resident memory of the front process at the end of the load, 10^6 bytes.
-    pub(crate) front_rss_mb: f64,
-    /// The same for its helpers together, if it has any.
-    pub(crate) helper_rss_mb: Option<f64>,
-    /// Socket errors and answers that were no success.
+pub(crate) struct Sample<T> {
+    pub(crate) measured: T,
+    /// Requests that were not answered as they should be.
     pub(crate) failures: u64,
     /// What was not as it should be, in words.
     pub(crate) remarks: Vec<String>,
 }
 
-impl Sample {
-    /// CPU time of the front per request, in microseconds.
-    #[allow(clippy::cast_precision_loss, reason = "both counts are far below 2^52")]
-    pub(crate) fn front_cpu_us(&self) -> f64 {
-        self.front_cpu_ns as f64 / 1e3 / self.requests as f64
-    }
-}
-
 /// The samples of one contest, round by round.
 #[derive(Debug)]
-pub(crate) struct Outcome<'a> {
-    pub(crate) contest: &'a Contest,
+pub(crate) struct Outcome<'a, W: Workload + 'static> {
+    pub(crate) contest: &'a Contest<W>,
     /// Those that ran: the contest's own pair or that of `--pair`.
     pub(crate) first: &'a Subject,
     pub(crate) second: &'a Subject,
-    pub(crate) baseline: Vec<Sample>,
-    pub(crate) candidate: Vec<Sample>,
+    pub(crate) baseline: Vec<Sample<W::Measured>>,
+    pub(crate) candidate: Vec<Sample<W::Measured>>,
 }
 
-impl Outcome<'_> {
+impl<W: Workload> Outcome<'_, W> {
     /// Targets are for the pair that the contest names.
     fn is_as_listed(&self) -> bool {
         (self.first.name, self.second.name) == (self.contest.baseline.name, self.contest.candidate.name)
@@ -184,14 +207,14 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    fn because(text: impl Into<String>) -> Self {
+    pub(crate) fn because(text: impl Into<String>) -> Self {
         Self::Measure(text.into())
     }
 }
 
 /// Runs what the command line asks for. 0: measured, whatever the figures; 1: could not; 2: usage; 130: interrupted.
-pub(crate) fn main(contests: &[Contest]) -> ExitCode {
-    let code = match run(contests) {
+pub(crate) fn main<W: Workload>(bench: &Bench<W>) -> ExitCode {
+    let code = match run(bench) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(ref failure) => {
             eprintln!("bench: {failure}");
@@ -205,10 +228,10 @@ pub(crate) fn main(contests: &[Contest]) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn run(contests: &[Contest]) -> Result<(), Failure> {
-    let options = match options::parse(std::env::args().skip(1), contests)? {
+fn run<W: Workload>(bench: &Bench<W>) -> Result<(), Failure> {
+    let options = match options::parse(std::env::args().skip(1), bench)? {
         Request::Help => {
-            print!("{}", options::help(contests));
+            print!("{}", options::help(bench));
             return Ok(());
         }
         Request::Idle => {
@@ -218,25 +241,26 @@ fn run(contests: &[Contest]) -> Result<(), Failure> {
         Request::Measure(options) => options,
     };
     let watch = Watch::start()?;
-    let tools = Tools::find()?;
+    let tools = Tools::find(bench.needs)?;
     let machine = tools.machine();
     let mut outcomes = Vec::new();
     for contest in &options.contests {
         outcomes.push(play(&watch, &tools, &options, contest)?);
     }
     print!("\n{}", report::table(&outcomes));
-    println!("\n{}\n{machine}", options.plan());
+    println!("\n{}\n{machine}", options.plan(bench));
     Ok(())
 }
 
 /// Baseline, candidate, candidate, baseline, baseline, …: what slows the machine for a while slows both of a pair, and
 /// where it grows slower or faster all the time, each of the two has the better half of a round as often as the other.
-fn play<'a>(
+fn play<'a, W: Workload>(
     watch: &Watch,
     tools: &Tools,
-    options: &Options<'a>,
-    contest: &'a Contest,
-) -> Result<Outcome<'a>, Failure> {
+    options: &Options<'a, W>,
+    contest: &'a Contest<W>,
+) -> Result<Outcome<'a, W>, Failure> {
+    let run = Run { watch, warm_up: options.warm_up, seconds: options.seconds };
     let (first, second) = options.pair.unwrap_or((contest.baseline, contest.candidate));
     let mut outcome = Outcome { contest, first, second, baseline: Vec::new(), candidate: Vec::new() };
     for round in 1..=options.rounds {
@@ -245,7 +269,7 @@ fn play<'a>(
             pair.reverse();
         }
         for (subject, samples) in pair {
-            let sample = measure(watch, tools, options, contest, subject)?;
+            let sample = measure(&run, tools, contest, subject)?;
             eprintln!(
                 "{} {round}/{} {}",
                 contest.name,
@@ -258,34 +282,16 @@ fn play<'a>(
     Ok(outcome)
 }
 
-/// One run: a fresh front on a fresh port, warmed up, loaded, read, stopped.
-fn measure(
-    watch: &Watch,
+/// One run: a fresh front on a fresh port, put under the workload, stopped.
+fn measure<W: Workload>(
+    run: &Run<'_>,
     tools: &Tools,
-    options: &Options<'_>,
-    contest: &Contest,
+    contest: &Contest<W>,
     subject: &Subject,
-) -> Result<Sample, Failure> {
-    let front = Front::start(watch, &tools.node, subject)?;
-    let load = |seconds| wrk::run(watch, &contest.workload, front.address(), seconds);
-    let measured = load(options.warm_up).and_then(|_| {
-        let before = front.cpu()?;
-        let tally = load(options.seconds)?;
-        let cpu_ns = front.cpu()?.since(&before);
-        Ok((tally, cpu_ns, front.rss_mb()?, front.helper_rss_mb()))
-    });
-    let (tally, front_cpu_ns, front_rss_mb, helper_rss_mb) =
-        measured.map_err(|failure| front.explain(failure))?;
-    let mut remarks = tally.remarks();
-    remarks.extend(front.remarks());
-    remarks.extend(front.stop());
-    Ok(Sample {
-        requests: tally.requests,
-        per_second: tally.per_second,
-        front_cpu_ns,
-        front_rss_mb,
-        helper_rss_mb,
-        failures: tally.failures(),
-        remarks,
-    })
+) -> Result<Sample<W::Measured>, Failure> {
+    let front = Front::start(run.watch, &tools.node, subject)?;
+    let measured = contest.workload.measure(run, &front);
+    let mut sample = measured.map_err(|failure| front.explain(failure))?;
+    sample.remarks.extend(front.stop());
+    Ok(sample)
 }

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::{Contest, Failure, Subject};
+use super::{Bench, Contest, Failure, Subject, Workload};
 
 /// What the command line asks for.
 #[derive(Debug)]
-pub(crate) enum Request<'a> {
-    Measure(Options<'a>),
+pub(crate) enum Request<'a, W: Workload + 'static> {
+    Measure(Options<'a, W>),
     Help,
     /// `cargo test --all-targets` runs benches too, without `--bench`.
     Idle,
@@ -15,34 +15,36 @@ pub(crate) enum Request<'a> {
 
 /// How to measure.
 #[derive(Debug)]
-pub(crate) struct Options<'a> {
-    pub(crate) contests: Vec<&'a Contest>,
+pub(crate) struct Options<'a, W: Workload + 'static> {
+    pub(crate) contests: Vec<&'a Contest<W>>,
     /// Other subjects than the contests name.
     pub(crate) pair: Option<(&'a Subject, &'a Subject)>,
     pub(crate) rounds: u32,
-    /// Of load, in each run.
+    /// What they are depends on the bench.
     pub(crate) seconds: u32,
     /// Of load before that, so that V8 has compiled what is hot.
     pub(crate) warm_up: u32,
 }
 
-impl Options<'_> {
+impl<W: Workload> Options<'_, W> {
     /// The plan in a sentence, to stand beside the figures.
-    pub(crate) fn plan(&self) -> String {
+    pub(crate) fn plan(&self, bench: &Bench<W>) -> String {
         let Self { rounds, seconds, warm_up, .. } = self;
         format!(
-            "{rounds} rounds in the order A B B A; {seconds} s of load a run after {warm_up} s of warm-up; \
-             median (least–most); ratios are taken within a round."
+            "{rounds} rounds in the order A B B A; {seconds} s of {} a run after {warm_up} s of warm-up; \
+             median (least–most); ratios are taken within a round.",
+            bench.seconds_of
         )
     }
 }
 
-pub(crate) fn parse(
+pub(crate) fn parse<W: Workload>(
     mut args: impl Iterator<Item = String>,
-    contests: &[Contest],
-) -> Result<Request<'_>, Failure> {
+    bench: &Bench<W>,
+) -> Result<Request<'_, W>, Failure> {
+    let &Bench { contests, rounds, seconds, .. } = bench;
     let mut options =
-        Options { contests: contests.iter().collect(), pair: None, rounds: 6, seconds: 5, warm_up: 1 };
+        Options { contests: contests.iter().collect(), pair: None, rounds, seconds, warm_up: 1 };
     let mut bench = false;
     while let Some(flag) = args.next() {
         match flag.as_str() {
@@ -60,11 +62,12 @@ pub(crate) fn parse(
     Ok(if bench { Request::Measure(options) } else { Request::Idle })
 }
 
-pub(crate) fn help(contests: &[Contest]) -> String {
-    let mut text = String::from(
-        "usage: scripts/bench [FLAGS], or cargo bench --bench handoff -- [FLAGS]\n\n\
-         --rounds N      pairs of runs (6); an even number cancels a steady drift\n\
-         --seconds N     load in each run (5)\n\
+pub(crate) fn help<W: Workload>(bench: &Bench<W>) -> String {
+    let &Bench { usage, contests, rounds, seconds, seconds_of, .. } = bench;
+    let mut text = format!(
+        "usage: {usage} [FLAGS]\n\n\
+         --rounds N      pairs of runs ({rounds}); an even number cancels a steady drift\n\
+         --seconds N     {seconds_of} in each run, in seconds ({seconds})\n\
          --warm-up N     load before it, in seconds (1)\n\
          --quick         2 rounds of 1 s: shows that it works, and hardly more\n\
          --only NAME     one contest of those below\n\
@@ -85,7 +88,7 @@ fn number(flag: &str, value: Option<String>) -> Result<u32, Failure> {
     number.ok_or_else(|| Failure::Usage(format!("{flag} needs a whole number from 1 to 3600")))
 }
 
-fn only<'a>(contests: &'a [Contest], name: &str) -> Result<Vec<&'a Contest>, Failure> {
+fn only<'a, W: Workload>(contests: &'a [Contest<W>], name: &str) -> Result<Vec<&'a Contest<W>>, Failure> {
     let found: Vec<_> = contests.iter().filter(|contest| contest.name == name).collect();
     if found.is_empty() {
         let known: Vec<_> = contests.iter().map(|contest| contest.name).collect();
@@ -94,7 +97,10 @@ fn only<'a>(contests: &'a [Contest], name: &str) -> Result<Vec<&'a Contest>, Fai
     Ok(found)
 }
 
-fn pair<'a>(contests: &'a [Contest], text: &str) -> Result<(&'a Subject, &'a Subject), Failure> {
+fn pair<'a, W: Workload>(
+    contests: &'a [Contest<W>],
+    text: &str,
+) -> Result<(&'a Subject, &'a Subject), Failure> {
     let known = subjects(contests);
     let find = |name: &str| known.iter().copied().find(|subject| subject.name == name);
     let found = text.split_once(',').and_then(|(first, second)| Some((find(first)?, find(second)?)));
@@ -102,7 +108,7 @@ fn pair<'a>(contests: &'a [Contest], text: &str) -> Result<(&'a Subject, &'a Sub
 }
 
 /// Each once, in the order of the contests.
-fn subjects(contests: &[Contest]) -> Vec<&Subject> {
+fn subjects<W: Workload>(contests: &[Contest<W>]) -> Vec<&Subject> {
     let mut found: Vec<&Subject> = Vec::new();
     for subject in contests.iter().flat_map(|contest| [contest.baseline, contest.candidate]) {
         if found.iter().all(|other| other.name != subject.name) {
@@ -118,14 +124,14 @@ fn names(subjects: &[&Subject]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::CONTESTS;
+    use super::super::samples::{BENCH, Nothing};
     use super::*;
 
-    fn ask(line: &str) -> Result<Request<'static>, Failure> {
-        parse(line.split_whitespace().map(str::to_owned), &CONTESTS)
+    fn ask(line: &str) -> Result<Request<'static, Nothing>, Failure> {
+        parse(line.split_whitespace().map(str::to_owned), &BENCH)
     }
 
-    fn options(line: &str) -> Options<'static> {
+    fn options(line: &str) -> Options<'static, Nothing> {
         match ask(line).unwrap() {
             Request::Measure(options) => options,
             other => panic!("{line}: {other:?}"),

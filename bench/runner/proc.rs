@@ -80,6 +80,15 @@ pub(crate) fn children(parent: i32) -> Vec<i32> {
     pids
 }
 
+/// Those that were started with this `NAME=VALUE` in their environment.
+pub(crate) fn with_environment(entry: &str) -> Vec<Process> {
+    let has = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|other| other == entry.as_bytes())
+    };
+    numbers_in("/proc").into_iter().filter(has).filter_map(Process::find).collect()
+}
+
 /// The first word of its command line, as the process itself may have set it.
 pub(crate) fn argv0(pid: i32) -> Option<String> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;

@@ -3,16 +3,20 @@
 use std::fmt::Write as _;
 
 use super::stats::Spread;
-use super::{Contest, Figure, Outcome, Sample, Subject, Target};
+use super::{Contest, Figure, Outcome, Sample, Subject, Target, Workload};
 
 /// What a figure shows that a subject does not have.
 const NOTHING: &str = "–";
 
 /// One run in one line.
-pub(crate) fn line(contest: &Contest, subject: &Subject, sample: &Sample) -> String {
+pub(crate) fn line<W: Workload>(
+    contest: &Contest<W>,
+    subject: &Subject,
+    sample: &Sample<W::Measured>,
+) -> String {
     let mut parts = Vec::new();
     for figure in contest.figures {
-        if let Some(value) = (figure.of)(sample) {
+        if let Some(value) = (figure.of)(&sample.measured) {
             parts.push(format!("{} {value:.*}", figure.name, figure.decimals));
         }
     }
@@ -21,7 +25,7 @@ pub(crate) fn line(contest: &Contest, subject: &Subject, sample: &Sample) -> Str
 }
 
 /// One table for all outcomes, then a line for each run in which something was not as it should be.
-pub(crate) fn table(outcomes: &[Outcome<'_>]) -> String {
+pub(crate) fn table<W: Workload>(outcomes: &[Outcome<'_, W>]) -> String {
     let mut rows = Vec::new();
     let mut heads = None;
     for outcome in outcomes {
@@ -39,8 +43,9 @@ pub(crate) fn table(outcomes: &[Outcome<'_>]) -> String {
     text
 }
 
-fn row(outcome: &Outcome<'_>, figure: &Figure) -> Vec<String> {
-    let values = |samples: &[Sample]| samples.iter().filter_map(figure.of).collect::<Vec<_>>();
+fn row<W: Workload>(outcome: &Outcome<'_, W>, figure: &Figure<W::Measured>) -> Vec<String> {
+    let of = |sample: &Sample<W::Measured>| (figure.of)(&sample.measured);
+    let values = |samples: &[Sample<W::Measured>]| samples.iter().filter_map(of).collect::<Vec<_>>();
     let (baseline, candidate) = (values(&outcome.baseline), values(&outcome.candidate));
     let (theirs, ours) = (Spread::of(&baseline), Spread::of(&candidate));
     let ratio = Spread::of_ratios(&baseline, &candidate);
@@ -58,8 +63,10 @@ fn row(outcome: &Outcome<'_>, figure: &Figure) -> Vec<String> {
 }
 
 /// Totals: a median would hide the one bad run.
-fn failures(outcome: &Outcome<'_>) -> Vec<String> {
-    let total = |samples: &[Sample]| samples.iter().map(|sample| sample.failures).sum::<u64>().to_string();
+fn failures<W: Workload>(outcome: &Outcome<'_, W>) -> Vec<String> {
+    let total = |samples: &[Sample<W::Measured>]| {
+        samples.iter().map(|sample| sample.failures).sum::<u64>().to_string()
+    };
     let (first, second) = (total(&outcome.baseline), total(&outcome.candidate));
     [outcome.contest.name, "failed, in all", &first, &second, "", ""].map(str::to_owned).to_vec()
 }
@@ -86,7 +93,7 @@ fn verdict(target: Target, ours: Option<Spread>, ratio: Option<Spread>) -> Strin
     }
 }
 
-fn remarks(outcome: &Outcome<'_>, text: &mut String) {
+fn remarks<W: Workload>(outcome: &Outcome<'_, W>, text: &mut String) {
     for (subject, samples) in [(outcome.first, &outcome.baseline), (outcome.second, &outcome.candidate)] {
         for (round, sample) in (1..).zip(samples) {
             for remark in &sample.remarks {
@@ -116,10 +123,10 @@ fn align(rows: &[Vec<String>]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{CONTESTS, sample};
+    use super::super::samples::{CONTESTS, Nothing, sample};
     use super::*;
 
-    fn outcome() -> Outcome<'static> {
+    fn outcome() -> Outcome<'static, Nothing> {
         let contest = &CONTESTS[0];
         let mut slow = sample(10_000.0, 9.0, Some(0.5));
         slow.failures = 3;

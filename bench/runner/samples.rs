@@ -4,10 +4,38 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use super::{Contest, Figure, Sample, Site, Subject, Target, Workload};
+use super::{Bench, Contest, Failure, Figure, Front, Reload, Run, Sample, Site, Subject, Target, Workload};
+
+/// A workload that no test puts a front under.
+#[derive(Debug)]
+pub(crate) struct Nothing;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Measured {
+    per_second: f64,
+    front_rss_mb: f64,
+    helper_rss_mb: Option<f64>,
+}
+
+impl Workload for Nothing {
+    type Measured = Measured;
+
+    fn measure(&self, _: &Run<'_>, _: &Front) -> Result<Sample<Measured>, Failure> {
+        unreachable!("no test measures")
+    }
+}
 
 const fn subject(name: &'static str, title: &'static str) -> Subject {
-    Subject { name, title, helpers: &[], workers: 1, who: "/", stop: Signal::SIGTERM, start: never }
+    Subject {
+        name,
+        title,
+        helpers: &[],
+        workers: 1,
+        who: "/",
+        stop: Signal::SIGTERM,
+        start: never,
+        reload: Reload::Never,
+    }
 }
 
 fn never(_: &Site) -> Command {
@@ -17,40 +45,42 @@ fn never(_: &Site) -> Command {
 static OLD: Subject = subject("old", "Old");
 static NEW: Subject = subject("new", "New");
 
-const fn contest(name: &'static str) -> Contest {
+const fn contest(name: &'static str) -> Contest<Nothing> {
     Contest {
         name,
         baseline: &OLD,
         candidate: &NEW,
-        workload: Workload { threads: 1, connections: 1, headers: &[], path: "/" },
+        workload: Nothing,
         figures: &[
             Figure {
                 name: "requests/s",
                 decimals: 0,
-                of: |sample| Some(sample.per_second),
+                of: |measured| Some(measured.per_second),
                 target: Some(Target::RatioAtLeast(0.95)),
             },
             Figure {
                 name: "RSS, MB",
                 decimals: 1,
-                of: |sample| Some(sample.front_rss_mb),
+                of: |measured| Some(measured.front_rss_mb),
                 target: Some(Target::AtMost(8.0)),
             },
-            Figure { name: "helper, MB", decimals: 1, of: |sample| sample.helper_rss_mb, target: None },
+            Figure { name: "helper, MB", decimals: 1, of: |measured| measured.helper_rss_mb, target: None },
         ],
     }
 }
 
-pub(crate) static CONTESTS: [Contest; 2] = [contest("busy"), contest("still")];
+pub(crate) static CONTESTS: [Contest<Nothing>; 2] = [contest("busy"), contest("still")];
 
-pub(crate) fn sample(per_second: f64, front_rss_mb: f64, helper_rss_mb: Option<f64>) -> Sample {
-    Sample {
-        requests: 1000,
-        per_second,
-        front_cpu_ns: 1_000_000,
-        front_rss_mb,
-        helper_rss_mb,
-        failures: 0,
-        remarks: Vec::new(),
-    }
+pub(crate) static BENCH: Bench<Nothing> = Bench {
+    usage: "cargo bench --bench none",
+    contests: &CONTESTS,
+    rounds: 6,
+    seconds: 5,
+    seconds_of: "silence",
+    needs: || Ok(String::new()),
+};
+
+pub(crate) fn sample(per_second: f64, front_rss_mb: f64, helper_rss_mb: Option<f64>) -> Sample<Measured> {
+    let measured = Measured { per_second, front_rss_mb, helper_rss_mb };
+    Sample { measured, failures: 0, remarks: Vec::new() }
 }

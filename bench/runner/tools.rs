@@ -13,12 +13,13 @@ pub(crate) struct Tools {
     /// The Node for the primary and for all workers.
     pub(crate) node: PathBuf,
     node_version: String,
-    wrk_version: String,
+    /// What else the bench needs, with its version.
+    others: String,
 }
 
 impl Tools {
-    /// Node is `$NODE`, else the one of `scripts/setup`, else the one on the path. wrk is the one on the path.
-    pub(crate) fn find() -> Result<Self, Failure> {
+    /// Node is `$NODE`, else the one of `scripts/setup`, else the one on the path.
+    pub(crate) fn find(others: fn() -> Result<String, Failure>) -> Result<Self, Failure> {
         let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/node_modules/node20/bin/node");
         let node = match std::env::var_os("NODE") {
             Some(path) => PathBuf::from(path),
@@ -27,8 +28,7 @@ impl Tools {
         };
         let install = "install it (Debian: apt-get install nodejs) or name it in NODE";
         let node_version = first_words(&node, "--version", 1, install)?;
-        let wrk_version = first_words(Path::new("wrk"), "-v", 2, "install it (Debian: apt-get install wrk)")?;
-        Ok(Self { node, node_version, wrk_version })
+        Ok(Self { node, node_version, others: others()? })
     }
 
     /// One line for whoever compares figures.
@@ -36,9 +36,9 @@ impl Tools {
         let cores = available_parallelism().map_or(0, usize::from);
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        let Self { node, node_version, wrk_version } = self;
+        let Self { node, node_version, others } = self;
         format!(
-            "{cores} cores, Linux {}, Node {node_version} ({}), {wrk_version}, load before the start {}",
+            "{cores} cores, Linux {}, Node {node_version} ({}), {others}, load before the start {}",
             kernel.trim(),
             node.display(),
             load.split(' ').next().unwrap_or("unknown"),
@@ -47,7 +47,7 @@ impl Tools {
 }
 
 /// The version a program tells, whatever it exits with: `wrk -v` exits with 1.
-fn first_words(program: &Path, flag: &str, words: usize, advice: &str) -> Result<String, Failure> {
+pub(crate) fn first_words(program: &Path, flag: &str, words: usize, advice: &str) -> Result<String, Failure> {
     let output = Command::new(program).arg(flag).output();
     let output = output
         .map_err(|error| Failure::because(format!("cannot run {}: {error}; {advice}", program.display())))?;

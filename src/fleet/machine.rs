@@ -236,6 +236,11 @@ impl<C> Fleet<C> {
         lives.chain(suspicions).chain(own.into_iter().flatten()).min()
     }
 
+    /// What it goes by now.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// What has happened so far.
     pub fn counters(&self) -> Counters {
         self.counters

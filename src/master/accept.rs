@@ -90,7 +90,7 @@ impl Master {
 
     /// The system gives out no connection: that is told once, and tried again later.
     fn rest_from_accepting(&mut self, id: ListenerId, errno: i32) {
-        let pause = self.rules.accept_pause;
+        let pause = self.fleet.rules().accept_pause;
         self.accept_again = Some(self.now + pause);
         let Some(listener) = self.listeners.get(&id) else { return };
         if !std::mem::replace(&mut self.accept_failed, true) {

@@ -9,22 +9,34 @@ use std::{
 };
 
 use super::Master;
-use crate::{fleet::WorkerId, sys::memory::of_groups};
+use crate::{fleet::WorkerId, sys::memory::of_groups, time::Time};
 
 /// From one sample to the next. A sample reads a small file of every process of the machine, about 10 ms for a thousand of
 /// them; what leaks takes longer than this to matter.
-#[expect(dead_code, reason = "the fleet is to ask for samples when it knows what to do with them")]
-pub(super) const SAMPLE_PERIOD: Duration = Duration::from_secs(5);
+const SAMPLE_PERIOD: Duration = Duration::from_secs(5);
 
 impl Master {
-    /// What the process group of each worker uses now, in bytes (RSS). A worker that is about to end may be missing.
-    #[expect(dead_code, reason = "the fleet is to ask for samples when it knows what to do with them")]
-    pub(super) fn sample_memory(&mut self) -> BTreeMap<WorkerId, u64> {
+    /// When [`Master::sample_memory`] has something to do.
+    pub(super) fn next_sample(&self) -> Option<Time> {
+        let wanted = self.fleet.rules().max_memory.is_some() && !self.workers.is_empty();
+        wanted.then_some(self.next_sample)
+    }
+
+    /// Tells the fleet what the process group of each worker uses (RSS), if it is time for that. A worker that is about to
+    /// end may be missing.
+    pub(super) fn sample_memory(&mut self) {
+        if self.next_sample().is_none_or(|at| self.now < at) {
+            return;
+        }
+        self.next_sample = self.now + SAMPLE_PERIOD;
         let workers = self.workers.iter().map(|(&id, worker)| (id, worker.child.pid()));
-        of_workers(workers).unwrap_or_else(|error| {
-            log::debug!("cannot see how much memory workers use: {error}");
-            BTreeMap::new()
-        })
+        match of_workers(workers) {
+            Ok(used) => {
+                used.into_iter().for_each(|(id, bytes)| self.fleet.handle_memory(self.now, id, bytes));
+            }
+            Err(error) => log::debug!("cannot see how much memory workers use: {error}"),
+        }
+        self.perform();
     }
 }
 

@@ -88,7 +88,6 @@ pub(crate) struct Master {
     programs: Programs,
     /// What starts workers and guards.
     launcher: PathBuf,
-    rules: Rules,
     workers: BTreeMap<WorkerId, Worker>,
     listeners: BTreeMap<ListenerId, Listener>,
     /// Sockets that this process was started with, for workers that ask for them.
@@ -121,6 +120,8 @@ pub(crate) struct Master {
     stopping: Stopping,
     /// Who is told how this process is.
     supervisor: Option<Supervisor>,
+    /// When to look again how much memory workers use.
+    next_sample: Time,
     /// After the system refused to give out a connection.
     accept_again: Option<Time>,
     accept_failed: bool,
@@ -226,10 +227,9 @@ impl Master {
             poll: Poll::new()?,
             ready: Events::with_capacity(EVENTS),
             now,
-            fleet: Fleet::new(rules.clone(), policy),
+            fleet: Fleet::new(rules, policy),
             programs: Programs::new(program),
             launcher,
-            rules,
             workers: BTreeMap::new(),
             listeners: BTreeMap::new(),
             inherited: Vec::new(),
@@ -254,6 +254,7 @@ impl Master {
             orphans: Orphans::default(),
             stopping: Stopping::default(),
             supervisor: None,
+            next_sample: Time::default(),
             accept_again: None,
             accept_failed: false,
             turns: Turns::default(),
@@ -318,6 +319,7 @@ impl Master {
             self.fleet.handle_timeout(self.now);
             self.perform();
         }
+        self.sample_memory();
         self.hear_notices();
         self.reap_orphans();
         self.accept();
@@ -340,7 +342,7 @@ impl Master {
         }
         let own = [self.accept_again, self.guard_again, self.kernel.deadline(), self.stopping.deadline()];
         let depends = self.depends.as_ref().and_then(Depends::deadline);
-        let others = [self.fleet.poll_timeout(), self.supervisor_deadline(), depends];
+        let others = [self.fleet.poll_timeout(), self.supervisor_deadline(), depends, self.next_sample()];
         let at = own.into_iter().chain(others).flatten().min();
         at.map(|at| at - clock::now())
     }

@@ -155,7 +155,7 @@ impl Master {
                     if !mem::replace(failed, true) {
                         log::warn!("cannot hear who is ready: {error}; goes on when it can");
                     }
-                    self.accept_again = Some(self.now + self.rules.accept_pause);
+                    self.accept_again = Some(self.now + self.fleet.rules().accept_pause);
                     return;
                 }
             }

@@ -180,7 +180,7 @@ impl Master {
 
     fn open(&mut self, id: ListenerId, bound: Bound, name: Option<String>) -> io::Result<()> {
         let Bound { socket, endpoint, file } = bound;
-        let accepts = self.rules.mode == Mode::Handoff && !matches!(endpoint, Endpoint::Udp(_));
+        let accepts = self.fleet.rules().mode == Mode::Handoff && !matches!(endpoint, Endpoint::Udp(_));
         // Who accepts without knowing of readiness wants to wait there: systemd's sockets do.
         channel::set_nonblocking(&socket, accepts)?;
         if accepts {

@@ -31,7 +31,7 @@ impl Master {
         let env = program.env.iter().cloned().chain(own);
         let mut env: Vec<_> = env.collect();
         // What runs this very program is Rust.
-        let reports = self.rules.mode == Mode::Handoff && program.load_report && !program.is_self();
+        let reports = self.fleet.rules().mode == Mode::Handoff && program.load_report && !program.is_self();
         let progress = match reports {
             true => self.preload.give(program.attributes.credentials.as_ref(), &mut env, &mut self.guard),
             false => Progress::NotGiven,
@@ -72,7 +72,7 @@ impl Master {
 
     /// Whether workers are started with the listening sockets: those that know nothing of asking for them.
     fn inherits(&self, generation: u32) -> bool {
-        self.rules.mode == Mode::Shared && !self.programs.of(generation).asks_for_sockets()
+        self.fleet.rules().mode == Mode::Shared && !self.programs.of(generation).asks_for_sockets()
     }
 
     /// The variables that only the master knows.

@@ -266,7 +266,7 @@ impl Phase {
 impl Master {
     /// Tells whoever supervises this process from now on, if its environment names somebody.
     pub(crate) fn notify_supervisor(&mut self) {
-        self.supervisor = Supervisor::of_environment(self.now, self.rules.workers);
+        self.supervisor = Supervisor::of_environment(self.now, self.fleet.rules().workers);
         if let Some(supervisor) = &mut self.supervisor {
             supervisor.waits_for = self.depends.as_ref().and_then(Depends::waits_for);
         }

@@ -96,7 +96,8 @@ fn a_reload_begins_with_the_time_and_ends_with_ready() {
     assert_eq!(both.after(&[ready(1), ready(2)], 2).len(), 1);
     let begun = "RELOADING=1\nMONOTONIC_USEC=5000\nSTATUS=reloading: 2 of 2 workers ready";
     let ended = "READY=1\nSTATUS=2 of 2 workers ready";
-    let failed = Event::ReloadFailed { generation: 2, slot: Some(0), why: ReloadFailure::NotReady, rolled_back: 0 };
+    let failed =
+        Event::ReloadFailed { generation: 2, slot: Some(0), why: ReloadFailure::NotReady, rolled_back: 0 };
     for end in [Event::Reloaded { generation: 2, took: Duration::ZERO }, failed] {
         assert_eq!(both.after(&[reloading()], 3), [begun]);
         assert_eq!(both.after(std::slice::from_ref(&end), 2), [ended]);

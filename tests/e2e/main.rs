@@ -29,14 +29,18 @@ mod node_primary;
 mod node_programs;
 mod pressure;
 mod reports;
+mod restarts;
 mod scheduling;
 mod shared;
 mod stderr;
 mod stop;
 mod systemd;
 mod terminal;
+#[path = "../traffic/mod.rs"]
+mod traffic;
 mod turns;
 mod udp;
+mod under_load;
 mod unix;
 mod user;
 mod wire;

@@ -1,4 +1,4 @@
-//! The only place of these tests that knows the time: bounded waiting for a condition.
+//! The only place of these tests that knows the time, but for the pace of `traffic`: bounded waiting for a condition.
 
 use std::{
     thread,

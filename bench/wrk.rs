@@ -1,21 +1,78 @@
-//! The load: runs wrk and reads what it says.
+//! The load of the hand-over: runs wrk, and reads what it and the front's process say.
 
 use std::io::Read;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::watch::{self, Watch};
-use super::{Failure, Workload};
+use crate::runner::{Failure, Front, Run, Running, Sample, Watch, Workload, first_words};
 
 /// wrk waits for its threads after the time is up, and for answers up to its time-out of 2 s.
 const GRACE: Duration = Duration::from_secs(15);
 
+/// What wrk does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wrk {
+    pub(crate) threads: u32,
+    pub(crate) connections: u32,
+    pub(crate) headers: &'static [&'static str],
+    pub(crate) path: &'static str,
+}
+
+/// What a run of it gives.
+#[derive(Debug, Clone)]
+pub(crate) struct Throughput {
+    /// Requests completed; under `Connection: close` as many connections.
+    pub(crate) requests: u64,
+    /// Requests completed per second.
+    pub(crate) per_second: f64,
+    /// CPU time of the front and its helpers, user and system.
+    pub(crate) front_cpu_ns: u64,
+    /// Resident memory of the front process at the end of the load, 10^6 bytes.
+    pub(crate) front_rss_mb: f64,
+    /// The same for its helpers together, if it has any.
+    pub(crate) helper_rss_mb: Option<f64>,
+}
+
+impl Throughput {
+    /// CPU time of the front per request, in microseconds.
+    #[allow(clippy::cast_precision_loss, reason = "both counts are far below 2^52")]
+    pub(crate) fn front_cpu_us(&self) -> f64 {
+        self.front_cpu_ns as f64 / 1e3 / self.requests as f64
+    }
+}
+
+impl Workload for Wrk {
+    type Measured = Throughput;
+
+    fn measure(&self, run: &Run<'_>, front: &Front) -> Result<Sample<Throughput>, Failure> {
+        load(run.watch, self, front.address(), run.warm_up)?;
+        let before = front.cpu()?;
+        let tally = load(run.watch, self, front.address(), run.seconds)?;
+        let measured = Throughput {
+            requests: tally.requests,
+            per_second: tally.per_second,
+            front_cpu_ns: front.cpu()?.since(&before),
+            front_rss_mb: front.rss_mb()?,
+            helper_rss_mb: front.helper_rss_mb(),
+        };
+        let mut remarks = tally.remarks();
+        remarks.extend(front.remarks());
+        Ok(Sample { measured, failures: tally.failures(), remarks })
+    }
+}
+
+/// Says which wrk there is: the one on the path.
+pub(crate) fn version() -> Result<String, Failure> {
+    first_words(Path::new("wrk"), "-v", 2, "install it (Debian: apt-get install wrk)")
+}
+
 /// What wrk counted.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Tally {
-    pub(crate) requests: u64,
-    pub(crate) per_second: f64,
+struct Tally {
+    requests: u64,
+    per_second: f64,
     /// connect, read, write, timeout.
     errors: [u64; 4],
     /// Answers of 400 and above.
@@ -23,11 +80,11 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn failures(&self) -> u64 {
+    fn failures(&self) -> u64 {
         self.errors.iter().sum::<u64>() + self.refusals
     }
 
-    pub(crate) fn remarks(&self) -> Vec<String> {
+    fn remarks(&self) -> Vec<String> {
         let names = ["connect errors", "read errors", "write errors", "time-outs", "answers ≥ 400"];
         let counts = self.errors.into_iter().chain([self.refusals]);
         let seen: Vec<String> = counts
@@ -40,12 +97,7 @@ impl Tally {
 }
 
 /// Loads `address` for whole seconds, of which wrk knows no parts.
-pub(crate) fn run(
-    watch: &Watch,
-    work: &Workload,
-    address: SocketAddr,
-    seconds: u32,
-) -> Result<Tally, Failure> {
+fn load(watch: &Watch, work: &Wrk, address: SocketAddr, seconds: u32) -> Result<Tally, Failure> {
     let mut command = Command::new("wrk");
     command.args([format!("-t{}", work.threads), format!("-c{}", work.connections), format!("-d{seconds}s")]);
     for header in work.headers {
@@ -53,41 +105,22 @@ pub(crate) fn run(
     }
     command.arg(format!("http://{address}{}", work.path));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    watch::bind_to_runner(&mut command);
-    let mut wrk =
-        Running(command.spawn().map_err(|error| Failure::because(format!("cannot start wrk: {error}")))?);
-    let limit = Duration::from_secs(seconds.into()) + GRACE;
-    let status = watch.until(limit, "wrk ends", || {
-        wrk.0.try_wait().map_err(|error| Failure::because(format!("cannot wait for wrk: {error}")))
-    })?;
-    let said = wrk.said();
+    let mut wrk = Running::start(command)?;
+    let status = wrk.wait(watch, Duration::from_secs(seconds.into()) + GRACE)?;
+    let said = said(&mut wrk);
     let tally = parse(&said).filter(|tally| status.success() && tally.requests > 0);
     tally.ok_or_else(|| Failure::because(format!("wrk completed no request ({status}):\n{said}")))
 }
 
-/// Ends with the value.
-struct Running(Child);
-
-impl Running {
-    /// Both streams are short enough for the pipes to hold them until the end.
-    fn said(&mut self) -> String {
-        let mut text = Vec::new();
-        for stream in
-            [self.0.stdout.as_mut().map(|s| s as &mut dyn Read), self.0.stderr.as_mut().map(|s| s as _)]
-        {
-            // What was read before an error still says something.
-            let _ = stream.map(|stream| stream.read_to_end(&mut text));
-        }
-        String::from_utf8_lossy(&text).into_owned()
+/// Both streams are short enough for the pipes to hold them until the end.
+fn said(wrk: &mut Running) -> String {
+    let mut text = Vec::new();
+    let child = &mut wrk.child;
+    for stream in [child.stdout.as_mut().map(|s| s as &mut dyn Read), child.stderr.as_mut().map(|s| s as _)] {
+        // What was read before an error still says something.
+        let _ = stream.map(|stream| stream.read_to_end(&mut text));
     }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both fail only when it has ended and been waited for, which is what they are for.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// wrk 4 and its forks; lines that may be absent count as zero.
