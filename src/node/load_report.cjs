@@ -87,8 +87,18 @@ function start() {
     handle.close = noteFirst('close');
   };
 
+  // A worker that is to leave closes what is idle, but a client that asks again in time is served on and on. From now on
+  // each response says that it is the last of its connection.
+  const closeKept = () => {
+    const { channel } = require('diagnostics_channel');
+    channel('http.server.request.start').subscribe(({ response }) => {
+      response.shouldKeepAlive = false;
+    });
+  };
+
   // Before Node's own listener, which passes the handle on. Listeners of this event keep no channel open.
   process.prependListener('internalMessage', (message, handle) => {
+    if (message.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') closeKept();
     if (handle && message.cmd === 'NODE_CLUSTER' && message.act === 'newconn') watch(handle, message.seq);
     else if (message.cmd === 'NODE_POINTSMAN') hear(message);
   });

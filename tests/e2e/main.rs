@@ -28,6 +28,7 @@ mod messages;
 mod node_primary;
 mod node_programs;
 mod pressure;
+mod reloads;
 mod reports;
 mod restarts;
 mod scheduling;

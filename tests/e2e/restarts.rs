@@ -45,7 +45,7 @@ fn kill(master: &Master, count: usize) {
 fn a_thousand_restarts_leave_nothing_behind() {
     /// For what an allocator keeps. A leak of a hundred bytes with each of 900 workers is more.
     const SLACK_KIB: u64 = 64;
-    let run = Pointsman::run().workers(1).option("--restart-delay", "1ms");
+    let run = Pointsman::run().workers(1).option("--restart-delay", "0s");
     let mut master = run.allow_log("was killed by SIGKILL").start();
     master.wait_ready(1);
     let fresh = Size::of(&master, None);

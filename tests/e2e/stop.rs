@@ -165,7 +165,7 @@ fn a_hang_up_that_somebody_sends_does_not_stop_it() {
     let mut master = Pointsman::run().workers(1).start();
     master.wait_ready(1);
     master.signal(Signal::SIGHUP);
-    master.wait_log("SIGHUP");
+    master.wait_log("reloaded");
     master.wait_ready(1);
     master.finish();
 }
