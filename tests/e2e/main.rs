@@ -36,6 +36,7 @@ mod systemd;
 mod terminal;
 mod turns;
 mod udp;
+mod unit;
 mod unix;
 mod user;
 mod wire;
