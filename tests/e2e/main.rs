@@ -42,6 +42,7 @@ mod traffic;
 mod turns;
 mod udp;
 mod under_load;
+mod unit;
 mod unix;
 mod user;
 mod wire;
