@@ -3,8 +3,8 @@
 //! Whatever way a [`Front`] goes out of scope, its processes are gone afterwards.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -16,14 +16,13 @@ use tempfile::TempDir;
 use super::child::Running;
 use super::proc::{self, CpuTime, Process};
 use super::watch::{self, Watch};
+use super::who::pid_of_a_worker;
 use super::{Failure, Reload, Site, Subject};
 
 /// A cold Node on a busy machine takes a second or two.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// No load is left when a front is stopped.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// For one answer from an idle worker.
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// The last lines a front said say why it failed.
 const TAIL_LINES: usize = 12;
 
@@ -264,26 +263,6 @@ fn fresh_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// Asks whichever worker the front chooses.
-fn pid_of_a_worker(address: SocketAddr, path: &str) -> io::Result<i32> {
-    let mut stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT)?;
-    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-    // In one write: each `write!` part would be a packet of its own.
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body);
-    body.and_then(pid_in).ok_or_else(|| io::Error::other("no process id in the answer"))
-}
-
-/// The number after the word `pid`, or the one that is all there is.
-fn pid_in(body: &str) -> Option<i32> {
-    let mut words = body.split(|c: char| !c.is_ascii_alphanumeric());
-    let named = words.by_ref().find(|word| *word == "pid").and_then(|_| words.find(|word| !word.is_empty()));
-    named.unwrap_or(body.trim()).parse().ok()
-}
-
 #[allow(clippy::cast_precision_loss, reason = "no process has 2^52 bytes")]
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
@@ -296,6 +275,7 @@ fn cannot(what: &str, error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::process::Command;
 
     fn shell(start: fn(&Site) -> Command) -> Subject {
@@ -315,14 +295,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let site = Site { node: "node".into(), port: 1, runtime_dir: directory.path().to_owned() };
         Front::spawn(site, &shell(start), directory).unwrap()
-    }
-
-    #[test]
-    fn a_worker_tells_its_pid_alone_or_by_name() {
-        assert_eq!(pid_in("4711"), Some(4711));
-        assert_eq!(pid_in("worker 2 (slot 1, pid 4711) answered\n\nGET /slow"), Some(4711));
-        assert_eq!(pid_in(r#"{"token":null,"pid":4711,"count":1}"#), Some(4711));
-        assert_eq!(pid_in("404 Not Found\n"), None);
     }
 
     #[test]

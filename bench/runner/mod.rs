@@ -13,6 +13,7 @@ mod samples;
 mod stats;
 mod tools;
 mod watch;
+mod who;
 
 use std::ffi::OsStr;
 use std::fmt::Debug;
