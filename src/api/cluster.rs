@@ -127,7 +127,7 @@ impl Cluster {
     }
 
     /// Replaces the workers by those of `settings`, each before it leaves, and returns whether that began: it does not
-    /// while the cluster stops. [`Event::Reloaded`] or [`Event::ReloadFailed`] tell when it is over. If a new worker fails, the
+    /// while the cluster stops, or waits for what it [depends](Settings::depends) on. [`Event::Reloaded`] or [`Event::ReloadFailed`] tell when it is over. If a new worker fails, the
     /// new ones are withdrawn and the old settings hold. A reload that is under way is given up for this one.
     ///
     /// Where the cluster listens, its mode, its policy and its mappings stay what they are.
@@ -138,6 +138,17 @@ impl Cluster {
     pub fn reload(&mut self, settings: &Settings) -> Result<bool, Error> {
         settings.validate()?;
         Ok(self.master.reload(settings.to_program(), settings.rules.clone()))
+    }
+
+    /// Calls off a reload: its workers are withdrawn, and [`Event::ReloadFailed`] tells of it. Returns whether one was under
+    /// way.
+    pub fn abort_reload(&mut self) -> bool {
+        self.master.abort_reload()
+    }
+
+    /// Whether a reload is under way.
+    pub fn is_reloading(&self) -> bool {
+        self.master.is_reloading()
     }
 
     /// Wants another number of workers: of a surplus, those in the highest slots leave. 0 sends all away.

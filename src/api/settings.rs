@@ -253,8 +253,9 @@ impl Settings {
     /// How the master is scheduled where it accepts ([`Mode::Handoff`]). Default [`Scheduling::Batch`]: with all cores
     /// busy it then takes more connections, and fewer turns for them.
     ///
-    /// It is the thread that calls [`Cluster::new`](crate::Cluster::new) which is scheduled so, from then on. Where other
-    /// programs keep all cores busy, a connection may wait for it a moment longer than with [`Scheduling::Normal`].
+    /// It is the thread that calls [`Cluster::new`](crate::Cluster::new) which is scheduled so, until it drops the cluster;
+    /// threads that it starts meanwhile are scheduled so as well. Where other programs keep all cores busy, a connection
+    /// may wait for it a moment longer than with [`Scheduling::Normal`].
     #[must_use]
     pub fn master_scheduling(mut self, scheduling: Scheduling) -> Self {
         self.master_scheduling = scheduling;

@@ -94,7 +94,7 @@ fn reload(cluster: &mut Cluster, running: &Config, inputs: &Inputs, activation: 
     }
     match cluster.reload(&activation.settings(&anew)) {
         Ok(true) => {}
-        Ok(false) => info!("no reload: pointsman is stopping"),
+        Ok(false) => info!("no reload: there are no workers to replace yet, or no more"),
         Err(error) => {
             let advice =
                 failure::advice(&error, &anew).map(|advice| format!("\n{advice}")).unwrap_or_default();

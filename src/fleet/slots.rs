@@ -62,11 +62,6 @@ impl<C> Fleet<C> {
         self.slots.iter().filter(|slot| slot.seat != Seat::Empty).count()
     }
 
-    /// How many workers are ready.
-    pub fn ready(&self) -> usize {
-        self.workers.values().filter(|worker| worker.life.is_ready()).count()
-    }
-
     /// How many slots were given up.
     pub fn errored(&self) -> usize {
         self.slots.iter().filter(|slot| slot.seat == Seat::Errored).count()

@@ -200,7 +200,7 @@ impl Master {
             args,
             env: worker.env.clone(),
             descriptors: self.descriptors,
-            ordinary: self.is_batch,
+            ordinary: self.batch.is_some(),
             attributes: worker.attributes.clone(),
             sockets: Vec::new(),
             stdout: None,

@@ -72,7 +72,7 @@ use crate::{
         guard::Guard,
         limits,
         process::Child,
-        scheduling::{self, Scheduling},
+        scheduling::{Batch, Scheduling},
         signals::Signals,
     },
     time::Time,
@@ -103,8 +103,8 @@ pub(crate) struct Master {
     notices: Notices,
     /// The soft limit of descriptors that workers get back: this process has raised its own.
     descriptors: Option<u64>,
-    /// Workers are scheduled as most are, and this thread no longer is.
-    is_batch: bool,
+    /// If this thread is no longer scheduled as most are, which workers are.
+    batch: Option<Batch>,
     /// What workers get as `PORT`.
     public_port: PublicPort,
     /// What they get as `POINTSMAN_ADDRESSES`.
@@ -222,7 +222,7 @@ impl Master {
         let now = clock::now();
         // Only so that masters which were started together do not restart their workers together for ever.
         let rules = Rules { seed: now.0 ^ u64::from(std::process::id()).rotate_left(32), ..rules };
-        let is_batch = rules.mode == Mode::Handoff && scheduling == Scheduling::Batch && become_batch();
+        let batch = if rules.mode == Mode::Handoff { become_batch(scheduling) } else { None };
         let master = Self {
             poll: Poll::new()?,
             ready: Events::with_capacity(EVENTS),
@@ -243,7 +243,7 @@ impl Master {
             notices: Notices::default(),
             // Where it cannot be raised, it is as it was.
             descriptors: limits::raise_descriptors().ok(),
-            is_batch,
+            batch,
             public_port: PublicPort::default(),
             addresses: String::new(),
             preload: Preload::default(),
@@ -276,11 +276,13 @@ impl Master {
     }
 
     /// Replaces the workers by those that run `program`, under other rules. Says whether that began: it does not while the
-    /// cluster stops.
+    /// cluster stops, nor before it has started what it waits to start.
     pub(crate) fn reload(&mut self, program: Program, rules: Rules) -> bool {
         self.now = clock::now();
         // Before anybody is started: the fleet's next generation is known.
-        let Some(generation) = self.fleet.next_generation() else { return false };
+        let Some(generation) = self.fleet.next_generation().filter(|_| self.depends.is_none()) else {
+            return false;
+        };
         self.preload.try_again();
         self.programs.add(generation, program);
         self.fleet.reload(self.now, rules);
@@ -288,8 +290,23 @@ impl Master {
         true
     }
 
-    /// Wants another number of workers.
+    /// Calls a reload off. Says whether there was one.
+    pub(crate) fn abort_reload(&mut self) -> bool {
+        self.now = clock::now();
+        let was = self.fleet.abort_reload(self.now);
+        self.perform();
+        was
+    }
+
+    pub(crate) fn is_reloading(&self) -> bool {
+        self.fleet.is_reloading()
+    }
+
+    /// Wants another number of workers; not before those that were wanted at first have been started.
     pub(crate) fn scale(&mut self, count: usize) {
+        if self.depends.is_some() {
+            return;
+        }
         self.now = clock::now();
         self.fleet.scale(self.now, count);
         self.perform();
@@ -412,13 +429,15 @@ impl Master {
     }
 }
 
-/// Has this thread no longer interrupt the workers that have a word for it; tells whether that is so now and was not
-/// before.
-fn become_batch() -> bool {
-    scheduling::become_batch().unwrap_or_else(|error| {
-        log::debug!("the master cannot be scheduled as a batch job: {error}");
-        false
-    })
+/// Has this thread no longer interrupt the workers that have a word for it, if that is wanted.
+fn become_batch(wanted: Scheduling) -> Option<Batch> {
+    match wanted {
+        Scheduling::Normal => None,
+        Scheduling::Batch => Batch::begin().unwrap_or_else(|error| {
+            log::debug!("the master cannot be scheduled as a batch job: {error}");
+            None
+        }),
+    }
 }
 
 impl Drop for Master {

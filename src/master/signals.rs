@@ -52,8 +52,8 @@ impl Master {
             Signal::SIGHUP if from_kernel || self.terminal && signals::terminal_is_gone() => {
                 self.asked_to_stop(Stop::Graceful);
             }
-            Signal::SIGHUP => self.happened.push_back(Event::Asked(Request::Reload)),
-            Signal::SIGUSR1 => self.happened.push_back(Event::Asked(Request::Reopen)),
+            Signal::SIGHUP => self.happens(Event::Asked(Request::Reload)),
+            Signal::SIGUSR1 => self.happens(Event::Asked(Request::Reopen)),
             Signal::SIGTTIN => self.scale(self.fleet.wanted() + 1),
             // The last one is sent away by WINCH.
             Signal::SIGTTOU => self.scale(self.fleet.wanted().saturating_sub(1).max(1)),

@@ -46,7 +46,7 @@ impl Master {
             args: &program.args,
             env,
             descriptors: self.descriptors,
-            ordinary: self.is_batch,
+            ordinary: self.batch.is_some(),
             attributes: program.attributes(slot),
             sockets,
             stdout: pipes.stdout,

@@ -4,11 +4,16 @@
 
 #![allow(unsafe_code, reason = "system calls that neither nix nor every C library offers")]
 
-use std::{fmt, io, str::FromStr};
+use std::{
+    cell::Cell,
+    fmt, io,
+    str::FromStr,
+    thread::{self, ThreadId},
+};
 
 /// How a master is scheduled.
 ///
-/// It affects the thread that uses the [`Cluster`](crate::Cluster), and threads that this starts later. Workers run as
+/// It affects the thread that has the [`Cluster`](crate::Cluster), and threads that this starts meanwhile. Workers run as
 /// this process was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Scheduling {
@@ -51,20 +56,53 @@ impl FromStr for Scheduling {
     }
 }
 
-/// Makes this thread a batch job if it is scheduled as most are, and tells whether it has changed. What somebody chose
-/// for it stays.
-///
-/// Its nice value stays too, and goes on to what it starts: the flag that would have the kernel forget the policy there
-/// (`SCHED_RESET_ON_FORK`) would have it forget a negative nice value as well.
-pub(crate) fn become_batch() -> io::Result<bool> {
-    let ordinary = policy()? == libc::SCHED_OTHER;
-    if ordinary {
-        set(libc::SCHED_BATCH)?;
-    }
-    Ok(ordinary)
+thread_local! {
+    /// How many of [`Batch`] there are in this thread: the kernel does not say who has set a policy.
+    static BATCHES: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Takes that back.
+/// While it exists, its thread is a batch job. Dropped in another thread, it changes nothing.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    thread: ThreadId,
+}
+
+impl Batch {
+    /// Makes this thread a batch job if it is scheduled as most are, or would be but for another of these. `None` if
+    /// somebody chose another policy for it, which stays.
+    ///
+    /// Its nice value stays too, and goes on to what it starts: the flag that would have the kernel forget the policy
+    /// there (`SCHED_RESET_ON_FORK`) would have it forget a negative nice value as well.
+    pub(crate) fn begin() -> io::Result<Option<Self>> {
+        if BATCHES.get() == 0 {
+            if policy()? != libc::SCHED_OTHER {
+                return Ok(None);
+            }
+            set(libc::SCHED_BATCH)?;
+        }
+        BATCHES.set(BATCHES.get() + 1);
+        Ok(Some(Self { thread: thread::current().id() }))
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if thread::current().id() != self.thread {
+            return;
+        }
+        // When the thread ends, so does its policy.
+        let left = BATCHES.try_with(|batches| {
+            batches.set(batches.get().saturating_sub(1));
+            batches.get()
+        });
+        if left == Ok(0) {
+            // What the thread may do to itself once, it may undo.
+            let _ = become_ordinary();
+        }
+    }
+}
+
+/// Has this thread scheduled as most are.
 pub(super) fn become_ordinary() -> io::Result<()> {
     set(libc::SCHED_OTHER)
 }
@@ -106,12 +144,32 @@ mod tests {
     #[test]
     fn what_is_ordinary_becomes_a_batch_job_and_back() {
         become_ordinary().unwrap();
-        assert_eq!((become_batch().unwrap(), policy().unwrap()), (true, libc::SCHED_BATCH));
-        assert_eq!((become_batch().unwrap(), policy().unwrap()), (false, libc::SCHED_BATCH));
-        become_ordinary().unwrap();
+        let first = Batch::begin().unwrap().unwrap();
+        let second = Batch::begin().unwrap().unwrap();
+        assert_eq!(policy().unwrap(), libc::SCHED_BATCH);
+        drop(first);
+        assert_eq!(policy().unwrap(), libc::SCHED_BATCH, "there is another");
+        drop(second);
         assert_eq!(policy().unwrap(), libc::SCHED_OTHER);
-        set(libc::SCHED_IDLE).unwrap();
-        assert_eq!((become_batch().unwrap(), policy().unwrap()), (false, libc::SCHED_IDLE), "it was chosen");
+        for chosen in [libc::SCHED_BATCH, libc::SCHED_IDLE] {
+            set(chosen).unwrap();
+            assert!(Batch::begin().unwrap().is_none());
+            assert_eq!(policy().unwrap(), chosen, "it stays");
+        }
         assert!(set(-1).is_err());
+    }
+
+    #[test]
+    fn one_that_is_dropped_elsewhere_changes_nothing_there() {
+        become_ordinary().unwrap();
+        let batch = Batch::begin().unwrap();
+        let there = thread::spawn(move || {
+            become_ordinary().unwrap();
+            let own = Batch::begin().unwrap();
+            drop(batch);
+            (own, policy().unwrap())
+        });
+        assert_eq!(there.join().unwrap().1, libc::SCHED_BATCH);
+        assert_eq!(policy().unwrap(), libc::SCHED_BATCH);
     }
 }

@@ -89,15 +89,21 @@ impl Fire {
             calls.push((token, call));
             self.outer.drive();
         }
-        if is_frozen && self.random.once_in(4) {
+        let killed = (is_frozen && self.random.once_in(4)).then(|| {
             let place = self.random.index(pids.len());
-            signal(*pids.values().nth(place).unwrap(), Signal::SIGKILL);
-        }
+            let (&id, &pid) = pids.iter().nth(place).unwrap();
+            signal(pid, Signal::SIGKILL);
+            id
+        });
         if is_frozen {
             pids.into_values().for_each(thaw);
         }
         for (token, call) in &mut calls {
             assert_eq!(self.answer(call), *token, "round {round}");
+        }
+        // It may have had none of them, if there was no room between the messages to it.
+        if let Some(id) = killed {
+            self.outer.until("its end is seen", |outer| outer.words(id).contains(&"exit"));
         }
     }
 

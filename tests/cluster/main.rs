@@ -22,6 +22,7 @@ mod process;
 #[path = "../simulation/random.rs"]
 mod random;
 mod running;
+mod scheduling;
 mod worker;
 
 use std::{
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         pollable::a_graceful_stop_lets_a_request_in_flight_finish,
         pollable::a_dropped_cluster_takes_everything_with_it,
         pollable::a_cluster_that_cannot_start_leaves_nothing,
+        scheduling::it_is_a_batch_job_as_long_as_it_has_a_cluster,
         barrier::connections_between_large_messages_reach_node_workers_unmixed,
         load::what_is_counted_is_what_is_open_by_the_script_and_by_the_kernel,
         overload::connections_that_nobody_has_room_for_are_turned_away_and_counted,
