@@ -34,7 +34,11 @@ const SIGNALS: Section = (
 TERM, INT   stop: accept nothing more, let requests in flight finish within
             --stop-timeout; a second one stops at once
 QUIT        stop, and wait for requests in flight as long as they take
-HUP         stop, if the terminal is gone",
+HUP         reload: read the configuration anew and replace the workers, each
+            when its successor is ready; if the terminal is gone, stop
+TTIN, TTOU  one worker more, one fewer
+WINCH       sent by kill: send all workers away, and go on listening
+USR1        open files of output anew",
     ),
 );
 
