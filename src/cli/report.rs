@@ -315,6 +315,9 @@ impl Report {
         let Told { what, advice } = tell(trouble, &self.program);
         let text = format!("{} {what}", self.name(worker));
         let mut level = Warn;
+        if matches!(trouble, Trouble::NotReady { .. }) {
+            self.told_to_leave.insert(worker);
+        }
         if matches!(trouble, Trouble::LaunchFailed { .. }) {
             level = Error;
             self.reaches(worker, Stage::NotLaunched);

@@ -93,14 +93,13 @@ impl<C> Fleet<C> {
     pub(super) fn go_on_reloading(&mut self, now: Time) {
         while let Some(reload) = &self.reload {
             let target = reload.target;
-            let room = self.rules.reload_batch.of(self.wanted()) > reload.starting.len();
-            let Some(place) = (0..self.slots.len()).find(|&place| self.is_stale(place, target)) else {
+            let Some(place) = self.next_stale(target) else {
                 if reload.starting.is_empty() {
                     self.reload_ends(now);
                 }
                 return;
             };
-            if !room || !self.may_start(now) {
+            if !self.batch_has_room(reload) || !self.may_start(now) {
                 return;
             }
             let entry = match self.slots[place].seat {
@@ -112,6 +111,20 @@ impl<C> Fleet<C> {
                 reload.starting.insert(worker);
             }
         }
+    }
+
+    /// Whether a reload would start a worker now, if one may be started.
+    pub(super) fn reload_wants_one(&self) -> bool {
+        let wants = |reload: &Reload| self.batch_has_room(reload) && self.next_stale(reload.target).is_some();
+        self.reload.as_ref().is_some_and(wants)
+    }
+
+    fn batch_has_room(&self, reload: &Reload) -> bool {
+        self.rules.reload_batch.of(self.wanted()) > reload.starting.len()
+    }
+
+    fn next_stale(&self, target: u32) -> Option<usize> {
+        (0..self.slots.len()).find(|&place| self.is_stale(place, target))
     }
 
     /// Whether a slot waits for a worker of the generation that is wanted.

@@ -124,7 +124,8 @@ impl<C> Fleet<C> {
             Seat::Waiting(at) => Some(at),
             Seat::Empty | Seat::Taken(_) | Seat::Errored => None,
         });
-        let due = due.chain(self.reload.as_ref().map(|_| Time(0))).chain(self.recycles_at()).min()?;
+        let reload = self.reload_wants_one().then(Time::default);
+        let due = due.chain(reload).chain(self.recycles_at()).min()?;
         let at = due.max(self.next_start);
         // When one that is on its way is ready or gone, that is an event.
         self.may_start(at).then_some(at)
@@ -168,7 +169,7 @@ impl<C> Fleet<C> {
         worker.wear.expires = self.rules.max_age.map(|age| now + worker.wear.share(age));
         self.event(Event::Ready { worker: id, after });
         self.next_start = now + self.rules.warm_up;
-        let slot = &mut self.slots[place];
+        let Some(slot) = self.slots.get_mut(place) else { return };
         slot.history.handle_ready();
         if slot.successor == Some(id) {
             slot.successor = None;

@@ -60,6 +60,6 @@ mod tests {
         let used = of_workers(workers.into_iter()).unwrap();
         groups.iter().for_each(|group| group.end(Duration::from_secs(30)));
         assert_eq!(used.keys().copied().collect::<Vec<_>>(), [WorkerId(3), WorkerId(7)]);
-        assert!(used[&WorkerId(3)] > used[&WorkerId(7)] + (8 << 20), "{used:?}");
+        assert!(used[&WorkerId(3)] > used[&WorkerId(7)] + (4 << 20), "{used:?}");
     }
 }

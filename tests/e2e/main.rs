@@ -35,6 +35,7 @@ mod scheduling;
 mod shared;
 mod stderr;
 mod stop;
+mod supervision;
 mod systemd;
 mod terminal;
 #[path = "../traffic/mod.rs"]

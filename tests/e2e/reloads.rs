@@ -102,7 +102,7 @@ fn a_version_that_never_becomes_ready_replaces_nobody() {
         let program = directory.path().join("token.js");
         fs::copy(traffic::program(), &program).unwrap();
         let run = impatient(Pointsman::run().form(node.form)).program(node.path()).arg(&program);
-        let run = run.env("NOTES", notes.path()).expect_log(FAILED).allow_log("did not become ready");
+        let run = run.env("NOTES", notes.path()).expect_log(FAILED).expect_log("was not ready");
         let mut master = run.workers(WORKERS).start();
         master.wait_ready(WORKERS);
         let load = Load::start(Plan::to(master.address()));

@@ -21,6 +21,9 @@ use super::{
 };
 use crate::random::Random;
 
+/// Things that can be due at once.
+const DUE: u32 = 20;
+
 impl World {
     /// It reads one thing from a worker's channel, or sees its end.
     pub(super) fn master_reads(&mut self, random: &mut Random) {
@@ -137,7 +140,12 @@ impl World {
 
     fn wait_until(&mut self, at: Time, random: &mut Random) {
         self.now = at;
-        if self.fleet.poll_timeout().is_some_and(|at| at <= self.now) {
+        // One thing after the other may be due, but what was seen to must not be due again.
+        for round in 0.. {
+            if self.fleet.poll_timeout().is_none_or(|at| at > self.now) {
+                return;
+            }
+            assert!(round < DUE, "seed {}: it is never seen to what is due", self.seed);
             self.fleet.handle_timeout(self.now);
             self.perform(random);
         }
