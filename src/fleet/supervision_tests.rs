@@ -343,3 +343,22 @@ fn who_can_answer_is_asked_and_ended_if_he_does_not() {
     assert!(stage.later(4).is_empty());
     assert_eq!(stage.later(1), ["1 is silent for 10 s", "signal 9 to 1", "ping 2"]);
 }
+
+#[test]
+fn a_reload_brings_its_rules_and_takes_them_back_when_it_fails() {
+    for fails in [false, true] {
+        let mut stage = Stage::ready(Rules { window: 8, ..rules(1) });
+        let anew = Rules { window: 3, workers: 1, ..Rules::default() };
+        stage.does(|fleet, now| {
+            fleet.reload(now, anew);
+        });
+        assert_eq!(stage.fleet.rules().window, 3);
+        if fails {
+            stage.exits(2, CRASH);
+        } else {
+            stage.becomes_ready(2);
+        }
+        assert!(!stage.fleet.is_reloading());
+        assert_eq!(stage.fleet.rules().window, if fails { 8 } else { 3 });
+    }
+}
