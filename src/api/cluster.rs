@@ -55,7 +55,6 @@ impl Cluster {
         guard::run_if_asked();
         launch::run_if_asked();
         settings.validate()?;
-        let user = settings.credentials().cloned();
         let slots = settings.rules.workers;
         let program = settings.to_program();
         let Settings { listen, inherited, policy, rules, launcher, master_scheduling, depends, .. } =
@@ -64,7 +63,7 @@ impl Cluster {
             .map_err(Error::system("start the guard process"))?;
         let mut cluster = Self { master };
         let sinks = [&settings.stdout, &settings.stderr];
-        let output = Output::start(sinks, settings.rotation, slots, user).map_err(Error::output)?;
+        let output = Output::start(sinks, settings.rotation, slots).map_err(Error::output)?;
         cluster.master.capture(output).map_err(Error::system("watch the output thread"))?;
         for listen in listen {
             cluster.master.listen(&listen).map_err(Error::listen(listen.endpoint()))?;

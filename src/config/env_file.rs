@@ -7,7 +7,7 @@
 use std::{ffi::OsString, ops::Range, path::PathBuf, rc::Rc};
 
 use super::{
-    file::read_text,
+    file::read_file,
     layer::{Given, Origin, Source, refuse_name},
     problem::{Problem, Problems},
     value::BadValue,
@@ -19,7 +19,7 @@ const MAX_PROBLEMS: usize = 10;
 /// Reads the file that `env_file` names, as it is now.
 pub(crate) fn read(file: &Given<PathBuf>, problems: &mut Problems) -> Vec<(OsString, Given<OsString>)> {
     let path = &file.value;
-    match read_text(path) {
+    match read_file(path) {
         Ok(text) => parse(Source { path: path.clone(), text }, problems),
         Err(error) => {
             let what = format!("env_file {} cannot be read: {error}", path.display());

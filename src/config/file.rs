@@ -7,6 +7,7 @@ use std::{
     fs::File,
     io::{self, Read},
     ops::Range,
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
     path::{Path, PathBuf},
     rc::Rc,
     slice,
@@ -31,6 +32,9 @@ use super::{
     value::{BadValue, Workers, policy},
 };
 
+/// Of open(2), on all that there are releases for.
+const O_NONBLOCK: i32 = 0o4000;
+
 /// A larger file is not a configuration; `-c /dev/zero` ends too.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -46,10 +50,23 @@ pub(crate) fn read(path: &Path, problems: &mut Problems) -> Layer {
     }
 }
 
-/// Reads a file that people write.
-pub(super) fn read_text(path: &Path) -> io::Result<String> {
+/// Reads a file that people write, or what they write into a pipe.
+fn read_text(path: &Path) -> io::Result<String> {
+    text_of(File::open(path)?)
+}
+
+/// Reads a file that may lie where others can write too: one who puts a pipe in its place must not make this process wait.
+pub(super) fn read_file(path: &Path) -> io::Result<String> {
+    let file = File::options().read(true).custom_flags(O_NONBLOCK).open(path)?;
+    if file.metadata()?.file_type().is_fifo() {
+        return Err(io::Error::other("it is a pipe"));
+    }
+    text_of(file)
+}
+
+fn text_of(file: File) -> io::Result<String> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB"));
     }

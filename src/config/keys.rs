@@ -39,9 +39,9 @@ const MAX_KEPT: u32 = 1000;
 plain_keys! {
     /// What makes a worker ready: auto, listening, message, notify or alive
     ///
-    /// From then on it gets connections, and one that it replaces leaves. auto: whichever comes first; being alive counts
-    /// only in the shared mode. listening: it listens. message: it sends the message ready, as for PM2's wait_ready.
-    /// notify: READY=1 on NOTIFY_SOCKET, as for systemd, or Einhorn's worker:ack. alive: it has lived for --ready-after.
+    /// From then on it gets connections, and one that it replaces leaves. auto: listening; in the shared
+    /// mode, where a program need not speak, whichever comes first. listening: it listens. message: it sends the message
+    /// ready, as for PM2's wait_ready. notify: READY=1 on NOTIFY_SOCKET, as for systemd, or Einhorn's worker:ack. alive: it has lived for --ready-after.
     ready_on: ReadyOn = ReadyOn::Auto, Form::Word("WHAT", &WAYS_TO_BE_READY), supervision::ready_on;
 
     /// How long a worker must live that is ready by being alive

@@ -33,7 +33,7 @@ fn a_connection_that_comes_back_from_a_socket_which_is_closed_is_let_go() {
     let (ack, wish) = bind.unwrap();
     let endpoint = "[::]:8000".parse().unwrap();
     let listener = fleet.handle_bound(NOW, WORKER, ack, &wish, endpoint).unwrap();
-    fleet.handle_ready(NOW, WORKER);
+    fleet.happens(NOW, WORKER, Happening::Listening);
     fleet.handle_connection(NOW, listener, 7);
     let seq = outputs(&mut fleet).into_iter().find_map(|output| match output {
         Output::Hand { seq, .. } => Some(seq),

@@ -145,7 +145,7 @@ impl Lifecycle {
                 return None;
             }
             (State::Starting { ready_at, deadline, .. }, H::Listening | H::SentReady | H::Notified) => {
-                if is_ready_by(happening, rules.ready_on) {
+                if is_ready_by(happening, rules) {
                     return self.welcome(now);
                 }
                 (State::Starting { complain_at: None, ready_at, deadline }, None)
@@ -216,7 +216,7 @@ impl Lifecycle {
                 return Some(self.stop_waiting(now, since, rules, open));
             }
             State::Disconnecting { since, deadline, .. } => {
-                let remind_at = now + (now - since);
+                let remind_at = now + (now - since).max(REMIND);
                 let left = deadline.map(|deadline| deadline - now);
                 (State::Disconnecting { since, deadline, remind_at }, Action::Remind { left })
             }
@@ -246,7 +246,10 @@ impl Lifecycle {
         let has_deadline = happening == Happening::StopGracefully;
         let hears = self.speaks && rules.stop_with != StopWith::Signal;
         if hears {
-            let deadline = has_deadline.then(|| now + rules.stop_timeout);
+            // One that was never ready has nothing to finish.
+            let idle = self.ready.is_none() && rules.mode == Mode::Handoff;
+            let time = if idle { rules.stop_timeout.min(rules.kill_timeout) } else { rules.stop_timeout };
+            let deadline = has_deadline.then(|| now + time);
             self.state = State::Disconnecting { since: now, deadline, remind_at: now + REMIND };
             return Action::Disconnect;
         }
@@ -264,7 +267,7 @@ impl Lifecycle {
     /// Its time to disconnect is over: with connections open it may have more.
     fn stop_waiting(&mut self, now: Time, since: Time, rules: &Rules, open: bool) -> Action {
         if let Some(end) = rules.linger_timeout.map(|timeout| since + timeout).filter(|&end| open && end > now) {
-            self.state = State::Disconnecting { since, deadline: Some(end), remind_at: now + (now - since) };
+            self.state = State::Disconnecting { since, deadline: Some(end), remind_at: now + (now - since).max(REMIND) };
             return Action::Remind { left: Some(end - now) };
         }
         self.state = State::Terminating { since: now, deadline: Some(now + rules.kill_timeout) };
@@ -327,6 +330,17 @@ impl Lifecycle {
         !self.speaks && self.is_starting() && rules.mode == Mode::Handoff
     }
 
+    /// How long one that was told to leave may take; `None` for as long as it wants.
+    pub(super) fn patience(&self, now: Time) -> Option<Duration> {
+        match self.state {
+            State::Disconnecting { deadline, .. } | State::Terminating { deadline, .. } => {
+                deadline.map(|deadline| deadline - now)
+            }
+            State::Leaving { deadline, .. } | State::Killing { deadline, .. } => Some(deadline - now),
+            State::Starting { .. } | State::Ready | State::Gone => None,
+        }
+    }
+
     /// How long ago it was started.
     pub(super) fn age(&self, now: Time) -> Duration {
         now - self.started
@@ -334,10 +348,10 @@ impl Lifecycle {
 }
 
 /// Whether a word makes a worker ready.
-fn is_ready_by(word: Happening, ready_on: ReadyOn) -> bool {
-    match ready_on {
-        ReadyOn::Auto => true,
-        ReadyOn::Listening => word == Happening::Listening,
+fn is_ready_by(word: Happening, rules: &Rules) -> bool {
+    match rules.ready_on {
+        ReadyOn::Auto if rules.mode == Mode::Shared => true,
+        ReadyOn::Auto | ReadyOn::Listening => word == Happening::Listening,
         ReadyOn::Message => word == Happening::SentReady,
         ReadyOn::Notify => word == Happening::Notified,
         ReadyOn::Alive => false,

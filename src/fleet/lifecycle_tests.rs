@@ -121,7 +121,7 @@ fn a_worker_is_ready_by_what_it_is_to_be_ready_by() {
     use Happening::*;
     let words = [Listening, SentReady, Notified];
     for (ready_on, mode, by) in [
-        (ReadyOn::Auto, Mode::Handoff, [true, true, true]),
+        (ReadyOn::Auto, Mode::Handoff, [true, false, false]),
         (ReadyOn::Auto, Mode::Shared, [true, true, true]),
         (ReadyOn::Listening, Mode::Handoff, [true, false, false]),
         (ReadyOn::Message, Mode::Handoff, [false, true, false]),

@@ -190,6 +190,8 @@ impl<C> Fleet<C> {
         }
         if let Some(successor) = slot.successor.take() {
             slot.seat = Seat::Taken(successor);
+            // From now on it is no successor of anybody's.
+            self.recycled(successor);
             return Vacancy::Inherited { end };
         }
         let verdict = slot.history.handle_end(now, end, &self.rules, chance);

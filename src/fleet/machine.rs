@@ -164,7 +164,7 @@ impl<C> Fleet<C> {
         self.phase = Phase::Stopping;
         self.slots.clear();
         self.reload = None;
-        self.stop_recycling();
+        self.stop_recycling(now);
         self.outputs.extend(self.listeners.close_all().into_iter().map(Output::CloseListener));
         let (happening, timeout) = match how {
             Stop::Graceful => (Happening::StopGracefully, Some(self.rules.stop_timeout)),

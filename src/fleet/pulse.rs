@@ -14,18 +14,20 @@ use crate::time::Time;
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Pulse {
     heard: Time,
-    asked: bool,
+    /// And when it was asked since.
+    asked: Option<Time>,
 }
 
 impl Pulse {
     /// It has said something.
     pub(super) fn beats(&mut self, now: Time) {
-        *self = Self { heard: now, asked: false };
+        *self = Self { heard: now, asked: None };
     }
 
     /// When it is to be asked, or to be taken for stuck. Half of its time is for the answer.
     fn deadline(self, timeout: Duration) -> Time {
-        self.heard + if self.asked { timeout } else { timeout / 2 }
+        // By the clock of who asks: if this process stood still meanwhile, that is not the worker's fault.
+        self.asked.unwrap_or(self.heard) + timeout / 2
     }
 }
 
@@ -46,7 +48,7 @@ impl<C> Fleet<C> {
         let due: Vec<_> = self.workers.iter().filter(is_due).map(|(&id, _)| id).collect();
         for id in due {
             let Some(worker) = self.workers.get_mut(&id) else { continue };
-            if std::mem::replace(&mut worker.pulse.asked, true) {
+            if worker.pulse.asked.replace(now).is_some() {
                 let after = now - worker.pulse.heard;
                 self.event(Event::Trouble { worker: id, trouble: Trouble::Unresponsive { after } });
                 self.happens(now, id, Happening::StopNow);

@@ -140,8 +140,13 @@ impl<C> Fleet<C> {
         }
     }
 
-    /// Nothing is replaced any more.
-    pub(super) fn stop_recycling(&mut self) {
+    /// Nobody waits to be replaced any more; who is still there and used up then, will be found out anew.
+    pub(super) fn stop_recycling(&mut self, now: Time) {
         self.recycling = Recycling::default();
+        let again = self.rules.max_age.map(|_| now + self.rules.restart_delay_max);
+        for worker in self.workers.values_mut().filter(|worker| worker.wear.worn) {
+            worker.wear.worn = false;
+            worker.wear.expires = again;
+        }
     }
 }

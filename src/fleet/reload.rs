@@ -23,6 +23,8 @@ pub(super) struct Reload {
     /// Its workers on their way.
     starting: BTreeSet<WorkerId>,
     way: Way,
+    /// Nobody was wanted when it began: all had been sent away.
+    idle: bool,
 }
 
 #[derive(Debug)]
@@ -58,12 +60,13 @@ impl<C> Fleet<C> {
                 self.send_away(now, successor, Cause::Withdrawn);
             }
         }
-        self.stop_recycling();
+        self.stop_recycling(now);
         self.adopt(rules);
         let target = self.next_generation;
         self.next_generation += 1;
         self.event(Event::Reloading { generation: target, workers: self.wanted(), supersedes });
-        self.reload = Some(Reload { target, began: now, starting: BTreeSet::new(), way: Way::Forward { before } });
+        let (starting, way, idle) = (BTreeSet::new(), Way::Forward { before }, self.wanted() == 0);
+        self.reload = Some(Reload { target, began: now, starting, way, idle });
         self.fill(now);
         self.settle(now);
         Some(target)
@@ -160,7 +163,7 @@ impl<C> Fleet<C> {
     }
 
     fn reload_ends(&mut self, now: Time) {
-        let Some(Reload { target: generation, began, way, .. }) = self.reload.take() else { return };
+        let Some(Reload { target: generation, began, way, idle, .. }) = self.reload.take() else { return };
         let took = now - began;
         match way {
             Way::Back => self.event(Event::RolledBack { generation, took }),
@@ -170,7 +173,7 @@ impl<C> Fleet<C> {
                 self.event(Event::Reloaded { generation, took });
                 let count = self.rules.workers;
                 // Whoever has scaled meanwhile is not overruled by settings that say what they said before.
-                if count != before.workers || self.wanted() == 0 {
+                if count != before.workers || idle {
                     self.scale_to(now, count, Cause::ScaledDown);
                 }
             }
@@ -197,7 +200,7 @@ impl<C> Fleet<C> {
                 self.event(Event::ReloadFailed { generation, slot, why, rolled_back });
                 if rolled_back > 0 {
                     let (target, starting) = (self.generation, BTreeSet::new());
-                    self.reload = Some(Reload { target, began: now, starting, way: Way::Back });
+                    self.reload = Some(Reload { target, began: now, starting, way: Way::Back, idle: false });
                 }
             }
         }

@@ -123,8 +123,7 @@ impl Default for Rules {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadyOn {
-    /// The first of what the others wait for. Being alive counts only where workers accept by themselves, since others
-    /// must speak to be of use.
+    /// That it listens; where workers accept by themselves and need not speak, the first of what the others wait for.
     Auto,
     /// It listens, as Node's cluster says it.
     Listening,

@@ -72,6 +72,10 @@ impl<C> Fleet<C> {
         if self.phase != Phase::Running || from == to {
             return;
         }
+        if to == 0 {
+            // With nobody left to be replaced, it would be over, and nobody has seen the new generation serve.
+            self.abort_reload(now);
+        }
         self.event(Event::Scaled { from, to });
         for _ in from..to {
             let place = self.empty_place();
@@ -185,8 +189,9 @@ impl<C> Fleet<C> {
     /// A worker is not wanted any more, while others are.
     pub(super) fn send_away(&mut self, now: Time, id: WorkerId, cause: Cause) {
         let Some(worker) = self.workers.get(&id).filter(|worker| worker.life.is_staying()) else { return };
-        let timeout = Some(if worker.life.is_ready() { self.rules.stop_timeout } else { self.rules.kill_timeout });
-        let connections = self.known_connections(id);
+        let mut life = worker.life.clone();
+        life.handle(now, Happening::StopGracefully, &self.rules);
+        let (timeout, connections) = (life.patience(now), self.known_connections(id));
         self.event(Event::Draining { worker: id, cause, connections, timeout });
         self.happens(now, id, Happening::StopGracefully);
     }

@@ -80,7 +80,7 @@ impl Stage {
     /// It speaks, and is ready.
     fn is_ready(&mut self, id: u32) {
         self.speaks(id);
-        self.fleet.handle_ready(self.now, WorkerId(id));
+        self.fleet.happens(self.now, WorkerId(id), super::lifecycle::Happening::Listening);
         self.collect();
     }
 
@@ -361,4 +361,46 @@ fn a_reload_brings_its_rules_and_takes_them_back_when_it_fails() {
         assert!(!stage.fleet.is_reloading());
         assert_eq!(stage.fleet.rules().window, if fails { 8 } else { 3 });
     }
+}
+
+#[test]
+fn a_successor_that_inherits_and_fails_keeps_nobody_from_being_replaced() {
+    let mut stage = Stage::ready(Rules { max_memory: Some(1000), ..rules(2) });
+    let memory = |stage: &mut Stage, id| stage.does(|fleet, now| fleet.handle_memory(now, WorkerId(id), 1001));
+    assert_eq!(memory(&mut stage, 1), ["recycle 1", "spawn 3 in 0 of 1"]);
+    assert!(stage.exits(1, CRASH).is_empty(), "one is on its way");
+    assert_eq!(stage.exits(3, CRASH), ["spawn 4 in 0 of 1"]);
+    assert_eq!(memory(&mut stage, 2), ["recycle 2", "spawn 5 in 1 of 1"]);
+}
+
+#[test]
+fn who_was_used_up_before_a_reload_that_failed_is_found_out_again() {
+    let mut stage = Stage::ready(Rules { max_memory: Some(1000), ..rules(1) });
+    let memory = |stage: &mut Stage| stage.does(|fleet, now| fleet.handle_memory(now, WorkerId(1), 1001));
+    assert_eq!(memory(&mut stage), ["recycle 1", "spawn 2 in 0 of 1"]);
+    assert_eq!(stage.reload(), ["signal 15 to 2", "spawn 3 in 0 of 2"]);
+    assert_eq!(stage.exits(3, CRASH), ["forget 2", "failed 2 in Some(0), 0 go back"]);
+    assert_eq!(memory(&mut stage), ["recycle 1", "spawn 4 in 0 of 1"]);
+}
+
+#[test]
+fn nobody_is_ended_for_a_silence_in_which_the_master_stood_still() {
+    let mut stage = Stage::ready(Rules { ping_timeout: Some(Duration::from_secs(10)), ..rules(1) });
+    stage.says(1, r#"{"cmd":"NODE_POINTSMAN","hello":1,"script":true}"#);
+    stage.take();
+    assert_eq!(stage.later(3600), ["ping 1"]);
+    assert!(stage.later(4).is_empty());
+    stage.says(1, r#"{"cmd":"NODE_POINTSMAN","pong":3}"#);
+    assert!(stage.later(4).is_empty());
+}
+
+#[test]
+fn all_that_are_sent_away_during_a_reload_stay_away_and_it_has_failed() {
+    let mut stage = Stage::ready(rules(2));
+    stage.reload();
+    let said = stage.does(|fleet, now| fleet.drain(now));
+    assert_eq!(said, ["signal 15 to 3", "forget 2", "failed 2 in None, 0 go back", "disconnect 2", "disconnect 1"]);
+    assert_eq!((stage.fleet.wanted(), stage.fleet.generation), (0, 1));
+    assert_eq!(stage.reload()[..2], ["forget 1", "reloaded 3"], "of nobody");
+    assert_eq!(stage.fleet.wanted(), 2, "they come back");
 }

@@ -45,6 +45,8 @@ impl Master {
     }
 
     fn handle_signal(&mut self, Received { signal, from_kernel }: Received) {
+        // It may have come while this turn lasted, and systemd compares its clock with ours.
+        self.now = clock::now();
         match signal {
             Signal::SIGTERM | Signal::SIGINT => self.asked_to_stop(Stop::Graceful),
             Signal::SIGCHLD => self.orphans.handle_exit(),
@@ -56,11 +58,13 @@ impl Master {
             Signal::SIGUSR1 => self.happens(Event::Asked(Request::Reopen)),
             Signal::SIGTTIN => self.scale(self.fleet.wanted() + 1),
             // The last one is sent away by WINCH.
-            Signal::SIGTTOU => self.scale(self.fleet.wanted().saturating_sub(1).max(1)),
+            Signal::SIGTTOU if self.fleet.wanted() > 1 => self.scale(self.fleet.wanted() - 1),
+            Signal::SIGTTOU => {
+                log::info!("SIGTTOU is ignored: the last worker is sent away by SIGWINCH");
+            }
             // That of a terminal whose size has changed.
             Signal::SIGWINCH if from_kernel => {}
             Signal::SIGWINCH => {
-                self.now = clock::now();
                 self.fleet.drain(self.now);
                 self.perform();
             }

@@ -40,7 +40,7 @@ impl Master {
             true => self.listeners.values().map(|listener| listener.socket.as_fd()).collect(),
             false => Vec::new(),
         };
-        let pipes = self.output.pipes()?;
+        let pipes = self.output.pipes(program.attributes.credentials.as_ref())?;
         let what = launch::Program {
             program: &program.program,
             args: &program.args,

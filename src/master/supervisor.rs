@@ -4,13 +4,7 @@
 //! changed. Nobody here waits for the supervisor, nor minds if it is gone: what it has not taken is told again, as far as
 //! it still holds, with the next change or after a pause.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    env,
-    ffi::OsString,
-    io, process,
-    time::Duration,
-};
+use std::{collections::VecDeque, env, ffi::OsString, io, process, time::Duration};
 
 use super::{Master, depends::Depends};
 use crate::{
@@ -37,8 +31,6 @@ pub(super) struct Supervisor {
     asked: bool,
     /// Workers that are wanted.
     wanted: usize,
-    /// Slots that are given up.
-    errored: BTreeSet<u32>,
     /// What is waited for before the first worker is started.
     waits_for: Option<String>,
     /// Something has happened that may be worth telling.
@@ -76,6 +68,8 @@ struct Watchdog {
 struct Count {
     ready: usize,
     all: usize,
+    /// Slots that were given up.
+    errored: usize,
 }
 
 impl Supervisor {
@@ -102,7 +96,6 @@ impl Supervisor {
             untold: VecDeque::new(),
             asked: false,
             wanted,
-            errored: BTreeSet::new(),
             waits_for: None,
             // What happened before counts as well.
             changed: true,
@@ -116,12 +109,6 @@ impl Supervisor {
 
     fn handle(&mut self, now: Time, event: &Event) {
         match event {
-            Event::Fork { slot, .. } => {
-                self.errored.remove(slot);
-            }
-            Event::Errored { slot, .. } => {
-                self.errored.insert(*slot);
-            }
             Event::Scaled { to, .. } => self.wanted = *to,
             Event::WaitsFor { what } => self.waits_for = Some(what.clone()),
             Event::Found { .. } => self.waits_for = None,
@@ -134,7 +121,9 @@ impl Supervisor {
             Event::Reloading { .. } => self.reload(now),
             Event::Reloaded { .. } | Event::ReloadFailed { .. } => self.end_reload(),
             Event::Stopping { .. } => self.enter(Phase::Stopping),
-            Event::Ready { .. }
+            Event::Fork { .. }
+            | Event::Errored { .. }
+            | Event::Ready { .. }
             | Event::Listening { .. }
             | Event::Draining { .. }
             | Event::Disconnect { .. }
@@ -187,7 +176,7 @@ impl Supervisor {
 
     fn tell(&mut self, now: Time, count: Count) {
         if std::mem::take(&mut self.changed) {
-            if self.phase == Phase::Starting && self.waits_for.is_none() && count.ready >= self.wanted {
+            if self.phase == Phase::Starting && self.waits_for.is_none() && self.has_started(count) {
                 self.enter(Phase::Ready);
             }
             self.status = self.describe(count);
@@ -203,6 +192,12 @@ impl Supervisor {
             }
             Err(_) => {}
         }
+    }
+
+    /// Whoever can be ready is. Slots that are given up do not keep the others from serving, if there are others.
+    fn has_started(&self, count: Count) -> bool {
+        let some = count.ready > 0 || self.wanted == 0;
+        some && count.ready + count.errored >= self.wanted
     }
 
     /// Sends what has not been told. The first error ends it.
@@ -240,7 +235,7 @@ impl Supervisor {
         };
         // In a reload there may be an old and a new one for the same place.
         let ready = count.ready.min(self.wanted);
-        let given_up = match self.errored.len() {
+        let given_up = match count.errored {
             0 => String::new(),
             count => format!(", {count} given up"),
         };
@@ -300,7 +295,7 @@ impl Master {
             supervisor.end_reload();
             supervisor.changed = true;
         }
-        let mut count = Count { ready: 0, all: 0 };
+        let mut count = Count { ready: 0, all: 0, errored: self.fleet.errored() };
         for worker in self.fleet.workers() {
             count.all += 1;
             count.ready += usize::from(worker.serving);

@@ -12,6 +12,8 @@ const NOW: Time = Time(5_000_000);
 /// One who listens, and one who tells it of two workers.
 struct Both {
     supervisor: Supervisor,
+    /// Slots that are given up.
+    errored: usize,
     listener: UnixDatagram,
     _directory: TempDir,
 }
@@ -23,7 +25,7 @@ impl Both {
         let listener = UnixDatagram::bind(&path).unwrap();
         listener.set_nonblocking(true).unwrap();
         let supervisor = Supervisor::new(Sender::to(path.as_os_str()).unwrap(), 2, watchdog);
-        Self { supervisor, listener, _directory: directory }
+        Self { supervisor, listener, errored: 0, _directory: directory }
     }
 
     /// Lets this happen, and then so many workers be ready, of as many.
@@ -34,7 +36,7 @@ impl Both {
     fn at(&mut self, now: Time, events: &[Event], ready: usize) -> Vec<String> {
         events.iter().for_each(|event| self.supervisor.handle(now, event));
         if self.supervisor.is_due(now) {
-            self.supervisor.tell(now, Count { ready, all: ready });
+            self.supervisor.tell(now, Count { ready, all: ready, errored: self.errored });
         }
         self.heard()
     }
@@ -57,6 +59,10 @@ fn exit(id: u32) -> Event {
     Event::Exit { worker: WorkerId(id), status, exited_after_disconnect: false, lived, restart: None }
 }
 
+fn errored() -> Event {
+    Event::Errored { slot: 1, crashes: 10, within: Duration::ZERO }
+}
+
 fn reloading() -> Event {
     Event::Reloading { generation: 2, workers: 2, supersedes: false }
 }
@@ -69,14 +75,26 @@ fn it_is_ready_once_all_workers_are() {
     assert_eq!(both.after(&[ready(1)], 1), [""; 0], "nothing is new");
     assert_eq!(both.after(&[ready(2)], 2), ["READY=1\nSTATUS=2 of 2 workers ready"]);
     assert_eq!(both.after(&[exit(2)], 1), ["STATUS=1 of 2 workers ready"]);
-    let errored = Event::Errored { slot: 1, crashes: 10, within: Duration::ZERO };
-    assert_eq!(both.after(&[errored], 1), ["STATUS=1 of 2 workers ready, 1 given up"]);
+    both.errored = 1;
+    assert_eq!(both.after(&[errored()], 1), ["STATUS=1 of 2 workers ready, 1 given up"]);
+    both.errored = 0;
     let fork = Event::Fork { worker: WorkerId(9), slot: 1, pid: 9 };
     assert_eq!(both.after(&[fork], 1), ["STATUS=1 of 2 workers ready"]);
     assert_eq!(both.after(&[Event::Scaled { from: 2, to: 1 }], 1), ["STATUS=1 of 1 worker ready"]);
     let stopping = Event::Stopping { workers: 1, timeout: None };
     assert_eq!(both.after(&[stopping], 1), ["STOPPING=1\nSTATUS=stopping: 1 worker left"]);
     assert_eq!(both.after(&[exit(1), Event::Stopped], 0), ["STATUS=stopped"]);
+}
+
+#[test]
+fn a_slot_that_is_given_up_keeps_nobody_else_from_serving() {
+    let mut both = Both::new(None);
+    both.errored = 1;
+    assert_eq!(both.after(&[errored()], 0), ["STATUS=0 of 2 workers ready, 1 given up"]);
+    assert_eq!(both.after(&[ready(1)], 1), ["READY=1\nSTATUS=1 of 2 workers ready, 1 given up"]);
+    let mut nobody = Both::new(None);
+    nobody.errored = 2;
+    assert_eq!(nobody.after(&[errored()], 0), ["STATUS=0 of 2 workers ready, 2 given up"]);
 }
 
 #[test]
@@ -127,12 +145,12 @@ fn what_is_not_taken_is_told_later_as_far_as_it_still_holds() {
     let mut both = Both::new(None);
     while both.supervisor.socket.send(b"x").is_ok() {}
     assert_eq!(both.supervisor.deadline(), Some(Time::default()));
-    both.supervisor.tell(NOW, Count { ready: 2, all: 2 });
+    both.supervisor.tell(NOW, Count { ready: 2, all: 2, errored: 0 });
     assert_eq!(both.supervisor.deadline(), Some(NOW + PAUSE));
     for _ in 0..10 {
         both.supervisor.handle(NOW, &reloading());
         both.supervisor.handle(NOW, &Event::Reloaded { generation: 2, took: Duration::ZERO });
-        both.supervisor.tell(NOW, Count { ready: 2, all: 2 });
+        both.supervisor.tell(NOW, Count { ready: 2, all: 2, errored: 0 });
     }
     assert_eq!(both.supervisor.untold.len(), 2);
     both.heard();

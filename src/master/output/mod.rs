@@ -88,7 +88,6 @@ pub(crate) struct Output(Option<Captured>);
 struct Captured {
     streams: Streams<bool>,
     /// Whom pipes belong to.
-    user: Option<Credentials>,
     orders: Sender<Order>,
     /// Wakes the thread.
     bell: Arc<Wake>,
@@ -130,7 +129,6 @@ impl Output {
         [stdout, stderr]: [&Sink; 2],
         rotation: Rotation,
         slots: usize,
-        user: Option<Credentials>,
     ) -> Result<Self, Uncaptured> {
         let streams = [stdout, stderr].map(|sink| *sink != Sink::Inherit);
         if streams == [false, false] {
@@ -140,18 +138,18 @@ impl Output {
         let slots = u32::try_from(slots).unwrap_or(u32::MAX);
         let outlets = Outlets::open([stdout, stderr], own, rotation, slots)
             .map_err(|(path, error)| Uncaptured::File(path, error))?;
-        Ok(Self(Some(Captured::start(streams, outlets, user)?)))
+        Ok(Self(Some(Captured::start(streams, outlets)?)))
     }
 
-    /// Pipes for what a worker writes.
-    pub(super) fn pipes(&self) -> io::Result<Pipes> {
+    /// Pipes for what a worker writes, who runs as `user` if that is somebody else.
+    pub(super) fn pipes(&self, user: Option<&Credentials>) -> io::Result<Pipes> {
         let mut pipes = Pipes::default();
-        let Some(Captured { streams, user, .. }) = &self.0 else { return Ok(pipes) };
+        let Some(Captured { streams, .. }) = &self.0 else { return Ok(pipes) };
         let Pipes { ours, stdout, stderr } = &mut pipes;
         for (stream, theirs) in
             [stdout, stderr].into_iter().enumerate().filter(|(stream, _)| streams[*stream])
         {
-            let (reader, writer) = output::pipe(user.as_ref())?;
+            let (reader, writer) = output::pipe(user)?;
             (ours[stream], *theirs) = (Some(reader), Some(writer));
         }
         Ok(pipes)
@@ -182,7 +180,7 @@ impl Output {
 }
 
 impl Captured {
-    fn start(streams: Streams<bool>, outlets: Outlets, user: Option<Credentials>) -> io::Result<Self> {
+    fn start(streams: Streams<bool>, outlets: Outlets) -> io::Result<Self> {
         let (orders, ordered) = mpsc::channel();
         let (told, events) = mpsc::channel();
         let (alive, done) = mpsc::channel();
@@ -191,7 +189,7 @@ impl Captured {
         // Signals are the loop's.
         let thread =
             signals::shielded(|| Builder::new().name("output".into()).spawn(move || copyist.run(alive)))?;
-        Ok(Self { streams, user, orders, bell, events, news, done, thread: Some(thread) })
+        Ok(Self { streams, orders, bell, events, news, done, thread: Some(thread) })
     }
 }
 
