@@ -210,6 +210,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_in_its_place_is_refused_and_not_waited_for() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("app.env");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let mut problems = Problems::default();
+        let found = read(&Given::default(path), &mut problems);
+        assert!(found.is_empty());
+        assert!(problems.render(false).contains("it is a pipe"), "{}", problems.render(false));
+    }
+
+    #[test]
     fn lines_are_variables() {
         check("", &[]);
         check("\u{feff}A=1", &[("A", "1")]);
