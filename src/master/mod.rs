@@ -6,6 +6,7 @@
 
 mod accept;
 mod channel;
+mod commands;
 mod depends;
 mod flow;
 mod kernel;
@@ -20,6 +21,7 @@ mod programs;
 mod readiness;
 mod signals;
 mod sockets;
+mod source;
 mod spawn;
 mod stop;
 mod supervisor;
@@ -33,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-use mio::{Events, Interest, Poll, Token, unix::SourceFd};
+use mio::{Events, Interest, Poll, unix::SourceFd};
 use nix::sys::signal::Signal;
 
 use self::{
@@ -47,6 +49,7 @@ use self::{
     programs::Programs,
     readiness::Readiness,
     sockets::{Listener, PublicPort},
+    source::Source,
     stop::Stopping,
     supervisor::Supervisor,
     workers::Until,
@@ -148,58 +151,6 @@ struct Worker {
     dismissed: bool,
 }
 
-/// What a token stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Listener(ListenerId),
-    Channel(WorkerId),
-    Child(WorkerId),
-    Guard,
-    Signals,
-    Kernel,
-    Readiness,
-    Peer(u32),
-    Output,
-    Notices,
-    Depends,
-}
-
-impl Source {
-    fn token(self) -> Token {
-        let (kind, id) = match self {
-            Self::Listener(ListenerId(id)) => (0, id),
-            Self::Channel(WorkerId(id)) => (1, id),
-            Self::Child(WorkerId(id)) => (2, id),
-            Self::Guard => (3, 0),
-            Self::Signals => (4, 0),
-            Self::Kernel => (5, 0),
-            Self::Readiness => (6, 0),
-            Self::Peer(id) => (7, id),
-            Self::Output => (8, 0),
-            Self::Notices => (9, 0),
-            Self::Depends => (10, 0),
-        };
-        Token((id as usize) << 4 | kind)
-    }
-
-    fn of(token: Token) -> Self {
-        let id = u32::try_from(token.0 >> 4).unwrap_or(u32::MAX);
-        match token.0 & 15 {
-            0 => Self::Listener(ListenerId(id)),
-            1 => Self::Channel(WorkerId(id)),
-            2 => Self::Child(WorkerId(id)),
-            3 => Self::Guard,
-            4 => Self::Signals,
-            5 => Self::Kernel,
-            6 => Self::Readiness,
-            7 => Self::Peer(id),
-            8 => Self::Output,
-            9 => Self::Notices,
-            _ => Self::Depends,
-        }
-    }
-}
-
 /// Events taken from the kernel in one go.
 const EVENTS: usize = 256;
 
@@ -265,51 +216,6 @@ impl Master {
         };
         master.watch(master.guard.child(), Source::Guard)?;
         Ok(master)
-    }
-
-    /// Adds a worker.
-    pub(crate) fn fork(&mut self) -> Option<WorkerId> {
-        self.now = clock::now();
-        let worker = self.fleet.fork(self.now);
-        self.perform();
-        worker
-    }
-
-    /// Replaces the workers by those that run `program`, under other rules. Says whether that began: it does not while the
-    /// cluster stops, nor before it has started what it waits to start.
-    pub(crate) fn reload(&mut self, program: Program, rules: Rules) -> bool {
-        self.now = clock::now();
-        // Before anybody is started: the fleet's next generation is known.
-        let Some(generation) = self.fleet.next_generation().filter(|_| self.depends.is_none()) else {
-            return false;
-        };
-        self.preload.try_again();
-        self.programs.add(generation, program);
-        self.fleet.reload(self.now, rules);
-        self.perform();
-        true
-    }
-
-    /// Calls a reload off. Says whether there was one.
-    pub(crate) fn abort_reload(&mut self) -> bool {
-        self.now = clock::now();
-        let was = self.fleet.abort_reload(self.now);
-        self.perform();
-        was
-    }
-
-    pub(crate) fn is_reloading(&self) -> bool {
-        self.fleet.is_reloading()
-    }
-
-    /// Wants another number of workers; not before those that were wanted at first have been started.
-    pub(crate) fn scale(&mut self, count: usize) {
-        if self.depends.is_some() {
-            return;
-        }
-        self.now = clock::now();
-        self.fleet.scale(self.now, count);
-        self.perform();
     }
 
     /// One turn: waits until something happens, `timeout` or the fleet's own time has come, and handles it.

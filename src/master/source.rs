@@ -1,0 +1,57 @@
+//! What the kernel reports on, as tokens: made of ids that are never given twice, so that a late event hits nobody else.
+
+use mio::Token;
+
+use crate::fleet::{ListenerId, WorkerId};
+
+/// What a token stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Listener(ListenerId),
+    Channel(WorkerId),
+    Child(WorkerId),
+    Guard,
+    Signals,
+    Kernel,
+    Readiness,
+    Peer(u32),
+    Output,
+    Notices,
+    Depends,
+}
+
+impl Source {
+    pub(super) fn token(self) -> Token {
+        let (kind, id) = match self {
+            Self::Listener(ListenerId(id)) => (0, id),
+            Self::Channel(WorkerId(id)) => (1, id),
+            Self::Child(WorkerId(id)) => (2, id),
+            Self::Guard => (3, 0),
+            Self::Signals => (4, 0),
+            Self::Kernel => (5, 0),
+            Self::Readiness => (6, 0),
+            Self::Peer(id) => (7, id),
+            Self::Output => (8, 0),
+            Self::Notices => (9, 0),
+            Self::Depends => (10, 0),
+        };
+        Token((id as usize) << 4 | kind)
+    }
+
+    pub(super) fn of(token: Token) -> Self {
+        let id = u32::try_from(token.0 >> 4).unwrap_or(u32::MAX);
+        match token.0 & 15 {
+            0 => Self::Listener(ListenerId(id)),
+            1 => Self::Channel(WorkerId(id)),
+            2 => Self::Child(WorkerId(id)),
+            3 => Self::Guard,
+            4 => Self::Signals,
+            5 => Self::Kernel,
+            6 => Self::Readiness,
+            7 => Self::Peer(id),
+            8 => Self::Output,
+            9 => Self::Notices,
+            _ => Self::Depends,
+        }
+    }
+}
