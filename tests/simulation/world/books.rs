@@ -85,6 +85,8 @@ pub(crate) struct Totals {
     pub(super) errored: usize,
     /// Workers that were not ready in time.
     pub(super) late: usize,
+    /// Workers that did not answer.
+    pub(super) unresponsive: usize,
 }
 
 impl Totals {
@@ -118,6 +120,7 @@ impl Totals {
         self.replaced += other.replaced;
         self.errored += other.errored;
         self.late += other.late;
+        self.unresponsive += other.unresponsive;
     }
 
     pub(crate) fn assert_all_happened(&self) {
@@ -151,6 +154,7 @@ impl Totals {
             self.replaced,
             self.errored,
             self.late,
+            self.unresponsive,
         ];
         assert!(all.iter().all(|&count| count > 0), "too tame: {self:?}");
     }

@@ -114,6 +114,9 @@ impl World {
                 let ready = ready.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
                 return self.fleet.handle_message(self.now, id, ready);
             }
+            Word::Pong(number) => {
+                return self.fleet.handle_message(self.now, id, Message::Pointsman(Own::Pong { number }));
+            }
             Word::Garbage => return self.fleet.handle_garbage(self.now, id, "garbage".to_owned()),
         };
         self.fleet.handle_message(self.now, id, Message::Cluster(ClusterMessage { seq, act }));
@@ -195,6 +198,9 @@ impl World {
                 Output::Event(Event::Trouble { trouble: Trouble::Overdue { .. }, .. }) => {
                     self.totals.overdue += 1;
                 }
+                Output::Event(Event::Trouble { trouble: Trouble::Unresponsive { .. }, .. }) => {
+                    self.totals.unresponsive += 1;
+                }
                 Output::Event(Event::Trouble { trouble: Trouble::Stuck { .. }, .. }) => {
                     self.totals.stuck += 1;
                 }
@@ -258,8 +264,8 @@ impl World {
             | Told::HandleNack
             | Told::SocketsClosed { .. }
             | Told::SocketCount { .. }
-            | Told::Interval { .. }
-            | Told::Ping { .. } => None,
+            | Told::Interval { .. } => None,
+            Told::Ping { number } => Some(Mail::Ping(number)),
         });
     }
 

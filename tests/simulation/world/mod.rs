@@ -92,6 +92,7 @@ impl World {
                 StopWith::Disconnect
             },
             linger_timeout: (seed.is_multiple_of(2)).then(|| Duration::from_secs(50)),
+            ping_timeout: (seed % 4 == 1).then(|| Duration::from_secs(20)),
             max_memory: Some(1 << 30),
             max_age: (seed % 3 == 1).then(|| Duration::from_secs(100)),
             max_connections: (seed % 3 == 2).then_some(8),

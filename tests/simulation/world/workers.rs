@@ -20,6 +20,8 @@ pub(super) enum Mail {
     },
     Connection(Handed),
     Disconnect,
+    /// Whether it lives.
+    Ping(u64),
     /// It may leave, as it said it would.
     MayLeave,
 }
@@ -55,6 +57,8 @@ pub(super) enum Word {
     Hello,
     /// The message that it is ready.
     Ready,
+    /// That it lives.
+    Pong(u64),
     Gone {
         seq: u64,
     },
@@ -205,6 +209,7 @@ impl World {
                 self.totals.moved += usize::from(!self.books.borrow_mut().received.insert(handed.connection));
                 worker.received.push_back(handed);
             }
+            Some(Mail::Ping(number)) => worker.words.push_back(Word::Pong(number)),
             Some(Mail::Disconnect) if random.once_in(2) => worker.hang_up(),
             Some(Mail::Disconnect) => self.die(id, random),
             Some(Mail::MayLeave) => {
