@@ -37,7 +37,11 @@ pub(super) fn line(event: &Event, name: &str, reloading: bool) -> Option<(Level,
                 std::process::id()
             ),
         ),
-        Event::Failed => (Error, "every slot is errored: nothing is served any more".into()),
+        Event::Failed { ends: true } => (Error, "every slot is errored: nothing is served any more".into()),
+        Event::Failed { ends: false } => {
+            let rest = "connections wait until a reload (with fail_when_errored, pointsman would end here)";
+            (Error, format!("every slot is errored: nothing is served, and {rest}"))
+        }
         Event::Recycling { limit, .. } => {
             let why = match limit {
                 UsedUp::Memory { bytes } => format!("it uses {} MiB (max_memory)", bytes >> 20),
@@ -78,7 +82,7 @@ fn reload_failed(generation: u32, slot: Option<u32>, why: ReloadFailure, rolled_
         other => format!("{other:?}"),
     };
     let rest = match rolled_back {
-        0 => "the workers before it go on serving".to_owned(),
+        0 => "the generation before it goes on".to_owned(),
         1 => "1 worker is replaced by the generation before again".to_owned(),
         more => format!("{more} workers are replaced by the generation before again"),
     };
@@ -161,7 +165,7 @@ mod tests {
             ),
             (
                 failed(ReloadFailure::NotReady, 0),
-                "WARN: reload failed: generation 2 is withdrawn: the worker in slot 1 was not ready in time (start_timeout); the workers before it go on serving",
+                "WARN: reload failed: generation 2 is withdrawn: the worker in slot 1 was not ready in time (start_timeout); the generation before it goes on",
             ),
             (
                 failed(ReloadFailure::Exited(ExitStatus::Code(1)), 2),

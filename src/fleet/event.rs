@@ -92,8 +92,11 @@ pub enum Event {
         /// Within this time.
         within: Duration,
     },
-    /// Every slot is errored, and the settings say that the cluster fails then.
-    Failed,
+    /// Every slot is errored: nothing is served.
+    Failed {
+        /// The settings say that the cluster ends then; else connections wait for a reload.
+        ends: bool,
+    },
     /// A worker is going to be replaced by a fresh one.
     Recycling {
         /// Which worker.

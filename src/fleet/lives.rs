@@ -221,23 +221,27 @@ impl<C> Fleet<C> {
                 if let Verdict::Errored { crashes } = verdict {
                     let within = self.rules.crash_window;
                     self.event(Event::Errored { slot: worker.slot, crashes, within });
+                    self.fail_if_errored(now);
                 }
             }
         }
         if failed {
             self.reload_loses(now, place, worker.generation, why);
         }
-        self.fail_if_errored(now);
         self.fill(now);
         self.settle(now);
     }
 
-    /// With no slot left that could serve, a fleet may be told to end.
+    /// With no slot left that could serve, nothing is served, and the fleet may have to end.
     fn fail_if_errored(&mut self, now: Time) {
         let wanted = self.wanted();
-        if self.rules.fail_when_errored && wanted > 0 && self.errored() == wanted && self.reload.is_none() {
+        if wanted == 0 || self.errored() < wanted || self.reload.is_some() {
+            return;
+        }
+        let ends = self.rules.fail_when_errored;
+        self.event(Event::Failed { ends });
+        if ends {
             self.failed = true;
-            self.event(Event::Failed);
             self.stop(now, Stop::Graceful);
         }
     }

@@ -97,7 +97,8 @@ impl<C> Fleet<C> {
         while let Some(reload) = &self.reload {
             let target = reload.target;
             let Some(place) = self.next_stale(target) else {
-                if reload.starting.is_empty() {
+                // The last ones are to be warm as well: until then, one that dies ends the reload.
+                if reload.starting.is_empty() && self.next_start <= now {
                     self.reload_ends(now);
                 }
                 return;
@@ -116,10 +117,13 @@ impl<C> Fleet<C> {
         }
     }
 
-    /// Whether a reload would start a worker now, if one may be started.
-    pub(super) fn reload_wants_one(&self) -> bool {
-        let wants = |reload: &Reload| self.batch_has_room(reload) && self.next_stale(reload.target).is_some();
-        self.reload.as_ref().is_some_and(wants)
+    /// Whether a reload would start a worker now, or end, if it may.
+    pub(super) fn reload_is_due(&self) -> bool {
+        let is_due = |reload: &Reload| match self.next_stale(reload.target) {
+            Some(_) => self.batch_has_room(reload),
+            None => reload.starting.is_empty(),
+        };
+        self.reload.as_ref().is_some_and(is_due)
     }
 
     fn batch_has_room(&self, reload: &Reload) -> bool {

@@ -128,7 +128,7 @@ impl<C> Fleet<C> {
             Seat::Waiting(at) => Some(at),
             Seat::Empty | Seat::Taken(_) | Seat::Errored => None,
         });
-        let reload = self.reload_wants_one().then(Time::default);
+        let reload = self.reload_is_due().then(Time::default);
         let due = due.chain(reload).chain(self.recycles_at()).min()?;
         let at = due.max(self.next_start);
         // When one that is on its way is ready or gone, that is an event.

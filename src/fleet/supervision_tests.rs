@@ -48,7 +48,7 @@ impl Stage {
                 Output::Tell(worker, Told::Leave { text }) => self.said.push(format!("say {text} to {worker}")),
                 Output::Signal(worker, signal) => self.said.push(format!("signal {signal} to {worker}")),
                 Output::Event(Event::Errored { slot, crashes, .. }) => self.said.push(format!("errored {slot} after {crashes}")),
-                Output::Event(Event::Failed) => self.said.push("failed".into()),
+                Output::Event(Event::Failed { ends }) => self.said.push(format!("failed, ends: {ends}")),
                 Output::Event(Event::Reloaded { generation, .. }) => self.said.push(format!("reloaded {generation}")),
                 Output::Event(Event::RolledBack { generation, .. }) => self.said.push(format!("rolled back to {generation}")),
                 Output::Event(Event::ReloadFailed { generation, slot, rolled_back, .. }) => {
@@ -233,7 +233,7 @@ fn when_every_slot_is_errored_a_fleet_may_fail() {
         assert_eq!(stage.exits(3, CRASH), ["errored 0 after 2"]);
         stage.exits(2, CRASH);
         let said = stage.exits(4, CRASH);
-        assert_eq!(said, if fails { vec!["errored 1 after 2", "failed"] } else { vec!["errored 1 after 2"] });
+        assert_eq!(said, ["errored 1 after 2".to_owned(), format!("failed, ends: {fails}")]);
         assert_eq!((stage.fleet.has_failed(), stage.fleet.is_stopped()), (fails, fails));
         assert!(fails || stage.fleet.poll_timeout().is_none(), "nothing is going to happen");
     }
@@ -403,4 +403,22 @@ fn all_that_are_sent_away_during_a_reload_stay_away_and_it_has_failed() {
     assert_eq!((stage.fleet.wanted(), stage.fleet.generation), (0, 1));
     assert_eq!(stage.reload()[..2], ["forget 1", "reloaded 3"], "of nobody");
     assert_eq!(stage.fleet.wanted(), 2, "they come back");
+}
+
+#[test]
+fn a_reload_lasts_until_the_last_worker_is_warm() {
+    let warm_up = Duration::from_secs(3);
+    let mut stage = Stage::ready(Rules { warm_up, max_starting: None, ..rules(1) });
+    stage.later(3);
+    assert_eq!(stage.reload(), ["spawn 2 in 0 of 2"]);
+    assert_eq!(stage.becomes_ready(2), ["disconnect 1"]);
+    stage.exits(1, ExitStatus::Code(0));
+    assert!(stage.fleet.is_reloading() && stage.fleet.poll_timeout() == Some(stage.now + warm_up));
+    assert_eq!(stage.exits(2, CRASH), ["forget 2", "failed 2 in Some(0), 0 go back"]);
+    assert_eq!(stage.later(3), ["spawn 3 in 0 of 1"], "the old version comes back");
+    stage.becomes_ready(3);
+    stage.later(3);
+    stage.reload();
+    stage.becomes_ready(4);
+    assert_eq!(stage.later(3), ["forget 1", "reloaded 3"]);
 }

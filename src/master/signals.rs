@@ -60,7 +60,7 @@ impl Master {
             // The last one is sent away by WINCH.
             Signal::SIGTTOU if self.fleet.wanted() > 1 => self.scale(self.fleet.wanted() - 1),
             Signal::SIGTTOU => {
-                log::info!("SIGTTOU is ignored: the last worker is sent away by SIGWINCH");
+                log::info!("SIGTTOU is ignored: it leaves one worker; SIGWINCH sends away the last one, too");
             }
             // That of a terminal whose size has changed.
             Signal::SIGWINCH if from_kernel => {}

@@ -29,6 +29,8 @@ pub(super) struct Supervisor {
     untold: VecDeque<Phase>,
     /// The user was asked to reload, and has not begun yet.
     asked: bool,
+    /// The last reload was refused, or has failed.
+    reload_failed: bool,
     /// Workers that are wanted.
     wanted: usize,
     /// What is waited for before the first worker is started.
@@ -95,6 +97,7 @@ impl Supervisor {
             phase: Phase::Starting,
             untold: VecDeque::new(),
             asked: false,
+            reload_failed: false,
             wanted,
             waits_for: None,
             // What happened before counts as well.
@@ -119,7 +122,10 @@ impl Supervisor {
             // Told when it was asked for.
             Event::Reloading { .. } if self.asked => self.asked = false,
             Event::Reloading { .. } => self.reload(now),
-            Event::Reloaded { .. } | Event::ReloadFailed { .. } => self.end_reload(),
+            Event::Reloaded { .. } | Event::ReloadFailed { .. } => {
+                self.reload_failed = matches!(event, Event::ReloadFailed { .. });
+                self.end_reload();
+            }
             Event::Stopping { .. } => self.enter(Phase::Stopping),
             Event::Fork { .. }
             | Event::Errored { .. }
@@ -239,7 +245,11 @@ impl Supervisor {
             0 => String::new(),
             count => format!(", {count} given up"),
         };
-        format!("{what}{ready} of {} ready{given_up}", workers(self.wanted))
+        let failed = match (self.phase, self.reload_failed) {
+            (Phase::Ready, true) => "; the last reload was refused or has failed: see the log",
+            _ => "",
+        };
+        format!("{what}{ready} of {} ready{given_up}{failed}", workers(self.wanted))
     }
 }
 
@@ -292,6 +302,7 @@ impl Master {
         // The user has taken the question by now, and does not reload.
         let is_asked = |event: &Event| matches!(event, Event::Asked(Request::Reload));
         if supervisor.asked && !self.happened.iter().any(is_asked) {
+            supervisor.reload_failed = true;
             supervisor.end_reload();
             supervisor.changed = true;
         }

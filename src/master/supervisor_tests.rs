@@ -116,9 +116,10 @@ fn a_reload_begins_with_the_time_and_ends_with_ready() {
     let ended = "READY=1\nSTATUS=2 of 2 workers ready";
     let failed =
         Event::ReloadFailed { generation: 2, slot: Some(0), why: ReloadFailure::NotReady, rolled_back: 0 };
-    for end in [Event::Reloaded { generation: 2, took: Duration::ZERO }, failed] {
+    let bad = format!("{ended}; the last reload was refused or has failed: see the log");
+    for (end, said) in [(failed, &*bad), (Event::Reloaded { generation: 2, took: Duration::ZERO }, ended)] {
         assert_eq!(both.after(&[reloading()], 3), [begun]);
-        assert_eq!(both.after(std::slice::from_ref(&end), 2), [ended]);
+        assert_eq!(both.after(std::slice::from_ref(&end), 2), [said]);
         // Both at once are two words still.
         assert_eq!(both.after(&[reloading(), end], 2), ["RELOADING=1\nMONOTONIC_USEC=5000", "READY=1"]);
     }
