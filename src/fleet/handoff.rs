@@ -119,6 +119,9 @@ pub(super) enum Gate {
     Refused { until: Time },
 }
 
+/// Whoever looks at a deadline so long after it was not there when it came: it was stopped, or the machine was.
+const LATE: Duration = Duration::from_secs(1);
+
 /// A worker answered what it was not asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unexpected;
@@ -413,6 +416,11 @@ impl<C> Handoff<C> {
             if matches!(outbox.gate, Gate::Refused { until } if until <= now) {
                 outbox.gate = Gate::Open;
             }
+        }
+        if self.outboxes.values().any(|outbox| self.gives_up(outbox).is_some_and(|at| at + LATE < now)) {
+            // This process stood still, so what the workers have answered meanwhile is not read yet.
+            self.outboxes.values_mut().for_each(|outbox| outbox.answered = now);
+            return None;
         }
         let due = |outbox: &Outbox<C>| self.gives_up(outbox).is_some_and(|at| at <= now);
         let stuck = self.outboxes.iter().find(|(_, outbox)| due(outbox)).map(|(&worker, _)| worker)?;

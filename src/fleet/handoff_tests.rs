@@ -219,3 +219,14 @@ fn a_socket_waits_for_room_and_is_acknowledged_among_connections() {
     assert_eq!(handoff.next_share(), None, "it went with its worker");
     assert!(returned(&mut handoff).is_empty());
 }
+
+#[test]
+fn nobody_is_given_up_for_a_time_in_which_nobody_looked() {
+    let mut handoff = handoff();
+    assign(&mut handoff, A, 1, 7);
+    let much_later = NOW + LATE * 2;
+    assert_eq!(handoff.handle_timeout(much_later), None, "its answer may be there unread");
+    assert_eq!(handoff.deadline(), Some(much_later + Duration::from_nanos(500)));
+    let (worker, _) = handoff.handle_timeout(much_later + Duration::from_nanos(500)).unwrap();
+    assert_eq!(worker, A);
+}
