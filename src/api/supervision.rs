@@ -9,8 +9,8 @@ use crate::{
 };
 
 impl Settings {
-    /// What makes a worker ready: from then on it gets connections, and its predecessor leaves. Default: whatever it says
-    /// first.
+    /// What makes a worker ready: from then on it gets connections, and its predecessor leaves. Default: that it
+    /// listens; in the shared mode, where it need not speak, whatever it says first, or that it lives.
     #[must_use]
     pub fn ready_on(mut self, what: ReadyOn) -> Self {
         self.rules.ready_on = what;
@@ -40,7 +40,8 @@ impl Settings {
         self
     }
 
-    /// How long after a worker has become ready the next is started at the soonest. Default 0.
+    /// How long after a worker has become ready the next is started at the soonest, and
+    /// how long a reload lasts after the last has: one that dies until then ends it. Default 0.
     #[must_use]
     pub fn warm_up(mut self, pause: Duration) -> Self {
         self.rules.warm_up = pause;

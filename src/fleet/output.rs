@@ -132,7 +132,6 @@ pub enum Told {
         interval_ms: u64,
     },
     /// It is to answer at once.
-    #[allow(dead_code, reason = "nobody asks yet")]
     Ping {
         /// Number of the question.
         number: u64,

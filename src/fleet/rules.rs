@@ -24,7 +24,7 @@ pub struct Rules {
     pub start_timeout: Option<Duration>,
     /// Workers that may be on their way from start to readiness at once. `None`: all.
     pub max_starting: Option<usize>,
-    /// After a worker has become ready, the next is started no sooner than this.
+    /// After a worker has become ready, the next is started no sooner than this, nor is a reload over.
     pub warm_up: Duration,
     /// The first crash of a slot's worker is followed by a start at once, the second by this pause, and each further one
     /// by twice the pause before.

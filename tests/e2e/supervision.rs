@@ -249,11 +249,45 @@ fn output_goes_to_files_that_are_opened_anew() {
 
 #[test]
 fn each_line_has_its_slot() {
-    let run = moods("chatty", Node::DEFAULT).workers(2).option("--output", "prefix");
-    let mut master = run.start();
-    master.wait_ready(2);
-    for slot in 0..2 {
-        eventually("it has written", || master.printed(&format!("[{slot}] request /")));
+    let run = || moods("chatty", Node::DEFAULT).workers(2);
+    for run in [run().option("--output", "prefix"), run().on_a_terminal()] {
+        let mut master = run.start();
+        master.wait_ready(2);
+        for slot in 0..2 {
+            eventually("it has written", || master.printed(&format!("[{slot}] request /")));
+        }
+        master.finish();
     }
+}
+
+/// Where nobody looks, what workers write is passed on untouched.
+#[test]
+fn elsewhere_output_is_nobody_s_business() {
+    let mut master = moods("chatty", Node::DEFAULT).workers(1).start();
+    master.wait_ready(1);
+    eventually("it has written", || master.printed("request /"));
+    assert!(!master.printed("[0]"));
     master.finish();
+}
+
+#[test]
+fn a_worker_with_connections_open_may_have_longer_to_leave() {
+    let slow = |linger: &str| {
+        let run = Pointsman::run().workers(1).option("--stop-timeout", "100ms");
+        let run = run.option("--linger-timeout", linger).option("--kill-timeout", "20s");
+        let run = run.allow_log("it gets SIGTERM").allow_log("linger_timeout");
+        let mut master = run.node(Node::DEFAULT, "plain.js").start();
+        master.wait_ready(1);
+        let mut client = master.connect();
+        client.send_get("/slow?ms=1000").unwrap();
+        eventually("the worker has it", || master.workers()[0].connections() == 1);
+        master.signal(Signal::SIGTERM);
+        let answer = client.receive();
+        assert_eq!(master.wait_exit().code(), Some(0));
+        drop(client);
+        master.finish();
+        answer.is_ok_and(|answer| answer.status == 200)
+    };
+    assert!(!slow("off"), "the signal cuts it");
+    assert!(slow("20s"));
 }
