@@ -23,7 +23,7 @@ macro_rules! inner {
     )*};
 }
 
-inner!(balance, endpoint, fleet, protocol, time);
+inner!(balance, control, endpoint, fleet, protocol, time);
 
 mod api;
 mod master;
@@ -35,6 +35,9 @@ pub use api::{
     UNLIMITED, Unit, UnknownResource, UnknownScheduling, available_cores, block_signals, role,
 };
 pub use balance::{PolicyName, UnknownPolicy};
+pub use control::{
+    ClusterState, CounterStatus, ExitRecord, ListenerStatus, Status, VacantStatus, WorkerStatus,
+};
 pub use endpoint::Endpoint;
 pub use fleet::{
     Address, Batch, Cause, Counters, Event, ExitStatus, LoadSource, Loss, Mapping, Mode, Overload, Place,

@@ -25,7 +25,7 @@ enum Ring {
 }
 
 const MODULES: &[(Ring, &[&str])] = &[
-    (Pure, &["protocol", "http", "balance", "fleet", "forward", "metrics", "endpoint", "time"]),
+    (Pure, &["protocol", "control", "http", "balance", "fleet", "forward", "metrics", "endpoint", "time"]),
     (System, &["sys"]),
     (Loop, &["master", "lane", "worker"]),
     (Api, &["api"]),
