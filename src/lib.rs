@@ -31,8 +31,9 @@ mod sys;
 mod worker;
 
 pub use api::{
-    Account, AccountError, BadCpus, Cluster, Cpus, Error, Limit, Resource, Role, Scheduling, Settings,
-    UNLIMITED, Unit, UnknownResource, UnknownScheduling, available_cores, block_signals, role,
+    Account, AccountError, BadControlName, BadCpus, Cluster, Control, ControlName, Cpus, Error, Limit,
+    Resource, Role, Scheduling, Settings, UNLIMITED, Unit, UnknownResource, UnknownScheduling,
+    available_cores, block_signals, role,
 };
 pub use balance::{PolicyName, UnknownPolicy};
 pub use control::{

@@ -4,12 +4,14 @@
 //! for the other side.
 
 mod cluster;
+mod control;
 mod error;
 mod settings;
 mod supervision;
 mod validate;
 
 pub use cluster::{Cluster, block_signals};
+pub use control::{BadControlName, Control, ControlName};
 pub use error::Error;
 pub use settings::{Settings, available_cores};
 

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use super::Control;
 use crate::{
     balance::PolicyName,
     fleet::{Mapping, Mode, Overload, Place, Rules},
@@ -50,6 +51,7 @@ pub struct Settings {
     pub(crate) stderr: Sink,
     pub(crate) rotation: Rotation,
     pub(crate) master_scheduling: Scheduling,
+    pub(crate) control: Option<Control>,
 }
 
 impl Settings {
@@ -76,6 +78,7 @@ impl Settings {
             stderr: Sink::default(),
             rotation: Rotation::default(),
             master_scheduling: Scheduling::default(),
+            control: None,
         }
     }
 
@@ -259,6 +262,13 @@ impl Settings {
     #[must_use]
     pub fn master_scheduling(mut self, scheduling: Scheduling) -> Self {
         self.master_scheduling = scheduling;
+        self
+    }
+
+    /// Has the cluster steered and seen from outside. Default: it is not.
+    #[must_use]
+    pub fn control(mut self, control: Control) -> Self {
+        self.control = Some(control);
         self
     }
 

@@ -9,10 +9,6 @@ mod status;
 mod timestamp;
 
 pub use answer::{Answer, Code, PROTOCOL, Refusal, answer, dropped, event, greeting};
-pub use timestamp::timestamp;
 pub use request::{MAX_LINE, Patience, Request, RequestId, SignalWord, Target, Verb};
-pub use timestamp::timestamp;
-pub use status::{
-    ClusterState, CounterStatus, ExitRecord, ListenerStatus, Status, VacantStatus, WorkerStatus,
-};
+pub use status::{ClusterState, CounterStatus, ExitRecord, ListenerStatus, Status, VacantStatus, WorkerStatus};
 pub use timestamp::timestamp;

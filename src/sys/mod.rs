@@ -11,6 +11,7 @@ pub(crate) mod capabilities;
 pub(crate) mod channel;
 pub(crate) mod clock;
 pub(crate) mod connect;
+pub(crate) mod control_place;
 pub(crate) mod cpus;
 pub(crate) mod datagram;
 pub(crate) mod guard;
