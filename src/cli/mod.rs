@@ -15,6 +15,7 @@ mod log_filter;
 mod logging;
 mod output;
 mod pages;
+mod reload;
 mod report;
 mod run;
 mod supervision;
