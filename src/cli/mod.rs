@@ -7,6 +7,7 @@ mod args;
 mod banner;
 mod check;
 mod clip;
+mod control;
 mod demo;
 mod failure;
 mod flags;
@@ -63,6 +64,7 @@ fn dispatch() -> ExitCode {
                 ExitCode::from(failure::FAILED)
             }
         },
+        Command::Control(verb) => control::run(verb),
         Command::DemoWorker => demo::run(),
     }
 }
