@@ -72,7 +72,7 @@ pub fn dropped(id: &RequestId, count: u64) -> Vec<u8> {
     line(&json!({ "id": id.as_json(), "dropped": count }))
 }
 
-fn line(value: &Value) -> Vec<u8> {
+pub(super) fn line(value: &Value) -> Vec<u8> {
     let mut line = value.to_string().into_bytes();
     line.push(b'\n');
     line
