@@ -66,21 +66,13 @@ pub(super) struct Client {
 #[derive(Debug)]
 enum Stage {
     /// So many lines that had these numbers, as far as they are still there.
-    Kept { numbers: Range<u64>, left: usize, then: Then },
+    Kept { numbers: Range<u64>, left: usize, follow: bool },
     /// Lines when they come.
     New,
     /// Nothing.
     Last,
     /// It is gone or has everything.
     Over,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
-    Follow,
-    /// Say that there are no more.
-    End,
-    Close,
 }
 
 impl Client {
@@ -90,9 +82,9 @@ impl Client {
         let all = history.lines(target, numbers.clone());
         let left = show.lines.min(all.len());
         numbers.start = all.get(all.len() - left).map_or(numbers.end, |line| line.number);
-        let then = if show.follow { Then::Follow } else { Then::End };
         let answer = control::answer(&show.id, &Ok(serde_json::json!({})));
-        Self::with(now, show, Stage::Kept { numbers, left, then }, &answer)
+        let stage = Stage::Kept { numbers, left, follow: show.follow };
+        Self::with(now, show, stage, &answer)
     }
 
     /// One that is told why it gets nothing.
@@ -168,12 +160,10 @@ impl Client {
         }
     }
 
-    /// No line comes any more.
+    /// No line comes any more: said again until it is over, since kept ones may come first.
     pub(super) fn finish(&mut self) {
-        match &mut self.stage {
-            Stage::Kept { then, .. } if *then == Then::Follow => *then = Then::Close,
-            Stage::New => self.stage = Stage::Last,
-            Stage::Kept { .. } | Stage::Last | Stage::Over => {}
+        if matches!(self.stage, Stage::New) {
+            self.stage = Stage::Last;
         }
     }
 
@@ -192,7 +182,7 @@ impl Client {
     }
 
     pub(super) fn follows(&self) -> bool {
-        matches!(self.stage, Stage::New | Stage::Kept { then: Then::Follow, .. })
+        matches!(self.stage, Stage::New | Stage::Kept { follow: true, .. })
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -226,7 +216,7 @@ impl Client {
 
     /// Makes the next portion of kept lines ready, if that is what comes.
     fn recall(&mut self, history: &History) {
-        let Stage::Kept { numbers, left, then } = &mut self.stage else { return };
+        let Stage::Kept { numbers, left, follow } = &mut self.stage else { return };
         let lines = history.lines(self.target, numbers.clone());
         // Others have taken their place since it asked.
         let gone = left.saturating_sub(lines.len());
@@ -242,11 +232,12 @@ impl Client {
             numbers.start = line.number + 1;
             *left -= 1;
         }
-        let then = *then;
-        if then == Then::End {
+        if *follow {
+            self.stage = Stage::New;
+        } else {
             self.out.extend(control::end(&self.id));
+            self.stage = Stage::Last;
         }
-        self.stage = if then == Then::Follow { Stage::New } else { Stage::Last };
     }
 }
 

@@ -101,7 +101,7 @@ impl Logs {
         self.clients.iter().filter_map(|client| client.deadline(self.finishing)).min()
     }
 
-    /// Everything was read: clients get what waits for them and no more. Says whether all have it, or were given up.
+    /// Everything was read: clients get what waits for them and no more. To be called in each turn from then on; says whether all have it, or were given up.
     pub(super) fn finish(&mut self, now: Time) -> bool {
         self.finishing = true;
         self.clients.iter_mut().for_each(Client::finish);
@@ -200,6 +200,8 @@ mod tests {
         let mut cut = Cut::default();
         logs.take(NOW, origin(0), &mut cut, b"first\nbegun");
         logs.take(NOW, origin(0), &mut cut, format!(", ended\n{}begun", "y\n".repeat(1000)).as_bytes());
+        let reader = shown(&mut logs, NOW, 1000, false);
+        assert_eq!(read_all(&mut logs, NOW, &reader), vec!["y"; 256], "no line is made of two");
         logs.take(NOW, origin(0), &mut cut, b" again\n");
         assert!(logs.history.next() < 300, "{}", logs.history.next());
         let reader = shown(&mut logs, NOW, 1000, false);
@@ -264,6 +266,38 @@ mod tests {
         logs.wake(&ready);
         logs.flush(NOW);
         assert_eq!((ready, logs.clients()), (vec![true], 0));
+    }
+
+    #[test]
+    fn who_has_everything_sees_an_end_and_no_error() {
+        let mut logs = Logs::default();
+        take(&mut logs, 0, "one\n");
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        std::io::Write::write_all(&mut &theirs, &[b'x'; 10_000]).unwrap();
+        let (id, before) = (RequestId::NONE, Vec::new());
+        logs.show(NOW, Show { client: ours.into(), id, target: None, lines: 10, follow: false, before });
+        logs.flush(NOW);
+        assert_eq!(logs.clients(), 0);
+        let (text, is_end) = read(&theirs);
+        assert!(text.ends_with("{\"id\":null,\"end\":true}\n") && is_end, "{text}");
+    }
+
+    #[test]
+    fn at_the_end_followers_get_what_waits_for_them() {
+        let mut logs = Logs::default();
+        for slot in 0..40 {
+            take(&mut logs, slot, &numbers(0..256));
+        }
+        let idle = shown(&mut logs, NOW, 0, true);
+        let busy = shown(&mut logs, NOW, usize::MAX, true);
+        take(&mut logs, 0, "last\n");
+        assert!(!logs.finish(NOW));
+        let (text, is_end) = read(&idle);
+        assert!(is_end && text.contains("last") && !text.contains("\"end\""), "{text}");
+        let mut lines = read_all(&mut logs, NOW, &busy);
+        assert!(logs.is_finishing() && logs.finish(NOW) && read(&busy).1);
+        assert_eq!((lines.pop().unwrap().as_str(), lines.len()), ("last", 40 * 256));
     }
 
     #[test]
