@@ -20,7 +20,7 @@ use super::{
     listen::{Listen, port_number},
     problem::{Problem, Problems, nearest, synonym},
     process::ProcessLayer,
-    value::{BadValue, Mode, Workers, concurrency, policy},
+    value::{BadValue, Mode, concurrency, policy},
 };
 
 const WORKERS: &str = "POINTSMAN_WORKERS";

@@ -248,7 +248,7 @@ fn mistakes_are_told_with_their_place_and_all_at_once() {
         ("workers = ", &["not TOML", "p.toml:1"]),
         ("a = 1\na = 2", &["not TOML", "duplicate key", "p.toml:2:1"]),
     ]);
-    let text = "kill_timeout = 5\nworkers = 0\nmodes = \"x\"";
+    let text = "kill_timeout = 5\nworkers = -1\nmodes = \"x\"";
     let error = load_text(Layer::default(), text, &[("POINTSMAN_LISTEN", "x")]).unwrap_err();
     assert_eq!(error.matches("error: ").count(), 4, "{error}");
     let at = |part| error.find(part).unwrap();
