@@ -128,7 +128,11 @@ impl Task {
         let workers = |key: &str| {
             number(key).and_then(|number| usize::try_from(number).ok()).map_or_else(String::new, count)
         };
-        let worker = || format!("worker {} (slot {})", some("worker"), some("slot"));
+        let worker = || match number("worker") {
+            Some(worker) => format!("worker {worker} (slot {})", some("slot")),
+            // Nobody was there.
+            None => format!("slot {}", some("slot")),
+        };
         let took = || {
             number("took_ms")
                 .map_or_else(String::new, |ms| format!(", after {}", about(Duration::from_millis(ms))))
@@ -142,6 +146,9 @@ impl Task {
             }
             ("abort", _) => "called off: the workers before the reload serve on".into(),
             ("restart", true) => format!("restarted: {} serves", worker()),
+            ("restart", false) if number("worker").is_none() => {
+                format!("restarting: {} gets a new worker", worker())
+            }
             ("restart", false) => format!("restarting: {} is replaced when its successor is ready", worker()),
             ("scale", true) => {
                 format!("scaled: {} {} ready, {} before", workers("to"), are("to"), some("from"))
@@ -299,7 +306,8 @@ mod tests {
             ("kill 3 sighup", json!({ "worker": 3, "slot": 2 }), "worker 3 (slot 2) is sent SIGHUP"),
             ("kill 3 1", json!({ "worker": 3, "slot": 2 }), "worker 3 (slot 2) is sent signal 1"),
             ("fork --wait", json!({ "worker": 5, "slot": 4 }), "worker 5 (slot 4) is ready"),
-            ("fork", json!({}), "worker ? (slot ?) is started"),
+            ("fork", json!({}), "slot ? is started"),
+            ("restart slot:2", json!({ "worker": null, "slot": 2 }), "restarting: slot 2 gets a new worker"),
         ] {
             let Value::Object(answer) = answer else { panic!() };
             assert_eq!(task(words).told(&answer), expected);
