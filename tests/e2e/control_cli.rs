@@ -167,6 +167,20 @@ fn a_reload_is_waited_for_and_says_how_it_ended() {
 }
 
 #[test]
+fn a_reload_with_a_wrong_configuration_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("p.toml");
+    fs::write(&file, "window = 4\n").unwrap();
+    let steered = Steered::start_with(1, |run| run.option("-c", &file).expect_log("reload refused"));
+    let before = steered.ready();
+    fs::write(&file, "windwo = 4\n").unwrap();
+    let text = steered.refused("reload --wait", 78);
+    assert!(text.contains("did you mean window?") && text.contains("p.toml"), "{text}");
+    assert_eq!(steered.ready(), before);
+    steered.master.finish();
+}
+
+#[test]
 fn a_reload_that_takes_too_long_goes_on_and_is_called_off() {
     let steered = Steered::start_with(1, |run| run.expect_log("reload failed"));
     let before = steered.ready();
