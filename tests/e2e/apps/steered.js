@@ -10,6 +10,9 @@ if (is('broken')) process.exit(3);
 
 process.on('message', (message) => console.log(`got ${JSON.stringify(message)}`));
 
+// Also while it waits.
+process.on('disconnect', () => process.exit(0));
+
 const server = http.createServer((request, response) => {
   const [word] = process.argv.slice(2);
   response.setHeader('Connection', 'close');
