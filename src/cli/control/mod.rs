@@ -56,9 +56,9 @@ pub(super) fn run(verb: Verb) -> ExitCode {
 
 fn perform(verb: Verb) -> Result<(), Fault> {
     match verb {
-        Verb::Status(show) => look(show.master, false),
-        Verb::List(show) => look(show.master, true),
-        Verb::Events(show) => follow_events(show.master),
+        Verb::Status(plain) => look(plain.master, false),
+        Verb::List(plain) => look(plain.master, true),
+        Verb::Events(plain) => follow_events(plain.master),
         Verb::Logs(logs) => show_logs(logs),
         Verb::Reload(reload) => {
             let (task, left_out) = Task::reload(&reload, env::vars_os());

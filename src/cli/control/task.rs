@@ -104,7 +104,7 @@ impl Task {
     pub(super) fn kill(args: &Kill) -> Self {
         let mut parameters = args.worker.parameters();
         if let Some(signal) = &args.signal {
-            let signal = signal.parse::<i32>().map_or_else(|_| signal.as_str().into(), Value::from);
+            let signal = signal.parse::<i32>().map_or_else(|_| signal.to_uppercase().into(), Value::from);
             parameters.insert("signal".into(), signal);
         }
         Self::new("kill", parameters, &args.patience)
@@ -170,7 +170,7 @@ impl Task {
 
     fn signal(&self) -> String {
         match self.parameters.get("signal") {
-            Some(Value::String(name)) => format!("SIG{}", name.to_uppercase().trim_start_matches("SIG")),
+            Some(Value::String(name)) => format!("SIG{}", name.trim_start_matches("SIG")),
             Some(number) => format!("signal {number}"),
             None => "SIGTERM".into(),
         }
@@ -247,7 +247,7 @@ mod tests {
             ("scale --wait -1", "scale", json!({ "by": -1, "wait": true })),
             ("scale -- -1", "scale", json!({ "by": -1 })),
             ("kill 3", "kill", json!({ "worker": 3 })),
-            ("kill slot:3 hup", "kill", json!({ "slot": 3, "signal": "hup" })),
+            ("kill slot:3 hup", "kill", json!({ "slot": 3, "signal": "HUP" })),
             ("kill 3 9", "kill", json!({ "worker": 3, "signal": 9 })),
             ("fork", "fork", json!({})),
             (
