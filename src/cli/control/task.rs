@@ -51,12 +51,12 @@ impl Task {
         environment: impl Iterator<Item = (OsString, OsString)>,
     ) -> (Self, Vec<OsString>) {
         let mut parameters = Map::new();
-        match args.batch {
-            None => {}
-            Some(Batch::Percent(percent)) => {
-                drop(parameters.insert("batch".into(), format!("{percent}%").into()))
-            }
-            Some(Batch::Count(count)) => drop(parameters.insert("batch".into(), count.into())),
+        if let Some(batch) = args.batch {
+            let batch = match batch {
+                Batch::Percent(percent) => json!(format!("{percent}%")),
+                Batch::Count(count) => json!(count),
+            };
+            parameters.insert("batch".into(), batch);
         }
         let mut left_out = Vec::new();
         if args.env {
