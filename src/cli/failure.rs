@@ -41,6 +41,11 @@ pub(super) fn exit_code(error: &Error) -> u8 {
         | Error::AddressNotAvailable { .. } => CONFIGURATION,
         Error::AddressNotAllowed { .. } | Error::NotPermitted { .. } => NOT_PERMITTED,
         Error::AllErrored => FAILED,
+        Error::Control { source, .. } => match source.kind() {
+            io::ErrorKind::PermissionDenied => NOT_PERMITTED,
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => CONFIGURATION,
+            _ => SYSTEM,
+        },
         Error::OutputFile { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => NOT_PERMITTED,
         _ => SYSTEM,
     }
@@ -61,11 +66,24 @@ pub(super) fn advice(error: &Error, config: &Config) -> Option<String> {
             Origin::Default => Some("nothing was said of where to listen, so this is the default".into()),
             origin => Some(format!("the address comes from {origin}; -l wins over it")),
         },
+        Error::Control { .. } | Error::ControlInUse { .. } => named_by(config),
         Error::NoDirectory { .. } => comes_from("cwd", config),
         Error::NoSuchCpus { .. } => comes_from("cpu_affinity", config),
         Error::LimitTooHigh { resource } => comes_from(&format!("limits.{resource}"), config),
         Error::NotPermitted { setting, .. } => comes_from(setting, config),
         _ => None,
+    }
+}
+
+/// Who says what the control socket is.
+fn named_by(config: &Config) -> Option<String> {
+    let (key, origin) = match config.plain.control.origin {
+        Origin::Default => ("name", &config.plain.name.origin),
+        _ => ("control", &config.plain.control.origin),
+    };
+    match origin {
+        Origin::Default | Origin::Flag(_) => None,
+        origin => Some(format!("{key} comes from {origin}; --{key} wins over it")),
     }
 }
 
@@ -145,6 +163,28 @@ mod tests {
     #[test]
     fn a_cluster_whose_workers_do_not_live_has_failed() {
         assert_eq!(exit_code(&Error::AllErrored), FAILED);
+    }
+
+    #[test]
+    fn who_has_named_a_control_socket_that_cannot_be_is_told() {
+        let error = |kind: io::ErrorKind| Error::Control { path: "/x/a.sock".into(), source: kind.into() };
+        for (kind, code) in [
+            (io::ErrorKind::PermissionDenied, NOT_PERMITTED),
+            (io::ErrorKind::NotFound, CONFIGURATION),
+            (io::ErrorKind::Other, SYSTEM),
+        ] {
+            assert_eq!(exit_code(&error(kind)), code);
+        }
+        let advice = |variables: &[(&str, &str)]| {
+            let environment = variables.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+            let config = load(Layer::default(), None, &environment).unwrap();
+            super::advice(&Error::ControlInUse { path: "/x/a.sock".into() }, &config)
+        };
+        assert_eq!(advice(&[]), None);
+        let expected = "name comes from POINTSMAN_NAME; --name wins over it";
+        assert_eq!(advice(&[("POINTSMAN_NAME", "api")]).unwrap(), expected);
+        let expected = "control comes from POINTSMAN_CONTROL; --control wins over it";
+        assert_eq!(advice(&[("POINTSMAN_CONTROL", "/x/a.sock")]).unwrap(), expected);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod addresses;
 mod attributes;
 mod cli;
 mod control;
+mod control_cli;
 mod cost;
 mod crate_worker;
 mod custody;
