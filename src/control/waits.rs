@@ -268,8 +268,11 @@ mod tests {
         Event::Ready { worker, after: Duration::ZERO }
     }
 
+    /// An answer as text.
+    type Text = Result<String, (Code, String)>;
+
     /// What is answered after which of these events, to somebody who waits for this; all workers are in slot 0.
-    fn answered(until: Until, events: &[Event]) -> Option<(usize, Result<String, (Code, String)>)> {
+    fn answered(until: Until, events: &[Event]) -> Option<(usize, Text)> {
         let mut waits = Waits::default();
         waits.add(START, 7, id(1), until, None);
         events.iter().enumerate().find_map(|(place, event)| {

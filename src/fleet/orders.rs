@@ -113,6 +113,11 @@ impl<C> Fleet<C> {
         }
     }
 
+    /// Whether this id was ever given to a worker.
+    pub fn has_known(&self, id: WorkerId) -> bool {
+        id.0 != 0 && id.0 < self.next_worker
+    }
+
     /// Whether all is as it is wanted: as many workers as that, each ready, and no others.
     pub fn is_settled(&self) -> bool {
         let is_ready = |id| self.workers.get(&id).is_some_and(|worker| worker.life.is_ready());

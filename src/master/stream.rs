@@ -10,6 +10,7 @@ use std::{
 };
 
 use mio::{Interest, unix::SourceFd};
+use nix::sys::socket::{Shutdown, shutdown};
 
 use super::{Master, Source};
 use crate::sys::channel;
@@ -101,12 +102,29 @@ impl Stream {
         Ok(())
     }
 
+    /// Lets the client go, who then sees the end of what it was sent: closing with something unread would be an error to
+    /// it. Who sends faster than this reads sees that error all the same.
+    pub(super) fn close(self) {
+        let number = self.socket.as_raw_fd();
+        let _ = shutdown(number, Shutdown::Write);
+        let mut rest = [0; 4096];
+        for _ in 0..READS {
+            match channel::receive(self.socket.as_fd(), &mut rest) {
+                Ok(received) if received.bytes > 0 => {}
+                _ => break,
+            }
+        }
+    }
+
     /// The socket, and what waits to be sent on it.
     pub(super) fn into_parts(mut self) -> (OwnedFd, Vec<u8>) {
         self.output.drain(..self.sent);
         (self.socket, self.output)
     }
 }
+
+/// Reads of a client that is let go.
+const READS: usize = 128;
 
 /// Memory that an idle client keeps of each direction.
 const KEPT: usize = 4 << 10;

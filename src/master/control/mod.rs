@@ -197,6 +197,7 @@ impl Server {
         self.tell_news();
         self.answer_due();
         drop(self.flush());
+        mem::take(&mut self.clients).into_values().for_each(|client| client.stream.close());
     }
 }
 
@@ -277,6 +278,7 @@ impl Master {
         server.answer_due();
         for client in server.flush() {
             self.unwatch(&client.stream);
+            client.stream.close();
         }
         self.watch_clients();
     }
@@ -331,10 +333,11 @@ impl Master {
             client.stream.queue(&answer(&RequestId::NONE, &Err(refusal)));
             // It is small: either the socket takes it now, or the client sees a closed connection.
             let _ = client.stream.flush();
-            return;
+            return client.stream.close();
         }
         if let Some(evicted) = evicted.and_then(|number| server.forget(number)) {
             self.unwatch(&evicted.stream);
+            evicted.stream.close();
         }
         if let Err(error) = self.watch(&client.stream, Source::ControlClient(number)) {
             return log::warn!("cannot hear a client of the control socket: {error}");
@@ -432,9 +435,9 @@ impl Master {
             _ => None,
         };
         let open: Vec<u32> = self.happened.iter().filter_map(asked).collect();
-        let taken = server.tickets.extract_if(.., |ticket, _| !open.contains(ticket));
-        let taken: Vec<_> = taken.map(|(_, ticket)| ticket).collect();
-        for Ticket { client, id, .. } in taken {
+        let taken: Vec<_> = server.tickets.keys().copied().filter(|ticket| !open.contains(ticket)).collect();
+        for number in taken {
+            let Some(Ticket { client, id, .. }) = server.tickets.remove(&number) else { continue };
             let refusal =
                 Refusal::new(Code::Refused, "the program that runs this cluster does not reload it");
             server.answer(client, &id, &Err(refusal));

@@ -88,6 +88,13 @@ impl Master {
             Verb::Events {} => self.listen_to_events(client, id),
             Verb::Logs { worker, slot, lines, follow } => {
                 let target = Target::any(worker, slot)?;
+                // What is left of one that has ended may be what is wanted.
+                match target {
+                    Some(Target::Worker(worker)) if !self.fleet.has_known(worker) => {
+                        return Err(unable(Unable::NoSuchWorker, worker));
+                    }
+                    _ => {}
+                }
                 self.show_logs(client, id, target, lines.unwrap_or(LINES), follow)
             }
         }

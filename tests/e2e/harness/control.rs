@@ -66,8 +66,8 @@ impl Control {
 
     /// Sends a request, and returns its id.
     #[track_caller]
-    pub(crate) fn request(&mut self, mut request: Value) -> u64 {
-        let id = self.next;
+    pub(crate) fn request(&mut self, request: &Value) -> u64 {
+        let (id, mut request) = (self.next, request.clone());
         self.next += 1;
         request["id"] = json!(id);
         self.send(&format!("{request}\n"));
@@ -76,7 +76,7 @@ impl Control {
 
     /// Sends a request and returns its answer; what comes before it is passed over.
     #[track_caller]
-    pub(crate) fn ask(&mut self, request: Value) -> Value {
+    pub(crate) fn ask(&mut self, request: &Value) -> Value {
         let id = self.request(request);
         loop {
             let line = self.line();
@@ -88,16 +88,16 @@ impl Control {
 
     /// The same of a request that is carried out.
     #[track_caller]
-    pub(crate) fn done(&mut self, request: Value) -> Value {
-        let answer = self.ask(request.clone());
+    pub(crate) fn done(&mut self, request: &Value) -> Value {
+        let answer = self.ask(request);
         assert!(answer.get("error").is_none(), "{request}: {answer}");
         answer["ok"].clone()
     }
 
     /// The code of the error that answers a request.
     #[track_caller]
-    pub(crate) fn refused(&mut self, request: Value) -> String {
-        let answer = self.ask(request.clone());
+    pub(crate) fn refused(&mut self, request: &Value) -> String {
+        let answer = self.ask(request);
         assert!(answer.get("ok").is_none(), "{request}: {answer}");
         assert!(!answer["error"]["message"].as_str().unwrap().is_empty());
         answer["error"]["code"].as_str().unwrap().to_owned()
