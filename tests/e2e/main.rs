@@ -10,6 +10,7 @@ mod activation;
 mod addresses;
 mod attributes;
 mod cli;
+mod control;
 mod control_cli;
 mod cost;
 mod crate_worker;
