@@ -45,7 +45,9 @@ pub use fleet::{
     Overload, Place, ReadyOn, ReloadCounts, ReloadFailure, ReloadRequest, Request, Restarts, Stop, StopWith,
     Trouble, Unable, UnknownReadyOn, UsedUp, Vacancy, WorkerId, WorkerInfo, WorkerState,
 };
-pub use master::{Dependency, Fork, Inherited, Listen, Rotation, SendError, Sink, inherited};
+pub use master::{
+    Dependency, Fork, Inherited, Listen, Rotation, SendError, Sink, inherited, is_reserved_variable,
+};
 pub use protocol::serialization::{Serialization, UnknownSerialization};
 pub use sys::names::{group_number, user_number};
 pub use worker::{

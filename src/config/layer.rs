@@ -153,17 +153,7 @@ pub(crate) fn refuse_name(name: &OsStr) -> Option<BadValue> {
             "the workers get the public port as PORT from pointsman",
             "choose it with -l, or with listen in the file",
         ),
-        "NODE_CHANNEL_FD"
-        | "NODE_CHANNEL_SERIALIZATION_MODE"
-        | "NODE_UNIQUE_ID"
-        | "NODE_APP_INSTANCE"
-        | "POINTSMAN_SLOT"
-        | "POINTSMAN_ADDRESSES"
-        | "POINTSMAN_PRELOAD"
-        | "LISTEN_FDS"
-        | "LISTEN_PID"
-        | "LISTEN_FDNAMES" => refuse(&format!("the workers get {name} from pointsman"), "leave it out"),
-        _ if name.starts_with("EINHORN_") => {
+        _ if pointsman::is_reserved_variable(&name) => {
             refuse(&format!("the workers get {name} from pointsman"), "leave it out")
         }
         "" => refuse("a variable without a name", "write NAME=VALUE"),

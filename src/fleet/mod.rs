@@ -42,6 +42,7 @@ pub use orders::Unable;
 pub use record::Restarts;
 pub use machine::Fleet;
 pub use output::{Counters, ListenerInfo, Output, ReloadCounts, Told, Unsent, Vacancy, WorkerInfo, WorkerState};
+pub use slots::MAX_SLOTS;
 pub use rules::{Batch, Mode, Overload, ReadyOn, Rules, StopWith, UnknownReadyOn};
 pub use tally::LoadSource;
 pub use wish::{Mapping, Place, Want, Wish};

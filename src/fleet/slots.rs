@@ -48,7 +48,7 @@ pub(super) enum Entry {
 }
 
 /// More slots than any machine serves well from one master.
-pub(super) const MAX_SLOTS: usize = 1024;
+pub const MAX_SLOTS: usize = 1024;
 
 impl<C> Fleet<C> {
     /// Wants another number of workers: of the surplus, those in the highest slots leave.

@@ -61,7 +61,7 @@ pub use self::{
     depends::Dependency,
     listen::{Inherited, Listen, inherited},
     output::{Rotation, Sink},
-    programs::Fork,
+    programs::{Fork, is_reserved_variable},
     workers::SendError,
 };
 pub(crate) use self::{

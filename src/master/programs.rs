@@ -92,6 +92,25 @@ impl Fork {
     }
 }
 
+/// Whether the master sets this variable of workers itself: where they are reached, and what the protocol and the sockets that
+/// they are started with take.
+pub fn is_reserved_variable(name: &str) -> bool {
+    const RESERVED: [&str; 11] = [
+        "PORT",
+        "NODE_CHANNEL_FD",
+        "NODE_CHANNEL_SERIALIZATION_MODE",
+        "NODE_UNIQUE_ID",
+        "NODE_APP_INSTANCE",
+        "POINTSMAN_SLOT",
+        "POINTSMAN_ADDRESSES",
+        "POINTSMAN_PRELOAD",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
+    ];
+    RESERVED.contains(&name) || name.starts_with("EINHORN_")
+}
+
 /// Why a program cannot be run, as far as that is known without running it.
 #[derive(Debug)]
 pub(crate) enum Missing {

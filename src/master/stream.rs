@@ -103,17 +103,12 @@ impl Stream {
     }
 
     /// Lets the client go, who then sees the end of what it was sent: closing with something unread would be an error to
-    /// it. Who sends faster than this reads sees that error all the same.
+    /// it. For Unix sockets: by TCP it may go on sending.
     pub(super) fn close(self) {
-        let number = self.socket.as_raw_fd();
-        let _ = shutdown(number, Shutdown::Write);
+        // From now on it can send nothing, and what it has sent is soon read.
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Both);
         let mut rest = [0; 4096];
-        for _ in 0..READS {
-            match channel::receive(self.socket.as_fd(), &mut rest) {
-                Ok(received) if received.bytes > 0 => {}
-                _ => break,
-            }
-        }
+        while channel::receive(self.socket.as_fd(), &mut rest).is_ok_and(|received| received.bytes > 0) {}
     }
 
     /// The socket, and what waits to be sent on it.
@@ -122,9 +117,6 @@ impl Stream {
         (self.socket, self.output)
     }
 }
-
-/// Reads of a client that is let go.
-const READS: usize = 128;
 
 /// Memory that an idle client keeps of each direction.
 const KEPT: usize = 4 << 10;

@@ -88,10 +88,13 @@ fn fit(candidate: &Candidate) -> io::Result<()> {
 }
 
 /// Whether whoever listens in this directory can be trusted with what a client says: nobody but root, this user and those
-/// whom they let can have put it there. Of a directory that is not there, nobody can.
+/// whom root lets can have put it there. Of a directory that is not there, nobody can.
 pub(crate) fn is_trusted(path: &Path) -> bool {
-    let Some(Ok(data)) = path.parent().map(fs::symlink_metadata) else { return true };
-    [0, geteuid().as_raw()].contains(&data.uid()) && data.mode() & SHARED == 0
+    let Some(directory) = path.parent() else { return true };
+    let Ok(data) = fs::symlink_metadata(directory) else { return true };
+    // That of the system is made by root, who has then given it to the user of a service.
+    let given = directory == Path::new(SYSTEM) || [0, geteuid().as_raw()].contains(&data.uid());
+    given && data.is_dir() && data.mode() & SHARED == 0
 }
 
 #[cfg(test)]

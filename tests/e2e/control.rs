@@ -79,6 +79,7 @@ fn the_examples_of_the_document_are_what_is_said() {
         }
     }
     assert_eq!(requests, 5, "scale, kill, status, events, logs");
+    master.control().done(&json!({ "verb": "scale", "to": 2, "wait": true }));
     master.finish();
 }
 
@@ -459,6 +460,7 @@ fn root_the_owner_and_the_group_may_steer_and_nobody_else() {
     (3..=5).for_each(|place| has(place, "not_permitted"));
     has(6, "\"ok\"");
     assert_eq!(as_user(&path, NOBODY, GROUP + 1, &[]), ["PermissionError"]);
+    Control::connect(&path).done(&json!({ "verb": "scale", "to": 1, "wait": true }));
     master.finish();
 }
 

@@ -418,8 +418,7 @@ fn what_workers_write_is_shown_and_followed() {
         (&last["line"], &last["slot"], &last["stream"]),
         (&"got \"mine\"".into(), &1.into(), &"stdout".into())
     );
-    // Of whom nothing is kept, nothing is shown: it may have been there.
-    assert_eq!(steered.done("logs 99"), "");
+    assert!(steered.refused("logs 99", 1).contains("worker 99"));
     steered.done("stop --wait");
     assert_eq!(follower.wait_exit().code(), Some(0));
     follower.finish();

@@ -22,7 +22,6 @@ use std::{
     ffi::OsString,
     io::{self, IsTerminal, Read, Write},
     process::ExitCode,
-    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -276,10 +275,8 @@ fn show_logs(logs: Logs) -> Result<(), Fault> {
     if let Some(lines) = logs.lines {
         parameters.insert("lines".into(), lines.into());
     }
-    let mut end_seen = None;
     if logs.follow {
         parameters.insert("follow".into(), true.into());
-        end_seen = Some(watch_end(&which)?);
     }
     let id = client.request("logs", parameters)?;
     let colour = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
@@ -292,34 +289,15 @@ fn show_logs(logs: Logs) -> Result<(), Fault> {
             }
             Heard::Word(_, Word::Dropped(count)) => say(dropped(count, "lines", json))?,
             Heard::Word(of, Word::Done(_)) if of == id => begun = true,
+            // Of who follows, only the end of the master is one.
+            Heard::Word(of, Word::End) if of == id && logs.follow => return end(&client, true),
             Heard::Word(of, Word::End) if of == id => return Ok(()),
             Heard::Word(_, Word::Refused { code, message }) => return Err(Fault::Refused { code, message }),
             Heard::Word(..) => {}
             Heard::Silence => return Err(Fault::Mute { pid: client.pid, after: PROMPT }),
-            Heard::Gone => {
-                return match end_seen {
-                    Some(end_seen) => end(&client, end_seen.join().unwrap_or_default()),
-                    None => Err(client.gone("had told everything")),
-                };
-            }
+            Heard::Gone => return Err(client.gone("had told everything")),
         }
     }
-}
-
-/// Listens, on a connection of its own and on a thread of its own, whether the master says that it has stopped: to who is shown
-/// lines it says nothing else.
-fn watch_end(which: &Which) -> Result<JoinHandle<bool>, Fault> {
-    let mut client = which.reach()?;
-    client.ask("events", Map::new())?;
-    Ok(thread::spawn(move || {
-        let mut stopped = false;
-        while let Ok(Heard::Word(_, word)) = client.hear(None) {
-            if let Word::Event(event) = word {
-                stopped |= is_stopped(&event);
-            }
-        }
-        stopped
-    }))
 }
 
 /// Whether an event says that the master has come to its end in order.

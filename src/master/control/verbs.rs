@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::{MAX_WAITS, Standing, Ticket};
 use crate::{
     control::{Answer, Code, Patience, Refusal, Request, RequestId, SignalWord, Target, Until, Verb},
-    fleet::{Batch, Event, ReloadRequest, Request as Asked, Stop, Unable, WorkerId},
-    master::{Fork, Master, Missing, output::Show},
+    fleet::{Batch, Event, MAX_SLOTS, ReloadRequest, Request as Asked, Stop, Unable, WorkerId},
+    master::{Fork, Master, Missing, is_reserved_variable, output::Show},
 };
 
 /// What becomes of a request.
@@ -60,7 +60,7 @@ impl Master {
             Verb::Abort {} if self.abort_reload() => Ok(Next::Answer(json!({}))),
             Verb::Abort {} => refuse(Code::Refused, "no reload is under way"),
             Verb::Restart { worker, slot, .. } => self.restart_target(Target::of(worker, slot)?),
-            Verb::Scale { to, by, .. } => self.scale_by_request(to, by),
+            Verb::Scale { to, by, .. } => self.scale_by_request(to, by, patience.wait),
             Verb::Stop { fast, .. } => {
                 self.stop(if fast { Stop::Now } else { Stop::Graceful });
                 Ok(Next::Begun(json!({ "workers": self.workers.len() }), Until::Stopped))
@@ -152,6 +152,7 @@ impl Master {
         env: Option<BTreeMap<String, String>>,
     ) -> Step {
         self.check_started()?;
+        env.as_ref().map_or(Ok(()), check_variables)?;
         let Some(server) = &mut self.control else { return Ok(Next::Later) };
         let ticket = server.next_ticket;
         server.next_ticket = server.next_ticket.wrapping_add(1);
@@ -195,7 +196,7 @@ impl Master {
         Ok(Next::Begun(value, Until::Replaced { old, slot }))
     }
 
-    fn scale_by_request(&mut self, to: Option<u32>, by: Option<i32>) -> Step {
+    fn scale_by_request(&mut self, to: Option<u32>, by: Option<i32>, waits: bool) -> Step {
         self.check_started()?;
         let from = self.fleet.wanted();
         let to = match (to, by) {
@@ -203,9 +204,14 @@ impl Master {
             (None, Some(by)) => from.saturating_add_signed(by as isize),
             _ => return refuse(Code::BadRequest, "how many workers? give to, or by"),
         };
+        if to > MAX_SLOTS {
+            return refuse(Code::BadRequest, format!("{to} workers are too many: at most {MAX_SLOTS}"));
+        }
         self.scale(to);
-        // There is a limit.
-        let to = self.fleet.wanted();
+        if waits && self.fleet.errored() > 0 {
+            let message = "a slot is given up, which a reload fills again, or `pointsman restart slot:N`";
+            return refuse(Code::Failed, message);
+        }
         Ok(Next::Begun(json!({ "from": from, "to": to }), Until::Settled { from, to }))
     }
 
@@ -224,14 +230,22 @@ impl Master {
                     "program is a list of a program and its arguments, and this is empty",
                 );
             };
+            if words.iter().any(|word| word.contains('\0')) {
+                return refuse(Code::BadRequest, "a zero byte is in no argument of a program");
+            }
             fork = fork.program(program, args);
         }
         if let Some(path) = cwd.map(PathBuf::from) {
-            if !path.is_absolute() {
-                let message = format!("cwd {}: give an absolute path", path.display());
+            if !path.is_absolute() || path.as_os_str().as_encoded_bytes().contains(&0) {
+                let message =
+                    format!("cwd {}: give an absolute path", path.display().to_string().escape_debug());
                 return refuse(Code::BadRequest, message);
             }
             fork = fork.cwd(path);
+        }
+        check_variables(&env)?;
+        if let Some(name) = env.keys().find(|name| is_reserved_variable(name)) {
+            return refuse(Code::BadRequest, format!("the workers get {name} from pointsman; leave it out"));
         }
         let env = env.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let fork = env.fold(fork, |fork, (name, value)| fork.env(name, value));
@@ -312,6 +326,20 @@ fn missing(why: Missing, program: &std::ffi::OsStr) -> Refusal {
         Missing::NoDirectory(path, error) => format!("cwd {}: {error}", path.display()),
     };
     Refusal::new(Code::Failed, message)
+}
+
+/// Whether these can be in an environment.
+fn check_variables(env: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    let is_none = |(name, value): &(&String, &String)| {
+        name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
+    };
+    match env.iter().find(is_none) {
+        Some((name, _)) => refuse(
+            Code::BadRequest,
+            format!("env: {name:?} cannot be a variable: an empty name, = in it, or a zero byte"),
+        ),
+        None => Ok(()),
+    }
 }
 
 fn signal_of(word: Option<SignalWord>) -> Result<Signal, Refusal> {

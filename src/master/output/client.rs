@@ -69,6 +69,8 @@ enum Stage {
     Kept { numbers: Range<u64>, left: usize, follow: bool },
     /// Lines when they come.
     New,
+    /// What waits, and then that this is the end.
+    Ending,
     /// Nothing.
     Last,
     /// It is gone or has everything.
@@ -163,7 +165,7 @@ impl Client {
     /// No line comes any more: said again until it is over, since kept ones may come first.
     pub(super) fn finish(&mut self) {
         if matches!(self.stage, Stage::New) {
-            self.stage = Stage::Last;
+            self.stage = Stage::Ending;
         }
     }
 
@@ -191,7 +193,7 @@ impl Client {
 
     /// Whether it could be given something if there were room.
     fn is_pending(&self) -> bool {
-        self.waiting() > 0 || self.dropped > 0 || matches!(self.stage, Stage::Kept { .. } | Stage::Last)
+        self.waiting() > 0 || self.dropped > 0 || !matches!(self.stage, Stage::New | Stage::Over)
     }
 
     /// Bytes that wait for it.
@@ -211,6 +213,10 @@ impl Client {
         if self.dropped > 0 {
             self.out.extend(control::dropped(&self.id, self.dropped));
             self.dropped = 0;
+        }
+        if self.out.is_empty() && matches!(self.stage, Stage::Ending) {
+            self.out.extend(control::end(&self.id));
+            self.stage = Stage::Last;
         }
     }
 
@@ -232,12 +238,7 @@ impl Client {
             numbers.start = line.number + 1;
             *left -= 1;
         }
-        if *follow {
-            self.stage = Stage::New;
-        } else {
-            self.out.extend(control::end(&self.id));
-            self.stage = Stage::Last;
-        }
+        self.stage = if *follow { Stage::New } else { Stage::Ending };
     }
 }
 

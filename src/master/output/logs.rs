@@ -294,7 +294,7 @@ mod tests {
         take(&mut logs, 0, "last\n");
         assert!(!logs.finish(NOW));
         let (text, is_end) = read(&idle);
-        assert!(is_end && text.contains("last") && !text.contains("\"end\""), "{text}");
+        assert!(is_end && text.contains("last") && text.ends_with("\"end\":true}\n"), "{text}");
         let mut lines = read_all(&mut logs, NOW, &busy);
         assert!(logs.is_finishing() && logs.finish(NOW) && read(&busy).1);
         assert_eq!((lines.pop().unwrap().as_str(), lines.len()), ("last", 40 * 256));

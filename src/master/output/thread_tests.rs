@@ -147,6 +147,6 @@ fn the_end_waits_for_a_follower_that_reads() {
     });
     while copyist.turn() {}
     let text = thread.join().unwrap().unwrap();
-    assert_eq!(text.lines().count(), 1 + 2 * LINES, "the answer, and the lines");
+    assert_eq!(text.lines().count(), 1 + 2 * LINES + 1, "the answer, the lines, and that this is the end");
     drop(pipe);
 }

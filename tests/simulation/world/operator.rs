@@ -99,7 +99,7 @@ impl World {
             let Some(worker) = self.any_worker(random) else { return };
             self.fleet.restart(self.now, worker)
         } else {
-            let slot = u32::try_from(random.index(MOST_WORKERS)).unwrap();
+            let slot = u32::try_from(random.index(MOST_WORKERS)).unwrap_or(0);
             self.fleet.restart_slot(self.now, slot)
         };
         self.totals.restarted += usize::from(done.is_ok());

@@ -137,7 +137,7 @@ fn a_worker_is_one_and_a_slot_is_whoever_has_it() {
     assert_eq!(kept.log(), "0/3 stdout: c");
     kept.ends();
     drop(output);
-    assert!([all, slot, one].iter_mut().all(|reader| reader.next().is_none()), "there were no others");
+    [all, slot, one].iter_mut().for_each(|reader| reader.ends());
 }
 
 #[test]
