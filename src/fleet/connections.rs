@@ -58,7 +58,7 @@ impl<C> Fleet<C> {
     /// The kernel gave out a connection.
     pub fn handle_connection(&mut self, now: Time, listener: ListenerId, connection: C) {
         self.counters.accepted += 1;
-        self.place(now, Held { connection, listener });
+        self.place(now, Held { connection, listener, accepted: now });
     }
 
     /// A connection was turned away, as [`Fleet::admit`] had said.
