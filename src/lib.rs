@@ -50,11 +50,11 @@ pub use control::{
 };
 pub use endpoint::Endpoint;
 pub use fleet::{
-    Address, Batch, Cause, Counters, Event, ExitStatus, LoadSource, Loss, Mapping, Mode, Overload, Place,
-    ReadyOn, ReloadFailure, Request, Stop, StopWith, Trouble, UnknownReadyOn, UsedUp, WorkerId, WorkerInfo,
-    WorkerState,
+    Address, Batch, Cause, Counters, Event, ExitStatus, ListenerInfo, LoadSource, Loss, Mapping, Mode,
+    Overload, Place, ReadyOn, ReloadCounts, ReloadFailure, Request, Restarts, Stop, StopWith, Trouble,
+    Unable, UnknownReadyOn, UsedUp, Vacancy, WorkerId, WorkerInfo, WorkerState,
 };
-pub use master::{Dependency, Inherited, Listen, Rotation, SendError, Sink, inherited};
+pub use master::{Dependency, Fork, Inherited, Listen, Rotation, SendError, Sink, inherited};
 pub use protocol::serialization::{Serialization, UnknownSerialization};
 pub use sys::names::{group_number, user_number};
 pub use worker::{

@@ -13,7 +13,7 @@ use super::{Error, Settings};
 use crate::{
     endpoint::Endpoint,
     fleet::{Counters, Event, Stop, WorkerId, WorkerInfo},
-    master::{Master, Output, SendError, signals},
+    master::{Fork, Master, Output, SendError, signals},
     sys::{self, guard, launch},
 };
 
@@ -122,7 +122,38 @@ impl Cluster {
 
     /// Starts one worker more. `None` when the cluster stops.
     pub fn fork(&mut self) -> Option<WorkerId> {
-        self.master.fork()
+        self.master.fork(Fork::new()).map(|(worker, _)| worker).ok()
+    }
+
+    /// Starts one worker more that is otherwise than the others, and returns it. Whoever follows it in its slot is like it,
+    /// also after a reload, until nobody is wanted there.
+    ///
+    /// # Errors
+    ///
+    /// When its program or its directory is not there, or no worker can be added.
+    pub fn fork_with(&mut self, fork: Fork) -> Result<WorkerId, Error> {
+        let program = self.master.program_of(&fork);
+        program.find().map_err(Error::missing(&program.program))?;
+        let forked = self.master.fork(fork);
+        Ok(forked.map_err(Error::Unable)?.0)
+    }
+
+    /// Replaces a worker by a fresh one, which is ready before it leaves.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or leaves already, or all are being replaced.
+    pub fn restart(&mut self, worker: WorkerId) -> Result<(), Error> {
+        self.master.restart(worker).map_err(Error::Unable)
+    }
+
+    /// Has a worker leave that nobody is to follow: one worker fewer is wanted.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or leaves already.
+    pub fn disconnect(&mut self, worker: WorkerId) -> Result<(), Error> {
+        self.master.disconnect(worker).map_err(Error::Unable)
     }
 
     /// Replaces the workers by those of `settings`, each before it leaves, and returns whether that began: it does not

@@ -1,12 +1,17 @@
 //! Why a cluster cannot be started or go on.
 
-use std::{ffi::OsString, io, path::PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    path::PathBuf,
+};
 
 use thiserror::Error;
 
 use crate::{
     endpoint::Endpoint,
-    master::Uncaptured,
+    fleet::Unable,
+    master::{Missing, Uncaptured},
     sys::{cpus::Cpus, limits::Resource},
 };
 
@@ -116,6 +121,9 @@ pub enum Error {
         "no worker stays alive: every slot is errored after too many crashes in a row; the lines above say why they ended"
     )]
     AllErrored,
+    /// What was wanted of workers cannot be done now.
+    #[error("{0}")]
+    Unable(Unable),
     /// The system refused something that the cluster cannot do without.
     #[error("cannot {doing}: {source}")]
     System {
@@ -129,6 +137,14 @@ pub enum Error {
 impl Error {
     pub(super) fn system(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { doing, source }
+    }
+
+    pub(super) fn missing(program: &OsStr) -> impl FnOnce(Missing) -> Self {
+        move |why| match why {
+            Missing::NotFound => Self::ProgramNotFound { program: program.to_owned() },
+            Missing::NotExecutable(program) => Self::NotExecutable { program },
+            Missing::NoDirectory(path, source) => Self::NoDirectory { path, source },
+        }
     }
 
     pub(super) fn output(why: Uncaptured) -> Self {

@@ -52,6 +52,7 @@ pub struct Settings {
     pub(crate) rotation: Rotation,
     pub(crate) master_scheduling: Scheduling,
     pub(crate) control: Option<Control>,
+    pub(crate) base_env: Option<Vec<(OsString, OsString)>>,
 }
 
 impl Settings {
@@ -79,6 +80,7 @@ impl Settings {
             rotation: Rotation::default(),
             master_scheduling: Scheduling::default(),
             control: None,
+            base_env: None,
         }
     }
 
@@ -100,6 +102,13 @@ impl Settings {
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// The workers' environment, in the place of this process's own: [`Settings::env`] comes on top of it.
+    #[must_use]
+    pub fn base_env(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        self.base_env = Some(variables.into_iter().collect());
         self
     }
 
@@ -291,6 +300,7 @@ impl Settings {
             attributes: Attributes { credentials: self.credentials().cloned(), ..self.attributes.clone() },
             affinity: self.affinity.clone(),
             serialization: self.serialization,
+            base_env: self.base_env.clone(),
         }
     }
 

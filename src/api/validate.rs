@@ -1,15 +1,9 @@
 //! Whether settings can be carried out, as far as that is known without starting anything.
 
-use std::{
-    env,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
-
 use super::{Error, Settings};
 use crate::sys::{
     account::Credentials,
-    attributes::{check_directory, may_set_nice},
+    attributes::may_set_nice,
     capabilities::{Capability, may_change_user},
 };
 
@@ -31,10 +25,7 @@ impl Settings {
     /// [`Error::ProgramNotFound`], [`Error::NotExecutable`], [`Error::NoDirectory`], [`Error::NoSuchCpus`],
     /// [`Error::LimitTooHigh`] or [`Error::NotPermitted`].
     pub fn validate(&self) -> Result<(), Error> {
-        if let Some(path) = &self.attributes.cwd {
-            check_directory(path).map_err(|source| Error::NoDirectory { path: path.clone(), source })?;
-        }
-        self.validate_program()?;
+        self.to_program().find().map_err(Error::missing(&self.program))?;
         if let Some(cpus) = self.affinity.iter().find(|cpus| !cpus.is_usable()) {
             return Err(Error::NoSuchCpus { cpus: cpus.clone() });
         }
@@ -49,28 +40,6 @@ impl Settings {
     pub(crate) fn credentials(&self) -> Option<&Credentials> {
         let credentials = self.user.as_ref()?.credentials();
         (may_change_user() || !credentials.is_ours()).then_some(credentials)
-    }
-
-    fn validate_program(&self) -> Result<(), Error> {
-        let program = self.attributes.cwd.as_deref().unwrap_or(Path::new("")).join(&self.program);
-        let candidates: Vec<PathBuf> = if self.program.as_encoded_bytes().contains(&b'/') {
-            vec![program.clone()]
-        } else {
-            let own = self.env.iter().rev().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
-            let path = own.or_else(|| env::var_os("PATH"));
-            let path = path.unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-            env::split_paths(&path).map(|directory| directory.join(&self.program)).collect()
-        };
-        let is_file = |path: &&PathBuf| path.metadata().is_ok_and(|data| data.is_file() || **path == program);
-        let executable = |path: &Path| {
-            path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
-        };
-        let files: Vec<_> = candidates.iter().filter(is_file).collect();
-        match files.first() {
-            None => Err(Error::ProgramNotFound { program: self.program.clone() }),
-            Some(_) if files.iter().any(|path| executable(path)) => Ok(()),
-            Some(&first) => Err(Error::NotExecutable { program: first.clone() }),
-        }
     }
 
     /// What root may do and others may not.

@@ -141,7 +141,7 @@ impl Report {
             Event::Message { worker, message } => {
                 return Line { level: Debug, text: Text::Sent(self.name(*worker), message) };
             }
-            Event::Fork { worker, slot, pid } => {
+            Event::Fork { worker, slot, pid, .. } => {
                 self.workers.insert(*worker, Known { pid: *pid, stage: Stage::Started });
                 (Debug, format!("{} is started in slot {slot}", self.name(*worker)))
             }

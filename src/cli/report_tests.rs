@@ -12,7 +12,7 @@ fn lines(report: &mut Report, events: &[Event]) -> Vec<String> {
 }
 
 fn fork(id: u32) -> Event {
-    Event::Fork { worker: WorkerId(id), slot: 0, pid: 100 + id }
+    Event::Fork { worker: WorkerId(id), slot: 0, pid: 100 + id, generation: 1 }
 }
 
 fn listening(id: u32) -> Event {

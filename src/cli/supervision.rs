@@ -19,6 +19,8 @@ pub(super) fn line(event: &Event, name: &str, reloading: bool) -> Option<(Level,
                 Cause::ScaledDown => "fewer workers are wanted",
                 Cause::Withdrawn => "its generation is withdrawn",
                 Cause::Drained => "all are sent away",
+                Cause::Restarted => "another is started in its place",
+                Cause::Disconnected => "it is told to, and nobody is to follow",
                 _ => "it is not wanted any more",
             };
             // A reload is told as a whole.
@@ -49,6 +51,7 @@ pub(super) fn line(event: &Event, name: &str, reloading: bool) -> Option<(Level,
                 UsedUp::Connections { count } => {
                     format!("it has served {count} connections (max_connections)")
                 }
+                UsedUp::Asked => "it was asked for".into(),
                 other => format!("{other:?}"),
             };
             (Info, format!("{name} is going to be replaced: {why}"))

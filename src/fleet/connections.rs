@@ -58,6 +58,9 @@ impl<C> Fleet<C> {
     /// The kernel gave out a connection.
     pub fn handle_connection(&mut self, now: Time, listener: ListenerId, connection: C) {
         self.counters.accepted += 1;
+        if let Some(listener) = self.listeners.open.get_mut(&listener) {
+            listener.accepted += 1;
+        }
         self.place(now, Held { connection, listener, accepted: now });
     }
 

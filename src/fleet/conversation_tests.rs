@@ -125,7 +125,7 @@ fn what_the_kernel_is_known_for_too_late_changes_nothing() {
             fleet.handle_message(NOW, WORKER, Message::decode(crate::protocol::serialization::Serialization::Json, word.as_bytes()).unwrap());
         }
         fleet.handle_kernel_tells(WORKER, tells);
-        assert_eq!(fleet.workers().next().unwrap().load_source, LoadSource::Script);
+        assert_eq!(fleet.workers(NOW).next().unwrap().load_source, LoadSource::Script);
         let told = |output: &Output<u32>| matches!(output, Output::Event(Event::LoadSource { .. }));
         assert_eq!(std::iter::from_fn(|| fleet.poll_output()).filter(told).count(), 1);
     }

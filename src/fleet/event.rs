@@ -41,6 +41,8 @@ pub enum Event {
         slot: u32,
         /// Its process id.
         pid: u32,
+        /// Of its program.
+        generation: u32,
     },
     /// A worker's half of the protocol is running.
     Online {
@@ -306,6 +308,10 @@ pub enum Cause {
     Withdrawn,
     /// All are sent away, and the master stays.
     Drained,
+    /// It was asked for this one.
+    Disconnected,
+    /// It was asked for another in its place, before this one was ready.
+    Restarted,
 }
 
 /// What a worker has used up.
@@ -327,6 +333,8 @@ pub enum UsedUp {
         /// In all.
         count: u64,
     },
+    /// Nothing: it was asked for.
+    Asked,
 }
 
 /// Why the first worker of a new generation failed.

@@ -325,6 +325,18 @@ impl Lifecycle {
         }
     }
 
+    /// Since when it is as it is shown.
+    pub(super) fn since(&self) -> Time {
+        match self.state {
+            State::Ready => self.ready.unwrap_or(self.started),
+            State::Disconnecting { since, .. }
+            | State::Leaving { since, .. }
+            | State::Terminating { since, .. }
+            | State::Killing { since, .. } => since,
+            State::Starting { .. } | State::Gone => self.started,
+        }
+    }
+
     /// It has not said a word, and should have.
     pub(super) fn is_unheard(&self, rules: &Rules) -> bool {
         !self.speaks && self.is_starting() && rules.mode == Mode::Handoff

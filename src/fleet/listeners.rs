@@ -65,6 +65,8 @@ pub(super) struct Listener {
     pub(super) members: Vec<Member>,
     policy: Box<dyn Balance>,
     pub(super) crowding: Crowding,
+    /// Connections that were taken from it for workers.
+    pub(super) accepted: u64,
 }
 
 /// A worker that serves a socket, and the key it knows it by.
@@ -118,7 +120,7 @@ impl Listeners {
         let shared = self.shared || matches!(endpoint, Endpoint::Udp(_));
         let (members, policy) = (Vec::new(), self.policy.start());
         let (served, reported, crowding) = (false, false, Crowding::Room);
-        let listener = Listener { endpoint, shared, ipv6_only, kept, served, reported, members, policy, crowding };
+        let listener = Listener { endpoint, shared, ipv6_only, kept, served, reported, members, policy, crowding, accepted: 0 };
         self.open.insert(id, listener);
         id
     }

@@ -26,8 +26,8 @@ impl<C> Fleet<C> {
     pub fn handle_spawned(&mut self, id: WorkerId, pid: u32) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.pid = pid;
-        let slot = worker.slot;
-        self.event(Event::Fork { worker: id, slot, pid });
+        let (slot, generation) = (worker.slot, worker.generation);
+        self.event(Event::Fork { worker: id, slot, pid, generation });
     }
 
     /// A worker process could not be created.
@@ -67,6 +67,9 @@ impl<C> Fleet<C> {
             self.event(Event::Disconnect { worker: id });
         }
         let Some(worker) = self.remove(id, Fate::Over) else { return };
+        if let Some(slot) = self.slots.get_mut(worker.slot as usize).filter(|slot| slot.seat == Seat::Taken(id)) {
+            slot.record.exited(now, status);
+        }
         let end = ended(now, &worker, status);
         let vacancy = self.vacate(now, id, &worker, end);
         let (exited_after_disconnect, lived) = (worker.exited_after_disconnect, worker.life.age(now));
@@ -114,7 +117,7 @@ impl<C> Fleet<C> {
     pub(super) fn act(&mut self, now: Time, id: WorkerId, action: Action) {
         let trouble = match action {
             Action::Welcome => return self.welcome(now, id),
-            Action::Disconnect => return self.disconnect(id),
+            Action::Disconnect => return self.tell_to_leave(id),
             Action::Terminate { overdue } => self.signal(id, self.rules.stop_signal, overdue),
             Action::Reject { after } => {
                 self.event(Event::Trouble { worker: id, trouble: Trouble::NotReady { after } });
@@ -145,7 +148,7 @@ impl<C> Fleet<C> {
     }
 
     /// Tells a worker to leave, in the words of the rules.
-    fn disconnect(&mut self, id: WorkerId) {
+    fn tell_to_leave(&mut self, id: WorkerId) {
         self.listeners.leave(id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.exited_after_disconnect = true;
@@ -195,6 +198,9 @@ impl<C> Fleet<C> {
             return Vacancy::Inherited { end };
         }
         let verdict = slot.history.handle_end(now, end, &self.rules, chance);
+        if matches!(verdict, Verdict::Again(_)) {
+            slot.record.restarts_after(end);
+        }
         slot.seat = match verdict {
             Verdict::Again(at) => Seat::Waiting(at),
             Verdict::Errored { .. } => Seat::Errored,

@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    Counters, Event, ListenerId, Mode, Output, Overload, Rules, Stop, Trouble, WorkerId, WorkerInfo,
+    Counters, Event, ListenerId, ListenerInfo, Mode, Output, Overload, ReloadCounts, Rules, Stop, Trouble, Vacancy, WorkerId,
+    WorkerInfo,
     chance::Chance,
     handoff::Handoff,
     lifecycle::{Action, Happening, Lifecycle},
@@ -15,7 +16,7 @@ use super::{
     pulse::Pulse,
     recycle::{Recycling, Wear},
     reload::Reload,
-    slots::{Entry, Seat, Slot},
+    slots::{Seat, Slot},
     tally::Tally,
 };
 use crate::{balance::PolicyName, endpoint::Endpoint, metrics::Latency, time::Time};
@@ -84,6 +85,7 @@ pub struct Fleet<C> {
     pub(super) generation: u32,
     pub(super) next_generation: u32,
     pub(super) reload: Option<Reload>,
+    pub(super) reloads: ReloadCounts,
     pub(super) recycling: Recycling,
     /// No worker is started before.
     pub(super) next_start: Time,
@@ -123,6 +125,7 @@ impl<C> Fleet<C> {
             generation: 1,
             next_generation: 2,
             reload: None,
+            reloads: ReloadCounts::default(),
             recycling: Recycling::default(),
             next_start: Time::default(),
             chance,
@@ -148,15 +151,6 @@ impl<C> Fleet<C> {
             self.slots[place].seat = Seat::Waiting(now);
         }
         self.fill(now);
-    }
-
-    /// Adds one worker, in the lowest place that is not wanted for another. `None` while the fleet stops.
-    pub fn fork(&mut self, now: Time) -> Option<WorkerId> {
-        if self.phase != Phase::Running {
-            return None;
-        }
-        let place = self.empty_place();
-        Some(self.spawn(now, place, self.generation, Entry::Seat))
     }
 
     /// Stops all of them. May be said again, more urgently.
@@ -255,18 +249,57 @@ impl<C> Fleet<C> {
     }
 
     /// The workers whose processes exist.
-    pub fn workers(&self) -> impl Iterator<Item = WorkerInfo> {
-        self.workers.iter().filter(|(_, worker)| worker.pid != 0).map(|(&id, worker)| WorkerInfo {
-            id,
-            slot: worker.slot,
-            pid: worker.pid,
-            generation: worker.generation,
-            state: worker.life.shown(),
-            serving: worker.life.is_ready(),
-            connections: self.tally.open(id),
-            in_flight: self.handoff.in_flight(id),
-            load_source: self.tally.source(id),
+    pub fn workers(&self, now: Time) -> impl Iterator<Item = WorkerInfo> {
+        self.workers.iter().filter(|(_, worker)| worker.pid != 0).map(move |(&id, worker)| {
+            let record = self.slots.get(worker.slot as usize).map(|slot| &slot.record);
+            WorkerInfo {
+                id,
+                slot: worker.slot,
+                pid: worker.pid,
+                generation: worker.generation,
+                state: worker.life.shown(),
+                state_for: now - worker.life.since(),
+                uptime: worker.life.age(now),
+                serving: worker.life.is_ready(),
+                restarts: record.map(|record| record.restarts).unwrap_or_default(),
+                last_exit: record.and_then(|record| record.last_exit(now)),
+                connections: self.tally.open(id),
+                in_flight: self.handoff.in_flight(id),
+                handed: worker.wear.accepted,
+                handed_in_slot: record.map_or(0, |record| record.handed),
+                load_source: self.tally.source(id),
+            }
         })
+    }
+
+    /// The slots that somebody is wanted in and nobody is.
+    pub fn vacancies(&self, now: Time) -> impl Iterator<Item = Vacancy> {
+        self.slots.iter().zip(0..).filter_map(move |(slot, number)| {
+            let start_in = match slot.seat {
+                Seat::Empty | Seat::Taken(_) => return None,
+                Seat::Waiting(at) => Some(at - now),
+                Seat::Errored => None,
+            };
+            let (restarts, last_exit) = (slot.record.restarts, slot.record.last_exit(now));
+            Some(Vacancy { slot: number, start_in, restarts, last_exit, handed: slot.record.handed })
+        })
+    }
+
+    /// What is listened on.
+    pub fn listeners(&self) -> impl Iterator<Item = (ListenerId, ListenerInfo)> {
+        self.listeners.open.iter().map(|(&id, listener)| {
+            (id, ListenerInfo { accepted: listener.accepted, workers: listener.members.len() })
+        })
+    }
+
+    /// What became of reloads.
+    pub fn reloads(&self) -> ReloadCounts {
+        self.reloads
+    }
+
+    /// The generation that holds, or is to.
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// It has been told to stop.

@@ -3,7 +3,7 @@
 //! What happened enters by `handle_*`, with the time where it matters; what is to be done leaves by `poll_output`;
 //! `poll_timeout` says when to call `handle_timeout`. No clock, no descriptor, no process: a connection is any `C`, a
 //! worker is a number. `machine` is the whole; `lives` is what happens to workers (`lifecycle`: one of them), `slots` where
-//! they belong (`restart`: when one is filled again), `reload` and `recycle` their replacement, `pulse` whether they answer, `connections` what happens to connections, `conversation` what workers say. `handoff` has custody of connections,
+//! they belong (`restart`: when one is filled again, `record`: what was counted there, `orders`: what users have done with one), `reload` and `recycle` their replacement, `pulse` whether they answer, `connections` what happens to connections, `conversation` what workers say. `handoff` has custody of connections,
 //! `tally` counts those that workers have open, `listeners` knows who serves what, `crowding` what waits there, and
 //! `wish` what a worker asks for.
 
@@ -18,8 +18,10 @@ mod lifecycle;
 mod listeners;
 mod lives;
 mod machine;
+mod orders;
 mod output;
 mod pulse;
+mod record;
 mod recycle;
 mod reload;
 mod restart;
@@ -36,8 +38,10 @@ pub use address::Address;
 pub use event::{Cause, Event, ExitStatus, Loss, ReloadFailure, Request, UsedUp, WorkerId};
 pub use trouble::Trouble;
 pub use handoff::{Held, Share};
+pub use orders::Unable;
+pub use record::Restarts;
 pub use machine::Fleet;
-pub use output::{Counters, Output, Told, Unsent, WorkerInfo, WorkerState};
+pub use output::{Counters, ListenerInfo, Output, ReloadCounts, Told, Unsent, Vacancy, WorkerInfo, WorkerState};
 pub use rules::{Batch, Mode, Overload, ReadyOn, Rules, StopWith, UnknownReadyOn};
 pub use tally::LoadSource;
 pub use wish::{Mapping, Place, Want, Wish};
@@ -79,6 +83,8 @@ mod errno {
     pub(super) const EADDRINUSE: i32 = 98;
 }
 
+#[cfg(test)]
+mod stage;
 #[cfg(test)]
 #[path = "supervision_tests.rs"]
 mod supervision_tests;

@@ -1,8 +1,8 @@
 //! What a fleet wants done, and shows: everything that leaves it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::{Event, Held, ListenerId, LoadSource, Wish, WorkerId};
+use super::{Event, ExitStatus, Held, ListenerId, LoadSource, Restarts, Wish, WorkerId};
 use crate::protocol::listen::ListenReply;
 
 /// What the loop is to do.
@@ -16,6 +16,13 @@ pub enum Output<C> {
         slot: u32,
         /// Which program it is to run.
         generation: u32,
+        /// Unless its slot has one of its own.
+        own: bool,
+    },
+    /// Nobody of a program of its own is going to be started in this slot any more.
+    ForgetOwn {
+        /// It.
+        slot: u32,
     },
     /// No worker of this generation is going to be started any more.
     Forget {
@@ -175,14 +182,64 @@ pub struct WorkerInfo {
     pub generation: u32,
     /// How far it has come.
     pub state: WorkerState,
+    /// For how long it has been so.
+    pub state_for: Duration,
+    /// Since it was started.
+    pub uptime: Duration,
     /// It is ready and has not begun to leave.
     pub serving: bool,
+    /// How often its slot was filled again.
+    pub restarts: Restarts,
+    /// How the last worker of its slot ended that ended by itself, and how long ago.
+    pub last_exit: Option<(ExitStatus, Duration)>,
     /// Connections that it has accepted and that have not ended, as far as `load_source` tells.
     pub connections: usize,
     /// Connections on their way to it.
     pub in_flight: usize,
+    /// Connections that it has accepted from the master.
+    pub handed: u64,
+    /// The same of all workers of its slot.
+    pub handed_in_slot: u64,
     /// Who tells the ends of its connections.
     pub load_source: LoadSource,
+}
+
+/// A slot that somebody is wanted in and nobody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Vacancy {
+    /// The place.
+    pub slot: u32,
+    /// When it is filled; `None` if it is errored.
+    pub start_in: Option<Duration>,
+    /// How often it was filled again.
+    pub restarts: Restarts,
+    /// How the last worker ended that ended by itself, and how long ago.
+    pub last_exit: Option<(ExitStatus, Duration)>,
+    /// Connections that its workers have accepted.
+    pub handed: u64,
+}
+
+/// A socket that is listened on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerInfo {
+    /// Connections that were taken from it for workers.
+    pub accepted: u64,
+    /// Workers that serve it.
+    pub workers: usize,
+}
+
+/// What became of reloads, counted. Never decreases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ReloadCounts {
+    /// All workers are of the new generation.
+    pub succeeded: u64,
+    /// A new worker failed.
+    pub failed: u64,
+    /// It was called off, or another took its place.
+    pub aborted: u64,
 }
 
 /// What has happened so far, counted. Never decreases.

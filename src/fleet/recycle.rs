@@ -69,6 +69,9 @@ impl<C> Fleet<C> {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.wear.accepted += 1;
         let count = worker.wear.accepted;
+        if let Some(slot) = self.slots.get_mut(worker.slot as usize) {
+            slot.record.handed += 1;
+        }
         if self.rules.max_connections.is_some_and(|most| count >= worker.wear.share_of(most)) {
             self.wears_out(id, UsedUp::Connections { count });
             self.recycle(now);
@@ -91,6 +94,16 @@ impl<C> Fleet<C> {
         let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.life.is_ready()) else { return };
         if !std::mem::replace(&mut worker.wear.worn, true) {
             self.recycling.worn.push((id, limit));
+        }
+    }
+
+    /// The same of one that is to come before the others, and at once.
+    pub(super) fn wears_out_first(&mut self, id: WorkerId, limit: UsedUp) {
+        self.recycling.worn.retain(|(worn, _)| *worn != id);
+        self.recycling.worn.insert(0, (id, limit));
+        self.recycling.not_before = Time::default();
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.wear.worn = true;
         }
     }
 

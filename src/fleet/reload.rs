@@ -50,6 +50,7 @@ impl<C> Fleet<C> {
         let before = match superseded.map(|reload| (reload.target, reload.way)) {
             Some((target, Way::Forward { before })) => {
                 self.outputs.push_back(Output::Forget { generation: target });
+                self.reloads.aborted += 1;
                 before
             }
             Some((_, Way::Back)) | None => Box::new(self.rules.clone()),
@@ -174,6 +175,7 @@ impl<C> Fleet<C> {
             Way::Forward { before } => {
                 let gone = std::mem::replace(&mut self.generation, generation);
                 self.outputs.push_back(Output::Forget { generation: gone });
+                self.reloads.succeeded += 1;
                 self.event(Event::Reloaded { generation, took });
                 let count = self.rules.workers;
                 // Whoever has scaled meanwhile is not overruled by settings that say what they said before.
@@ -194,6 +196,10 @@ impl<C> Fleet<C> {
             Way::Back => self.event(Event::ReloadFailed { generation, slot, why, rolled_back: 0 }),
             Way::Forward { before } => {
                 self.adopt(*before);
+                match why {
+                    ReloadFailure::Aborted => self.reloads.aborted += 1,
+                    _ => self.reloads.failed += 1,
+                }
                 self.outputs.push_back(Output::Forget { generation });
                 // Of this one, or of one that it took the place of.
                 let of_it = |seat| match seat {

@@ -8,6 +8,7 @@ use super::{
     lifecycle::{Happening, Lifecycle},
     machine::{Fleet, Hearsay, Phase, Worker},
     pulse::Pulse,
+    record::Record,
     restart::History,
 };
 use crate::time::Time;
@@ -19,6 +20,9 @@ pub(super) struct Slot {
     /// Takes the seat when it is ready.
     pub(super) successor: Option<WorkerId>,
     pub(super) history: History,
+    pub(super) record: Record,
+    /// Whoever is here runs a program of its own.
+    pub(super) own: bool,
 }
 
 /// Who is in a slot.
@@ -44,7 +48,7 @@ pub(super) enum Entry {
 }
 
 /// More slots than any machine serves well from one master.
-const MAX_SLOTS: usize = 1024;
+pub(super) const MAX_SLOTS: usize = 1024;
 
 impl<C> Fleet<C> {
     /// Wants another number of workers: of the surplus, those in the highest slots leave.
@@ -83,11 +87,7 @@ impl<C> Fleet<C> {
         }
         for _ in to..from {
             let Some(place) = self.slots.iter().rposition(|slot| slot.seat != Seat::Empty) else { break };
-            self.withdraw_successor(now, place, cause);
-            if let Seat::Taken(worker) = std::mem::take(&mut self.slots[place].seat) {
-                self.send_away(now, worker, cause);
-            }
-            self.slots[place].history = History::default();
+            self.empty(now, place, cause);
         }
         self.fill(now);
         self.settle(now);
@@ -160,7 +160,8 @@ impl<C> Fleet<C> {
             Entry::Seat => self.slots[place].seat = Seat::Taken(id),
             Entry::Succession => self.slots[place].successor = Some(id),
         }
-        self.outputs.push_back(Output::Spawn { worker: id, slot, generation });
+        let own = self.slots[place].own;
+        self.outputs.push_back(Output::Spawn { worker: id, slot, generation, own });
         id
     }
 
@@ -177,6 +178,7 @@ impl<C> Fleet<C> {
         slot.history.handle_ready();
         if slot.successor == Some(id) {
             slot.successor = None;
+            slot.record.restarts.replaced += 1;
             if let Seat::Taken(predecessor) = std::mem::replace(&mut slot.seat, Seat::Taken(id)) {
                 self.send_away(now, predecessor, Cause::Replaced);
             }

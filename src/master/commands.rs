@@ -1,18 +1,57 @@
 //! What the user has the master do with its workers, besides stopping them.
 
-use super::{Master, Program};
+use std::io;
+
+use nix::sys::signal::Signal;
+
+use super::{Fork, Master, Program};
 use crate::{
-    fleet::{Rules, WorkerId},
+    fleet::{Rules, Unable, WorkerId},
     sys::clock,
 };
 
 impl Master {
-    /// Adds a worker.
-    pub(crate) fn fork(&mut self) -> Option<WorkerId> {
+    /// Adds a worker, and returns it and its slot. What it runs otherwise than the others must have been
+    /// [found](Program::find).
+    pub(crate) fn fork(&mut self, fork: Fork) -> Result<(WorkerId, u32), Unable> {
         self.now = clock::now();
-        let worker = self.fleet.fork(self.now);
+        let own = !fork.is_plain();
+        let forked = self.fleet.fork(self.now, own);
+        if let (Ok((_, slot)), true) = (&forked, own) {
+            self.programs.add_own(*slot, fork);
+        }
         self.perform();
-        worker
+        forked
+    }
+
+    /// What a worker would run that is forked like this.
+    pub(crate) fn program_of(&self, fork: &Fork) -> Program {
+        fork.apply(self.programs.latest().clone())
+    }
+
+    /// Replaces one worker.
+    pub(crate) fn restart(&mut self, worker: WorkerId) -> Result<(), Unable> {
+        self.now = clock::now();
+        let done = self.fleet.restart(self.now, worker);
+        self.perform();
+        done
+    }
+
+    /// Has a worker leave that nobody is to follow.
+    pub(crate) fn disconnect(&mut self, worker: WorkerId) -> Result<(), Unable> {
+        self.now = clock::now();
+        let done = self.fleet.disconnect(self.now, worker);
+        self.perform();
+        done
+    }
+
+    /// Sends a worker a signal, and nothing else: SIGKILL to its whole process group.
+    pub(crate) fn kill(&mut self, worker: WorkerId, signal: Signal) -> io::Result<()> {
+        let Some(worker) = self.workers.get(&worker) else { return Err(io::ErrorKind::NotFound.into()) };
+        match signal {
+            Signal::SIGKILL => worker.child.signal_group(signal),
+            signal => worker.child.signal(signal),
+        }
     }
 
     /// Replaces the workers by those that run `program`, under other rules. Says whether that began: it does not while the

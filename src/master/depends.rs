@@ -198,7 +198,8 @@ impl Master {
         let what = launch::Program {
             program,
             args,
-            env: worker.env.clone(),
+            env: worker.base_env.iter().flatten().chain(&worker.env).cloned().collect(),
+            inherits_env: worker.base_env.is_none(),
             descriptors: self.descriptors,
             ordinary: self.batch.is_some(),
             attributes: worker.attributes.clone(),

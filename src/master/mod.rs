@@ -58,12 +58,13 @@ pub use self::{
     depends::Dependency,
     listen::{Inherited, Listen, inherited},
     output::{Rotation, Sink},
+    programs::Fork,
     workers::SendError,
 };
 pub(crate) use self::{
     orphans::signals,
     output::{Output, Uncaptured},
-    programs::Program,
+    programs::{Missing, Program},
 };
 use crate::{
     balance::PolicyName,
@@ -280,7 +281,7 @@ impl Master {
     }
 
     pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerInfo> {
-        self.fleet.workers()
+        self.fleet.workers(clock::now())
     }
 
     pub(crate) fn counters(&self) -> Counters {

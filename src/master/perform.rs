@@ -29,7 +29,8 @@ impl Master {
                 }
                 Output::Tell(worker, told) => self.tell(worker, &told),
                 Output::WatchKernel(worker) => self.watch_kernel(worker),
-                Output::Spawn { worker, slot, generation } => self.spawn(worker, slot, generation),
+                Output::Spawn { worker, slot, generation, own } => self.spawn(worker, slot, generation, own),
+                Output::ForgetOwn { slot } => self.programs.forget_own(slot),
                 Output::Forget { generation } => self.programs.forget(generation),
                 Output::Bind { worker, ack, wish } => self.bind(worker, ack, &wish),
                 Output::CloseListener(id) => self.close_listener(id),

@@ -3,11 +3,9 @@
 //! `NODE_OPTIONS` has Node load it before everything else, ahead of what the user has there. The script takes that
 //! back with the help of [`MARK`], which says what was inserted. A program that is not Node has two variables more.
 
-use std::{
-    env,
-    ffi::{OsStr, OsString},
-};
+use std::ffi::{OsStr, OsString};
 
+use super::Program;
 use crate::{
     fleet::ExitStatus,
     protocol::message::{Act, ClusterMessage, Message, Own},
@@ -48,17 +46,17 @@ pub(super) enum Progress {
 }
 
 impl Preload {
-    /// Adds to `variables`, those of a worker to be on top of this process's own, what makes Node load the script. The
-    /// worker runs as `reader`, if not as this process's own user.
+    /// Adds to `variables`, those of a worker to be that runs `program`, what makes Node load the script.
     pub(super) fn give(
         &mut self,
-        reader: Option<&Credentials>,
+        program: &Program,
         variables: &mut Vec<(OsString, OsString)>,
         guard: &mut Guard,
     ) -> Progress {
-        let own = variables.iter().rev().find(|(name, _)| name == OPTIONS);
-        let given = own.map(|(_, value)| value.clone()).or_else(|| env::var_os(OPTIONS));
-        let Some(path) = self.place(reader, guard) else { return Progress::NotGiven };
+        let given = program.variable(OPTIONS);
+        let Some(path) = self.place(program.attributes.credentials.as_ref(), guard) else {
+            return Progress::NotGiven;
+        };
         let Some((inserted, options)) = insert(path, given.as_deref()) else {
             log::debug!("NODE_OPTIONS is not UTF-8 text: Node workers do not report the ends of connections");
             return Progress::NotGiven;

@@ -2,13 +2,20 @@
 
 use std::{
     collections::BTreeMap,
+    env,
     ffi::{OsStr, OsString},
-    path::Path,
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
 };
 
 use crate::{
     protocol::serialization::Serialization,
-    sys::{attributes::Attributes, cpus::Cpus, launch},
+    sys::{
+        attributes::{Attributes, check_directory},
+        cpus::Cpus,
+        launch,
+    },
 };
 
 /// What the workers of a generation run, and how.
@@ -25,6 +32,72 @@ pub(crate) struct Program {
     pub(crate) affinity: Vec<Cpus>,
     /// How it speaks on its channel.
     pub(crate) serialization: Serialization,
+    /// What `env` is on top of; `None` for this process's own environment.
+    pub(crate) base_env: Option<Vec<(OsString, OsString)>>,
+}
+
+/// What one worker runs otherwise than the others: see [`Cluster::fork_with`](crate::Cluster::fork_with).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fork {
+    program: Option<(OsString, Vec<OsString>)>,
+    cwd: Option<PathBuf>,
+    env: Vec<(OsString, OsString)>,
+}
+
+impl Fork {
+    /// As the others.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs another program, with these arguments.
+    #[must_use]
+    pub fn program(
+        mut self,
+        program: impl Into<OsString>,
+        args: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> Self {
+        self.program = Some((program.into(), args.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// Runs in another directory.
+    #[must_use]
+    pub fn cwd(mut self, path: impl Into<PathBuf>) -> Self {
+        self.cwd = Some(path.into());
+        self
+    }
+
+    /// Sets a variable, on top of those that the others have.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What becomes of `program` by this.
+    pub(super) fn apply(&self, mut program: Program) -> Program {
+        if let Some((own, args)) = &self.program {
+            (program.program, program.args) = (own.clone(), args.clone());
+        }
+        if let Some(path) = &self.cwd {
+            program.attributes.cwd = Some(path.clone());
+        }
+        program.env.extend(self.env.iter().cloned());
+        program
+    }
+}
+
+/// Why a program cannot be run, as far as that is known without running it.
+#[derive(Debug)]
+pub(crate) enum Missing {
+    NotFound,
+    NotExecutable(PathBuf),
+    NoDirectory(PathBuf, io::Error),
 }
 
 /// What a program is called that asks for its sockets on its channel.
@@ -36,6 +109,38 @@ impl Program {
         let place = (slot as usize).checked_rem(self.affinity.len());
         let cpus = place.and_then(|place| self.affinity.get(place)).cloned();
         Attributes { cpus, ..self.attributes.clone() }
+    }
+
+    /// Looks whether it and its directory are there.
+    pub(crate) fn find(&self) -> Result<(), Missing> {
+        let directory = self.attributes.cwd.as_deref();
+        if let Some(path) = directory {
+            check_directory(path).map_err(|source| Missing::NoDirectory(path.to_owned(), source))?;
+        }
+        let program = directory.unwrap_or(Path::new("")).join(&self.program);
+        let candidates: Vec<PathBuf> = if self.program.as_encoded_bytes().contains(&b'/') {
+            vec![program.clone()]
+        } else {
+            let path = self.variable("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+            env::split_paths(&path).map(|directory| directory.join(&self.program)).collect()
+        };
+        let is_file = |path: &&PathBuf| path.metadata().is_ok_and(|data| data.is_file() || **path == program);
+        let executable = |path: &Path| {
+            path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+        };
+        let files: Vec<_> = candidates.iter().filter(is_file).collect();
+        match files.first() {
+            None => Err(Missing::NotFound),
+            Some(_) if files.iter().any(|path| executable(path)) => Ok(()),
+            Some(&first) => Err(Missing::NotExecutable(first.clone())),
+        }
+    }
+
+    /// What it finds in its environment under this name, as far as that is not the master's to say.
+    pub(super) fn variable(&self, name: &str) -> Option<OsString> {
+        let base = self.base_env.iter().flatten();
+        let own = base.chain(&self.env).rev().find(|(own, _)| own == name).map(|(_, value)| value.clone());
+        own.or_else(|| if self.base_env.is_some() { None } else { env::var_os(name) })
     }
 
     /// Whether it is this very program, run again.
@@ -56,12 +161,14 @@ pub(super) struct Programs {
     by_generation: BTreeMap<u32, Program>,
     /// The last one that was added, or is left.
     latest: Program,
+    /// What workers of these slots are otherwise.
+    own: BTreeMap<u32, Fork>,
 }
 
 impl Programs {
     /// With that of the first generation.
     pub(super) fn new(program: Program) -> Self {
-        Self { by_generation: BTreeMap::from([(1, program.clone())]), latest: program }
+        Self { by_generation: BTreeMap::from([(1, program.clone())]), latest: program, own: BTreeMap::new() }
     }
 
     /// With another.
@@ -78,9 +185,24 @@ impl Programs {
         }
     }
 
-    /// What a worker of this generation runs; of one that is forgotten, what comes closest.
-    pub(super) fn of(&self, generation: u32) -> &Program {
-        self.by_generation.get(&generation).unwrap_or(&self.latest)
+    /// Workers of this slot are otherwise.
+    pub(super) fn add_own(&mut self, slot: u32, fork: Fork) {
+        self.own.insert(slot, fork);
+    }
+
+    /// No longer.
+    pub(super) fn forget_own(&mut self, slot: u32) {
+        self.own.remove(&slot);
+    }
+
+    /// What a worker of this generation runs (of one that is forgotten, what comes closest), in a slot that may have its
+    /// `own`.
+    pub(super) fn of(&self, generation: u32, slot: u32, own: bool) -> Program {
+        let program = self.by_generation.get(&generation).unwrap_or(&self.latest).clone();
+        match self.own.get(&slot).filter(|_| own) {
+            Some(fork) => fork.apply(program),
+            None => program,
+        }
     }
 
     /// The one that whoever comes next most likely runs.

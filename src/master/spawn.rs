@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, io, os::fd::AsFd};
 
-use super::{Channel, LAST_PATIENCE, Master, Progress, Source, Worker, notices};
+use super::{Channel, LAST_PATIENCE, Master, Program, Progress, Source, Worker, notices};
 use crate::{
     endpoint::Endpoint,
     fleet::{Mode, WorkerId},
@@ -10,8 +10,9 @@ use crate::{
 };
 
 impl Master {
-    pub(super) fn spawn(&mut self, id: WorkerId, slot: u32, generation: u32) {
-        match self.launch(id, slot, generation) {
+    pub(super) fn spawn(&mut self, id: WorkerId, slot: u32, generation: u32, own: bool) {
+        let program = self.programs.of(generation, slot, own);
+        match self.launch(id, slot, &program) {
             Ok(worker) => {
                 let pid = worker.child.pid();
                 self.workers.insert(id, worker);
@@ -24,16 +25,15 @@ impl Master {
         }
     }
 
-    fn launch(&mut self, id: WorkerId, slot: u32, generation: u32) -> io::Result<Worker> {
-        let inherits = self.inherits(generation);
-        let own = self.own_variables(id, slot, generation, inherits);
-        let program = self.programs.of(generation);
-        let env = program.env.iter().cloned().chain(own);
-        let mut env: Vec<_> = env.collect();
+    fn launch(&mut self, id: WorkerId, slot: u32, program: &Program) -> io::Result<Worker> {
+        let inherits = self.inherits(program);
+        let own = self.own_variables(id, slot, program, inherits);
+        let base = program.base_env.iter().flatten();
+        let mut env: Vec<_> = base.chain(&program.env).cloned().chain(own).collect();
         // What runs this very program is Rust.
         let reports = self.fleet.rules().mode == Mode::Handoff && program.load_report && !program.is_self();
         let progress = match reports {
-            true => self.preload.give(program.attributes.credentials.as_ref(), &mut env, &mut self.guard),
+            true => self.preload.give(program, &mut env, &mut self.guard),
             false => Progress::NotGiven,
         };
         let sockets = match inherits {
@@ -45,6 +45,7 @@ impl Master {
             program: &program.program,
             args: &program.args,
             env,
+            inherits_env: program.base_env.is_none(),
             descriptors: self.descriptors,
             ordinary: self.batch.is_some(),
             attributes: program.attributes(slot),
@@ -71,8 +72,8 @@ impl Master {
     }
 
     /// Whether workers are started with the listening sockets: those that know nothing of asking for them.
-    fn inherits(&self, generation: u32) -> bool {
-        self.fleet.rules().mode == Mode::Shared && !self.programs.of(generation).asks_for_sockets()
+    fn inherits(&self, program: &Program) -> bool {
+        self.fleet.rules().mode == Mode::Shared && !program.asks_for_sockets()
     }
 
     /// The variables that only the master knows.
@@ -80,13 +81,13 @@ impl Master {
         &mut self,
         id: WorkerId,
         slot: u32,
-        generation: u32,
+        program: &Program,
         inherits: bool,
     ) -> Vec<(OsString, OsString)> {
         let sockets = if inherits { self.listeners.len() } else { 0 };
         let mut variables: Vec<(&str, String)> = vec![
             ("NODE_CHANNEL_FD", launch::channel_number(sockets).to_string()),
-            (launch::SERIALIZATION, self.programs.of(generation).serialization.to_string()),
+            (launch::SERIALIZATION, program.serialization.to_string()),
             ("NODE_UNIQUE_ID", id.to_string()),
             ("NODE_APP_INSTANCE", slot.to_string()),
             ("POINTSMAN_SLOT", slot.to_string()),
@@ -105,7 +106,7 @@ impl Master {
             variables.extend(path.map(|path| ("EINHORN_SOCK_PATH".into(), path.into())));
         }
         // The user's own is somebody else's.
-        if self.programs.of(generation).env.iter().all(|(name, _)| name != notices::VARIABLE) {
+        if program.env.iter().all(|(name, _)| name != notices::VARIABLE) {
             let path = self.notices_path();
             variables.extend(path.map(|path| (notices::VARIABLE.into(), path.into())));
         }

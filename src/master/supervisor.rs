@@ -307,7 +307,7 @@ impl Master {
             supervisor.changed = true;
         }
         let mut count = Count { ready: 0, all: 0, errored: self.fleet.errored() };
-        for worker in self.fleet.workers() {
+        for worker in self.fleet.workers(self.now) {
             count.all += 1;
             count.ready += usize::from(worker.serving);
         }

@@ -78,7 +78,7 @@ fn it_is_ready_once_all_workers_are() {
     both.errored = 1;
     assert_eq!(both.after(&[errored()], 1), ["STATUS=1 of 2 workers ready, 1 given up"]);
     both.errored = 0;
-    let fork = Event::Fork { worker: WorkerId(9), slot: 1, pid: 9 };
+    let fork = Event::Fork { worker: WorkerId(9), slot: 1, pid: 9, generation: 1 };
     assert_eq!(both.after(&[fork], 1), ["STATUS=1 of 2 workers ready"]);
     assert_eq!(both.after(&[Event::Scaled { from: 2, to: 1 }], 1), ["STATUS=1 of 1 worker ready"]);
     let stopping = Event::Stopping { workers: 1, timeout: None };

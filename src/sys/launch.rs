@@ -105,8 +105,10 @@ pub(crate) struct Program<'a> {
     /// Looked up in `PATH` unless it has a slash.
     pub(crate) program: &'a OsStr,
     pub(crate) args: &'a [OsString],
-    /// Added to this process's environment, the later winning.
+    /// Its environment, the later winning.
     pub(crate) env: Vec<(OsString, OsString)>,
+    /// What is not there it has from this process.
+    pub(crate) inherits_env: bool,
     /// How many descriptors it may open (the soft limit); this process's own limit if `None`.
     pub(crate) descriptors: Option<u64>,
     /// Whether it is to be scheduled as most are, which this process is not.
@@ -133,9 +135,13 @@ pub(crate) fn start(
     let Program { descriptors, ordinary, attributes, .. } = what;
     let orders = Orders { parent, descriptors, ordinary, sockets, attributes };
     command.arg0(NAME).args(orders.to_args()).arg(what.program).args(what.args);
-    // Those that the master got were for itself.
-    for name in env::vars_os().map(|(name, _)| name).filter(|name| is_of_a_supervisor(name)) {
-        command.env_remove(name);
+    if what.inherits_env {
+        // Those that the master got were for itself.
+        for name in env::vars_os().map(|(name, _)| name).filter(|name| is_of_a_supervisor(name)) {
+            command.env_remove(name);
+        }
+    } else {
+        command.env_clear();
     }
     command.envs(what.env);
     command.stdin(Stdio::from(theirs)).process_group(0);

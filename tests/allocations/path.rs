@@ -165,7 +165,7 @@ impl Path {
             }
         }
         let id = self.peers[place].id;
-        let known = self.fleet.workers().find(|worker| worker.id == id).unwrap().connections;
+        let known = self.fleet.workers(self.now).find(|worker| worker.id == id).unwrap().connections;
         assert!(self.teller == Teller::Nobody || known > 0, "the fleet counts them");
     }
 }

@@ -79,6 +79,12 @@ pub(crate) struct Totals {
     pub(super) rolled_back: usize,
     /// Workers that were used up.
     pub(super) recycled: usize,
+    /// Workers that were added.
+    pub(super) forked: usize,
+    /// Workers that were sent away for good.
+    pub(super) disconnected: usize,
+    /// Workers that were to be replaced.
+    pub(super) restarted: usize,
     /// Workers that left when their successor was ready.
     pub(super) replaced: usize,
     /// Slots that were given up.
@@ -117,6 +123,9 @@ impl Totals {
         self.aborted += other.aborted;
         self.rolled_back += other.rolled_back;
         self.recycled += other.recycled;
+        self.forked += other.forked;
+        self.disconnected += other.disconnected;
+        self.restarted += other.restarted;
         self.replaced += other.replaced;
         self.errored += other.errored;
         self.late += other.late;
@@ -151,6 +160,9 @@ impl Totals {
             self.aborted,
             self.rolled_back,
             self.recycled,
+            self.forked,
+            self.disconnected,
+            self.restarted,
             self.replaced,
             self.errored,
             self.late,

@@ -161,8 +161,8 @@ impl World {
                 self.note(event);
             }
             match output {
-                Output::Spawn { worker, slot, generation } => {
-                    let program = self.program_of(worker, slot, generation);
+                Output::Spawn { worker, slot, generation, own } => {
+                    let program = self.program_of(worker, slot, generation, own);
                     if self.faults && random.once_in(8) {
                         self.forget_worker(worker);
                         self.fleet.handle_spawn_failed(self.now, worker, 11);
@@ -171,6 +171,7 @@ impl World {
                     }
                 }
                 Output::Forget { generation } => self.forget(generation),
+                Output::ForgetOwn { slot } => self.forget_own(slot),
                 Output::Tell(id, told) => self.tell(id, told),
                 Output::Hand { worker, key, seq } => self.hand(random, worker, key, seq),
                 Output::Release(connection) => self.release(&connection),

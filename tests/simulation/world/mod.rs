@@ -197,7 +197,7 @@ impl World {
             worker.servers.iter().all(|server| matches!(server.state, State::Listening { .. }))
         };
         let serves = |worker: &Worker| worker.link == Link::Open && listens(worker);
-        let mut serving = self.fleet.workers().filter(|worker| worker.serving);
+        let mut serving = self.fleet.workers(self.now).filter(|worker| worker.serving);
         self.staff_is_complete() && serving.all(|worker| self.workers.get(&worker.id).is_some_and(serves))
     }
 
@@ -207,7 +207,7 @@ impl World {
         let told = |worker: &WorkerInfo| worker.load_source != LoadSource::None;
         self.destroyed.is_empty()
             && self.workers.values().all(|worker| worker.words.is_empty())
-            && self.fleet.workers().filter(told).all(|worker| worker.connections == said(worker.id))
+            && self.fleet.workers(self.now).filter(told).all(|worker| worker.connections == said(worker.id))
     }
 
     pub(crate) fn finish(mut self) -> Totals {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pointsman::{Cause, Event, Trouble, WorkerId, WorkerState, fleet::Rules};
+use pointsman::{Cause, Event, Trouble, Unable, WorkerId, WorkerState, fleet::Rules};
 
 use super::World;
 use crate::random::Random;
@@ -34,6 +34,8 @@ pub(super) struct Staff {
     pub(super) generations: BTreeMap<WorkerId, u32>,
     pub(super) ready: BTreeSet<WorkerId>,
     pub(super) leaving: BTreeSet<WorkerId>,
+    /// Slots whose workers run a program of their own.
+    pub(super) own: BTreeSet<u32>,
     /// A rollback has failed: what serves is of two generations.
     pub(super) mixed: bool,
 }
@@ -41,7 +43,7 @@ pub(super) struct Staff {
 impl World {
     /// The operator has an idea.
     pub(super) fn operate(&mut self, random: &mut Random) {
-        match random.below(6) {
+        match random.below(9) {
             0 | 1 => {
                 let programs =
                     [Program::Good, Program::Good, Program::Idle, Program::Stillborn, Program::Mute];
@@ -52,6 +54,9 @@ impl World {
                 let count = 1 + random.index(MOST_WORKERS);
                 self.fleet.scale(self.now, count);
             }
+            4 => self.fork(random),
+            5 => self.disconnect(random),
+            6 => self.restart(random),
             _ => {
                 // It may be gone, or on its way out.
                 let Some(worker) = self.any_worker(random) else { return };
@@ -59,6 +64,45 @@ impl World {
             }
         }
         self.perform(random);
+    }
+
+    /// One more, of the same program or of its own.
+    fn fork(&mut self, random: &mut Random) {
+        if self.staff.wanted >= MOST_WORKERS {
+            return;
+        }
+        let own = random.once_in(2);
+        match self.fleet.fork(self.now, own) {
+            Ok((_, slot)) => {
+                self.staff.wanted += 1;
+                self.totals.forked += 1;
+                if own {
+                    assert!(self.staff.own.insert(slot), "seed {}: {slot} has its own already", self.seed);
+                }
+            }
+            Err(why) => assert_eq!(why, Unable::Stopping, "seed {}", self.seed),
+        }
+    }
+
+    /// One is sent away for good, whatever it does just now.
+    fn disconnect(&mut self, random: &mut Random) {
+        let Some(worker) = self.any_worker(random).filter(|_| self.staff.wanted > 1) else { return };
+        if self.fleet.disconnect(self.now, worker).is_ok() {
+            self.staff.wanted -= 1;
+            self.totals.disconnected += 1;
+        }
+    }
+
+    /// One is replaced, by its name or by its place.
+    fn restart(&mut self, random: &mut Random) {
+        let done = if random.once_in(2) {
+            let Some(worker) = self.any_worker(random) else { return };
+            self.fleet.restart(self.now, worker)
+        } else {
+            let slot = u32::try_from(random.index(MOST_WORKERS)).unwrap();
+            self.fleet.restart_slot(self.now, slot)
+        };
+        self.totals.restarted += usize::from(done.is_ok());
     }
 
     /// Another version is to be run.
@@ -71,7 +115,9 @@ impl World {
     }
 
     /// A worker is to be started: of a program that is known, and whose slot has room.
-    pub(super) fn program_of(&mut self, id: WorkerId, slot: u32, generation: u32) -> Program {
+    pub(super) fn program_of(&mut self, id: WorkerId, slot: u32, generation: u32, own: bool) -> Program {
+        // That of a fork comes before the fork is known here.
+        assert!(own || !self.staff.own.contains(&slot), "seed {}: {slot} has its own", self.seed);
         let program = self.staff.programs.get(&generation).copied();
         let program = program.unwrap_or_else(|| panic!("seed {}: {generation} is forgotten", self.seed));
         self.staff.slots.insert(id, slot);
@@ -138,6 +184,11 @@ impl World {
         );
     }
 
+    /// Nobody of its own program will be started in this slot.
+    pub(super) fn forget_own(&mut self, slot: u32) {
+        assert!(self.staff.own.remove(&slot), "seed {}: {slot} has no own", self.seed);
+    }
+
     pub(super) fn forget_worker(&mut self, id: WorkerId) {
         self.staff.ready.remove(&id);
         self.staff.leaving.remove(&id);
@@ -148,7 +199,7 @@ impl World {
     /// In each slot is at most one worker, and one that is to take it over; and no more slots than are wanted.
     pub(super) fn check_staff(&self) {
         let mut in_slot: BTreeMap<u32, usize> = BTreeMap::new();
-        for worker in self.fleet.workers().filter(|worker| worker.state != WorkerState::Draining) {
+        for worker in self.fleet.workers(self.now).filter(|worker| worker.state != WorkerState::Draining) {
             *in_slot.entry(worker.slot).or_default() += 1;
         }
         assert!(in_slot.values().all(|&count| count <= 2), "seed {}: {in_slot:?}", self.seed);
@@ -165,7 +216,7 @@ impl World {
 
     /// As many serve as are wanted, all of the generation that holds.
     pub(super) fn staff_is_complete(&self) -> bool {
-        let serving: Vec<_> = self.fleet.workers().filter(|worker| worker.serving).collect();
+        let serving: Vec<_> = self.fleet.workers(self.now).filter(|worker| worker.serving).collect();
         let holds = |id: &WorkerId| self.staff.generations.get(id) == Some(&self.staff.holds);
         let same = self.staff.mixed || serving.iter().all(|worker| holds(&worker.id));
         serving.len() == self.staff.wanted && same && !self.fleet.is_reloading() && self.fleet.errored() == 0
