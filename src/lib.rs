@@ -51,8 +51,8 @@ pub use control::{
 pub use endpoint::Endpoint;
 pub use fleet::{
     Address, Batch, Cause, Counters, Event, ExitStatus, ListenerInfo, LoadSource, Loss, Mapping, Mode,
-    Overload, Place, ReadyOn, ReloadCounts, ReloadFailure, Request, Restarts, Stop, StopWith, Trouble,
-    Unable, UnknownReadyOn, UsedUp, Vacancy, WorkerId, WorkerInfo, WorkerState,
+    Overload, Place, ReadyOn, ReloadCounts, ReloadFailure, ReloadRequest, Request, Restarts, Stop, StopWith,
+    Trouble, Unable, UnknownReadyOn, UsedUp, Vacancy, WorkerId, WorkerInfo, WorkerState,
 };
 pub use master::{Dependency, Fork, Inherited, Listen, Rotation, SendError, Sink, inherited};
 pub use protocol::serialization::{Serialization, UnknownSerialization};

@@ -9,10 +9,11 @@ use std::{
 
 use mio::{Interest, Registry, Token, unix::SourceFd};
 
-use super::{Error, Settings};
+use super::{Control, Error, Settings};
 use crate::{
+    control::Status,
     endpoint::Endpoint,
-    fleet::{Counters, Event, Stop, WorkerId, WorkerInfo},
+    fleet::{Counters, Event, ReloadRequest, Stop, WorkerId, WorkerInfo},
     master::{Fork, Master, Output, SendError, signals},
     sys::{self, guard, launch},
 };
@@ -57,11 +58,17 @@ impl Cluster {
         settings.validate()?;
         let slots = settings.rules.workers;
         let program = settings.to_program();
-        let Settings { listen, inherited, policy, rules, launcher, master_scheduling, depends, .. } =
-            settings;
+        let Settings {
+            listen, inherited, policy, rules, launcher, master_scheduling, depends, control, ..
+        } = settings;
         let master = Master::new(launcher, master_scheduling, program, rules, policy)
             .map_err(Error::system("start the guard process"))?;
         let mut cluster = Self { master };
+        match control.as_ref().map_or(Ok(()), |control| cluster.open_control(control)) {
+            Err(error) if control.is_some_and(|control| control.is_required()) => return Err(error),
+            Err(error) => log::warn!("there is no control socket: {error}"),
+            Ok(()) => {}
+        }
         let sinks = [&settings.stdout, &settings.stderr];
         let output = Output::start(sinks, settings.rotation, slots).map_err(Error::output)?;
         cluster.master.capture(output).map_err(Error::system("watch the output thread"))?;
@@ -71,6 +78,12 @@ impl Cluster {
         inherited.into_iter().for_each(|inherited| cluster.master.offer(inherited));
         cluster.master.start(depends);
         Ok(cluster)
+    }
+
+    fn open_control(&mut self, control: &Control) -> Result<(), Error> {
+        let path = control.path().map_err(Error::control(control.shown()))?;
+        let opened = self.master.open_control(&path, control.name(), control.gid());
+        opened.map_err(Error::control(path))
     }
 
     /// Runs until the cluster has stopped, and tells `handler` of everything that happens.
@@ -167,7 +180,26 @@ impl Cluster {
     /// As [`Settings::validate`]; then nothing changes.
     pub fn reload(&mut self, settings: &Settings) -> Result<bool, Error> {
         settings.validate()?;
-        Ok(self.master.reload(settings.to_program(), settings.rules.clone()))
+        Ok(self.master.reload(None, settings.to_program(), settings.rules.clone()))
+    }
+
+    /// The same, as an answer to [`Request::Reload`](crate::Request::Reload): whoever has asked is told what becomes of it.
+    /// What the request says besides is for `settings` already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Settings::validate`]; then nothing changes, and whoever has asked is told.
+    pub fn reload_as_asked(&mut self, asked: &ReloadRequest, settings: &Settings) -> Result<bool, Error> {
+        if let Err(error) = settings.validate() {
+            self.refuse_reload(asked, &error.to_string());
+            return Err(error);
+        }
+        Ok(self.master.reload(asked.ticket, settings.to_program(), settings.rules.clone()))
+    }
+
+    /// Says that a reload is not begun which was asked for, and why: something is wrong with the settings.
+    pub fn refuse_reload(&mut self, asked: &ReloadRequest, why: &str) {
+        self.master.refuse_reload(asked.ticket, why);
     }
 
     /// Calls off a reload: its workers are withdrawn, and [`Event::ReloadFailed`] tells of it. Returns whether one was under
@@ -238,6 +270,11 @@ impl Cluster {
     /// What has happened so far, counted.
     pub fn counters(&self) -> Counters {
         self.master.counters()
+    }
+
+    /// How it is, as `pointsman status` tells.
+    pub fn status(&self) -> Status {
+        self.master.status()
     }
 
     /// The workers whose processes exist.

@@ -121,6 +121,23 @@ pub enum Error {
         "no worker stays alive: every slot is errored after too many crashes in a row; the lines above say why they ended"
     )]
     AllErrored,
+    /// Another master has the control socket.
+    #[error(
+        "another master answers at {}; give this one a name of its own with --name, or steer that one: `pointsman status`",
+        path.display()
+    )]
+    ControlInUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// There can be no control socket.
+    #[error("the control socket {} cannot be opened: {source}; choose another place with --control PATH", path.display())]
+    Control {
+        /// The socket, or its name if no directory is fit.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// What was wanted of workers cannot be done now.
     #[error("{0}")]
     Unable(Unable),
@@ -137,6 +154,13 @@ pub enum Error {
 impl Error {
     pub(super) fn system(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { doing, source }
+    }
+
+    pub(super) fn control(path: PathBuf) -> impl FnOnce(io::Error) -> Self {
+        move |source| match source.kind() {
+            io::ErrorKind::AddrInUse => Self::ControlInUse { path },
+            _ => Self::Control { path, source },
+        }
     }
 
     pub(super) fn missing(program: &OsStr) -> impl FnOnce(Missing) -> Self {

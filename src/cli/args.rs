@@ -14,7 +14,7 @@ use clap::{
 use clap_complete::Shell;
 use pointsman::{Limit, PolicyName, Resource};
 
-use super::{flags::PlainFlags, pages};
+use super::{control, flags::PlainFlags, pages};
 use crate::config::{
     self, Affinity, BadValue, Depend, Given, Layer, Listen, Map, Mode, Origin, ProcessLayer, Workers,
 };
@@ -53,6 +53,8 @@ pub(super) enum Command {
     /// Takes the options of `run` and starts nothing. Exits with 0, or with 78 and everything that is wrong.
     #[command(override_usage = "pointsman check [OPTIONS] [--] [PROGRAM [ARGS]...]")]
     Check(CheckArgs),
+    #[command(flatten)]
+    Control(control::Verb),
     /// Print a script that completes commands and options in a shell
     Completions {
         /// The shell
@@ -61,7 +63,7 @@ pub(super) enum Command {
     /// Print a manual page: pointsman man run | man -l -
     Man {
         /// The command whose page to print; without it, the page of pointsman itself
-        #[arg(value_parser = ["run", "check", "completions", "man"])]
+        #[arg(value_parser = pages::PAGES)]
         command: Option<String>,
     },
     #[command(hide = true)]
@@ -272,7 +274,7 @@ fn path(text: OsString) -> Result<PathBuf, BadValue> {
 }
 
 /// Splits `NAME=VALUE` at the first equals sign.
-fn variable(text: OsString) -> Result<(OsString, OsString), BadValue> {
+pub(super) fn variable(text: OsString) -> Result<(OsString, OsString), BadValue> {
     let mut name = text.into_vec();
     let Some(equals) = name.iter().position(|&byte| byte == b'=').filter(|&at| at > 0) else {
         return Err(BadValue::new("not a variable", "write NAME=VALUE"));

@@ -198,6 +198,9 @@ overload_timeout   1s              default
 load_report        true            default
 serialization      json            default
 master_scheduling  batch           default
+name               default         default
+control            auto            default
+control_group      off             default
 depends            127.0.0.1:1     POINTSMAN_DEPENDS
 env.A              'x y'           --env
 ";

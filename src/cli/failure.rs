@@ -15,12 +15,16 @@ use crate::config::{Config, Origin, nearest, words};
 pub(super) const FAILED: u8 = 1;
 /// The command line cannot be understood.
 pub(super) const USAGE: u8 = 2;
-/// A bug of ours; this and the following are those of BSD's sysexits.h.
+/// No master answers; this and the following are those of BSD's sysexits.h.
+pub(super) const UNREACHABLE: u8 = 69;
+/// A bug of ours.
 pub(super) const BUG: u8 = 70;
 /// The system refused.
 const SYSTEM: u8 = 71;
+/// Not now: it may be tried again.
+pub(super) const TRY_AGAIN: u8 = 75;
 /// Not permitted.
-const NOT_PERMITTED: u8 = 77;
+pub(super) const NOT_PERMITTED: u8 = 77;
 /// The configuration is wrong.
 pub(super) const CONFIGURATION: u8 = 78;
 

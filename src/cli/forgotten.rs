@@ -3,21 +3,22 @@
 use std::{ffi::OsString, path::Path};
 
 use clap::{
-    CommandFactory, Parser,
+    FromArgMatches,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
 use super::{
     args::{Cli, Command},
     failure::interpreter,
+    pages,
 };
 use crate::config;
 
 /// Reads the words, the first of which is how pointsman itself was called.
 pub(super) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(words).map_err(|mut error| {
+    read(words).map_err(|mut error| {
         let refused = matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
-        let foreign = words.get(1..).filter(|_| refused).and_then(foreign);
+        let foreign = words.get(1..).filter(|_| refused).and_then(|words| foreign(words, &error));
         if let Some(tip) = foreign {
             error.remove(ContextKind::SuggestedSubcommand);
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
@@ -40,25 +41,31 @@ pub(super) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     })
 }
 
-/// What to do here for a command of PM2's or nginx's.
-fn foreign(words: &[OsString]) -> Option<String> {
+/// What to do here for a command of PM2's or nginx's: it is none of ours, or has an argument that ours has not.
+fn foreign(words: &[OsString], error: &clap::Error) -> Option<String> {
+    let is_flag = |text: &String| text.starts_with('-') && text != "-s";
+    if matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(text)) if is_flag(text)) {
+        return None;
+    }
     let word = |place: usize| words.get(place).and_then(|word| word.to_str());
     // As in `nginx -s reload`.
     let verb = if word(0) == Some("-s") { word(1) } else { word(0) }?;
-    let instead = match verb {
+    Some(match verb {
         "start" => {
             let program = words.get(1..).filter(|rest| !rest.is_empty()).and_then(with_run);
             let command = program.unwrap_or_else(|| "pointsman run -- node app.js".to_owned());
-            return Some(format!("to start workers and serve, use '{command}'"));
+            format!("to start workers and serve, use '{command}'")
         }
-        "stop" | "quit" | "delete" | "kill" => STOP.to_owned(),
-        "reload" | "restart" => format!("{STOP}; then run it again"),
-        "status" | "list" | "ls" => "its standard error says how the workers are".to_owned(),
-        "logs" | "log" => "its log, and what workers write there, is its standard error".to_owned(),
-        "scale" => format!("{STOP}; then run it again with -w N"),
+        "stop" | "quit" | "delete" => {
+            "to stop the master and its workers, use 'pointsman stop'; one worker leaves by 'pointsman disconnect ID'".into()
+        }
+        "reload" | "graceful" => "to replace all workers, use 'pointsman reload'".into(),
+        "scale" => "to have four workers, use 'pointsman scale 4'".into(),
+        "reopen" | "reloadLogs" => "to open files of output anew, kill -USR1 the pid that 'pointsman status' shows".into(),
+        "log" => "to see what workers write, use 'pointsman logs'".into(),
+        "describe" | "show" | "info" | "monit" | "ps" => "to see how it is, use 'pointsman status'".into(),
         _ => return None,
-    };
-    Some(format!("this version has no control commands yet: {instead}"))
+    })
 }
 
 /// What a flag of others is called here.
@@ -77,8 +84,6 @@ fn foreign_flag(error: &clap::Error) -> Option<String> {
         _ => Some(format!("use --{}", ours.replace('_', "-"))),
     }
 }
-
-const STOP: &str = "to stop, kill -TERM the pid that `run` prints";
 
 /// The words with `run` before them, if that makes a command.
 fn with_run(words: &[OsString]) -> Option<String> {
@@ -105,14 +110,20 @@ fn with_run(words: &[OsString]) -> Option<String> {
 /// The program that `run` would start, if it takes these words.
 fn program(words: &[OsString]) -> Option<Vec<OsString>> {
     let before = ["pointsman", "run"].map(OsString::from);
-    match Cli::try_parse_from(before.iter().chain(words)).ok()?.command {
+    match read(&before.iter().chain(words).cloned().collect::<Vec<_>>()).ok()?.command {
         Command::Run(run) => Some(run.program),
         _ => None,
     }
 }
 
 fn is_verb(word: &str) -> bool {
-    Cli::command().get_subcommands().any(|verb| verb.get_name() == word)
+    pages::command().get_subcommands().any(|verb| verb.get_name_and_visible_aliases().contains(&word))
+}
+
+fn read(words: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = pages::command();
+    let matches = command.try_get_matches_from_mut(words)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 #[cfg(test)]
@@ -122,19 +133,13 @@ mod tests {
     #[test]
     fn commands_of_others_are_answered() {
         for (words, expected) in [
-            (
-                "stop",
-                "this version has no control commands yet: to stop, kill -TERM the pid that `run` prints\n",
-            ),
-            ("delete all", "kill -TERM the pid that `run` prints\n"),
-            ("reload", "kill -TERM the pid that `run` prints; then run it again\n"),
-            ("restart app", "then run it again\n"),
-            ("-s reload", "then run it again\n"),
-            ("scale app 4", "then run it again with -w N\n"),
-            ("status", "no control commands yet: its standard error says how the workers are\n"),
-            ("list", "standard error"),
-            ("ls", "standard error"),
-            ("logs", "what workers write there, is its standard error\n"),
+            ("stop all", "use 'pointsman stop'; one worker leaves by 'pointsman disconnect ID'\n"),
+            ("delete all", "use 'pointsman stop'"),
+            ("-s quit", "use 'pointsman stop'"),
+            ("-s reload", "to replace all workers, use 'pointsman reload'\n"),
+            ("reload all", "to replace all workers, use 'pointsman reload'\n"),
+            ("monit", "to see how it is, use 'pointsman status'\n"),
+            ("log", "use 'pointsman logs'\n"),
             ("start app.js", "to start workers and serve, use 'pointsman run -- node app.js'\n"),
             ("start -- ./server x", "use 'pointsman run -- ./server x'\n"),
             ("start", "use 'pointsman run -- node app.js'\n"),
@@ -143,6 +148,18 @@ mod tests {
             let error = parse(&all.map(OsString::from).collect::<Vec<_>>()).unwrap_err().to_string();
             assert!(error.contains(expected) && error.matches("tip:").count() == 1, "{words}: {error}");
             assert!(!error.contains(&format!("run -- {words}")), "{words}: {error}");
+        }
+        // What is wrong with their words is told as elsewhere.
+        for (words, expected) in [
+            ("stop --fasst", "'--fast'"),
+            ("restart all", "all are replaced by `pointsman reload`"),
+            ("scale app", "not a number of workers; write 4, or +1 or -1"),
+            ("kill 3 9 4", "unexpected argument '4'"),
+            ("ls --jsn", "'--json'"),
+        ] {
+            let all = ["pointsman"].into_iter().chain(words.split_whitespace());
+            let error = parse(&all.map(OsString::from).collect::<Vec<_>>()).unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains("pointsman run"), "{words}: {error}");
         }
         // A program of that name is run as any other.
         assert!(parse(&["pointsman", "run", "--", "stop"].map(OsString::from)).is_ok());

@@ -7,6 +7,7 @@ mod args;
 mod banner;
 mod check;
 mod clip;
+mod control;
 mod demo;
 mod failure;
 mod flags;
@@ -15,6 +16,7 @@ mod log_filter;
 mod logging;
 mod output;
 mod pages;
+mod reload;
 mod report;
 mod run;
 mod supervision;
@@ -62,6 +64,7 @@ fn dispatch() -> ExitCode {
                 ExitCode::from(failure::FAILED)
             }
         },
+        Command::Control(verb) => control::run(verb),
         Command::DemoWorker => demo::run(),
     }
 }

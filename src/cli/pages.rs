@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, io};
 
-use clap::{Command, CommandFactory};
+use clap::{Command, CommandFactory, builder::styling::Styles};
 use clap_complete::Shell;
 use clap_mangen::{Man, roff};
 
@@ -23,7 +23,9 @@ pointsman run -- node app.js                    a Node program, as it is
 pointsman run -w 4 -l :3000 -- node app.js      4 workers, port 3000 of every interface
 pointsman run -e NODE_ENV=production -- node app.js
 pointsman run -l :80 --user www-data -- node app.js     as root; workers are not
-pointsman check -c pointsman.toml --origin      what would run, and who says so",
+pointsman check -c pointsman.toml --origin      what would run, and who says so
+pointsman status                                how it is: workers, connections, memory
+pointsman reload --wait                         replace all workers, and see that it succeeds",
     ),
 );
 
@@ -66,10 +68,83 @@ const EXIT: Section = (
     "Exit status",
     Cow::Borrowed(
         "\
-0 done    1 failed    2 usage    70 a bug of pointsman    71 the system refused
-77 not permitted      78 configuration",
+0 done    1 failed, or no such worker    2 usage    69 no master answers
+70 a bug of pointsman    71 the system refused    75 not now, or not in time
+77 not permitted         78 configuration",
     ),
 );
+
+const WHERE: Section = (
+    "Which master",
+    Cow::Borrowed(
+        "\
+The one of --name or --control, else of POINTSMAN_CONTROL or POINTSMAN_NAME, else
+the one named default. A name is that of a socket, NAME.sock, in RUNTIME_DIRECTORY,
+XDG_RUNTIME_DIR/pointsman, /run/pointsman or /tmp/pointsman-UID; the first that
+answers is asked. root may, and the user who runs the master, and control_group.",
+    ),
+);
+
+/// All commands, by what they are for.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("Run", &["run", "check"]),
+    ("See a running master", &SEE),
+    ("Steer it", &STEER),
+    ("More", &["completions", "man", "help"]),
+];
+
+const SEE: [&str; 4] = ["status", "list", "events", "logs"];
+const STEER: [&str; 9] =
+    ["reload", "abort", "restart", "scale", "fork", "disconnect", "kill", "send", "stop"];
+
+/// Whose manual pages there are.
+pub(super) const PAGES: [&str; 17] = [
+    "run",
+    "check",
+    "status",
+    "list",
+    "events",
+    "logs",
+    "reload",
+    "abort",
+    "restart",
+    "scale",
+    "fork",
+    "disconnect",
+    "kill",
+    "send",
+    "stop",
+    "completions",
+    "man",
+];
+
+/// The command line, with its help in order.
+pub(super) fn command() -> Command {
+    let whole = Cli::command();
+    let template = overview(&whole);
+    let talks = SEE.into_iter().chain(STEER);
+    let whole = talks
+        .fold(whole, |all, verb| all.mut_subcommand(verb, |verb| verb.after_long_help(text(&[WHERE, EXIT]))));
+    whole.help_template(template)
+}
+
+/// The template of the help of the whole: clap knows no groups of commands.
+fn overview(whole: &Command) -> String {
+    let mut built = whole.clone();
+    built.build();
+    let styles = Styles::default();
+    let (header, literal) = (styles.get_header(), styles.get_literal());
+    let mut text = "{about-with-newline}\n{usage-heading} {usage}\n".to_owned();
+    for (heading, verbs) in GROUPS {
+        text += &format!("\n{header}{heading}:{header:#}\n");
+        for verb in verbs {
+            let about = built.find_subcommand(verb).and_then(Command::get_about);
+            let about = about.map(ToString::to_string).unwrap_or_default();
+            text += &format!("  {literal}{verb:11}{literal:#}  {about}\n");
+        }
+    }
+    text + &format!("\n{header}Options:{header:#}\n{{options}}{{after-help}}")
+}
 
 /// All that is to be said besides the options.
 fn sections() -> [Section; 4] {
@@ -114,7 +189,7 @@ fn text(sections: &[Section]) -> String {
 
 /// The completion script for a shell.
 pub(super) fn completions(shell: Shell) -> Vec<u8> {
-    let all = Cli::command();
+    let all = command();
     // clap_complete would offer what is hidden as well.
     let shown = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
     let mut shown = Command::new("pointsman").version(VERSION.as_str()).subcommands(shown);
@@ -125,7 +200,7 @@ pub(super) fn completions(shell: Shell) -> Vec<u8> {
 
 /// The manual page of pointsman, or of one of its commands, in roff.
 pub(super) fn man(command: Option<&str>) -> io::Result<Vec<u8>> {
-    let mut all = Cli::command();
+    let mut all = self::command();
     all.build();
     let page = match command.and_then(|name| all.find_subcommand(name)) {
         Some(found) => found.clone(),
@@ -146,6 +221,10 @@ pub(super) fn man(command: Option<&str>) -> io::Result<Vec<u8>> {
         for section in &sections() {
             render(section, &mut out)?;
         }
+    }
+    if command.is_some_and(|name| SEE.contains(&name) || STEER.contains(&name)) {
+        render(&WHERE, &mut out)?;
+        render(&EXIT, &mut out)?;
     }
     Ok(out)
 }
@@ -168,8 +247,7 @@ mod tests {
 
     #[test]
     fn every_page_and_script_is_made() {
-        let names = [None, Some("run"), Some("check"), Some("completions"), Some("man")];
-        for name in names {
+        for name in PAGES.map(Some).into_iter().chain([None]) {
             let page = String::from_utf8(man(name).unwrap()).unwrap();
             let title = name.map_or("pointsman".to_owned(), |name| format!("pointsman-{name}"));
             assert!(page.contains(&format!(".TH {title} 1")), "{page}");
@@ -192,12 +270,47 @@ mod tests {
         ] {
             let script = String::from_utf8(completions(shell)).unwrap();
             assert!(script.contains(choices), "{shell}: {choices}");
-            for part in ["restart-delay", "version", "completions", "handoff", "least-connections"] {
+            for part in [
+                "restart-delay",
+                "version",
+                "completions",
+                "handoff",
+                "least-connections",
+                "disconnect",
+                "batch",
+            ] {
                 assert!(script.contains(part), "{shell}: {part}");
             }
             assert!(!script.contains("demo-worker") && !script.contains("demo__worker"), "{shell}: {script}");
             assert!(!script.contains("multiport "), "{shell}: {script}");
         }
+    }
+
+    #[test]
+    fn every_command_has_its_place_and_its_page() {
+        let whole = command();
+        let shown: BTreeSet<_> =
+            whole.get_subcommands().filter(|verb| !verb.is_hide_set()).map(Command::get_name).collect();
+        let grouped = || GROUPS.iter().flat_map(|(_, verbs)| verbs.iter().copied());
+        assert_eq!(grouped().filter(|verb| *verb != "help").collect::<BTreeSet<_>>(), shown);
+        assert!(grouped().filter(|verb| *verb != "help").eq(PAGES));
+        let help = command().render_long_help().to_string();
+        for part in [
+            "\nSteer it:\n  reload       Replace all workers",
+            "\n  help         Print",
+            "\n\nOptions:\n",
+            "Examples:\n",
+        ] {
+            assert!(help.contains(part), "{part}: {help}");
+        }
+        assert!(!help.contains("demo-worker"), "{help}");
+        for verb in SEE.into_iter().chain(STEER) {
+            let page = String::from_utf8(man(Some(verb)).unwrap()).unwrap();
+            for part in ["XDG_RUNTIME_DIR", "75 not now", "\\-\\-control"] {
+                assert!(page.contains(part), "{verb}: {part}: {page}");
+            }
+        }
+        assert!(WHERE.1.lines().chain(EXIT.1.lines()).all(|line| line.chars().count() <= 84));
     }
 
     #[test]

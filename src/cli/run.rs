@@ -9,6 +9,7 @@ use super::{
     activation::{self, Activation},
     banner, failure,
     logging::{self, BANNER, Style},
+    reload::Reloads,
     report::Report,
     wrapper,
 };
@@ -61,44 +62,14 @@ fn serve(config: &Config, inputs: &Inputs, activation: &Activation, style: Style
     }
     let report = Report::new(config.quoted(), config.workers.value, endpoints);
     let mut report = report.shared(config.mode.value == Mode::Shared);
+    let mut reloads = Reloads::new(config, inputs, activation);
     cluster.run(|cluster, event| {
-        match event {
-            Event::Asked(Request::Reload) => reload(cluster, config, inputs, activation),
+        match &event {
+            Event::Asked(Request::Reload(asked)) => reloads.reload(cluster, asked),
             Event::Asked(Request::Reopen) => cluster.reopen_output(),
-            _ => {}
+            other => reloads.handle_event(other),
         }
         let line = report.line(&event);
         log!(line.level, "{}", line.text);
     })
-}
-
-/// Reads the configuration anew and replaces the workers by those that it wants. What is wrong with it changes nothing.
-fn reload(cluster: &mut Cluster, running: &Config, inputs: &Inputs, activation: &Activation) {
-    let anew = match inputs.load() {
-        Ok(anew) => anew,
-        Err(problems) => {
-            let problems = problems.render(false);
-            return warn!(
-                "reload refused, and nothing changes: the configuration is wrong\n{}",
-                problems.trim_end()
-            );
-        }
-    };
-    for warning in &anew.warnings {
-        warn!("{warning}");
-    }
-    let unchangeable = running.needs_restart(&anew);
-    if !unchangeable.is_empty() {
-        let keys = unchangeable.join(", ");
-        warn!("a reload does not change {keys}: that takes a stop and a start; everything else is reloaded");
-    }
-    match cluster.reload(&activation.settings(&anew)) {
-        Ok(true) => {}
-        Ok(false) => info!("no reload: there are no workers to replace yet, or no more"),
-        Err(error) => {
-            let advice =
-                failure::advice(&error, &anew).map(|advice| format!("\n{advice}")).unwrap_or_default();
-            warn!("reload refused, and nothing changes: {error}{advice}");
-        }
-    }
 }

@@ -312,7 +312,8 @@ const SIGNALS: [&str; 31] = [
     "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
-fn signal_name(signal: i32) -> String {
+/// `SIGTERM`, or `signal 40`.
+pub(super) fn signal_name(signal: i32) -> String {
     let index = usize::try_from(signal).ok().and_then(|signal| signal.checked_sub(1));
     match index.and_then(|index| SIGNALS.get(index)) {
         Some(name) => format!("SIG{name}"),

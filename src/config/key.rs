@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::{
+    control,
     layer::Given,
     output, supervision,
     value::{self, BadValue, OrOff},
@@ -84,10 +85,13 @@ shown_by_display!(
     u64,
     usize,
     value::Overload,
+    control::ControlPlace,
+    control::ControlGroup,
     output::Output,
     output::ErrorOutput,
     supervision::Size,
     supervision::StopSignal,
+    pointsman::ControlName,
     pointsman::ReadyOn,
     pointsman::Scheduling,
     pointsman::Serialization

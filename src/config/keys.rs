@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use pointsman::{Batch, ReadyOn, Scheduling, Serialization, StopWith};
+use pointsman::{Batch, ControlName, ReadyOn, Scheduling, Serialization, StopWith};
 
 use super::{
+    control::{self, ControlGroup, ControlPlace},
     key::{Ask, Form, Key, plain_keys, spelt},
     layer::{Given, Origin},
     output::{self, ErrorOutput, Output},
@@ -160,6 +161,23 @@ plain_keys! {
     ///
     /// batch: it does not interrupt workers, and under load handles more at a time. normal: as pointsman was started.
     master_scheduling: Scheduling = Scheduling::default(), Form::Word("CHOICE", &SCHEDULINGS), value::scheduling;
+
+    /// What this pointsman is called: status, reload and the other commands find it by that
+    ///
+    /// A second one of the same name is refused. One that is called default goes on without a control socket if
+    /// another has it.
+    name: ControlName = ControlName::default(), Form::Word("NAME", &[]), control::name;
+
+    /// Where its control socket is: auto, off, or a path
+    ///
+    /// auto: NAME.sock in RUNTIME_DIRECTORY, XDG_RUNTIME_DIR/pointsman, /run/pointsman or /tmp/pointsman-UID,
+    /// whichever can be used first.
+    control: ControlPlace = ControlPlace::Auto, Form::Word("auto|off|PATH", &control::WORDS), str::parse;
+
+    /// Which group may use it besides root and the user who runs pointsman, or off
+    ///
+    /// Its members may do everything but run programs of their own and set the environment of workers.
+    control_group: OrOff<ControlGroup> = OrOff(None), Form::NumberOr("GROUP|off", "ops"), or_off(str::parse);
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pointsman::{Rotation, Settings, Sink};
+use pointsman::{Control, Rotation, Settings, Sink};
 
 use super::{
     super::{
@@ -46,6 +46,9 @@ pub(crate) const SAMPLES: [(&str, &str); PLAIN.len()] = [
     ("load_report", "false"),
     ("serialization", "advanced"),
     ("master_scheduling", "normal"),
+    ("name", "api"),
+    ("control", "/run/api.sock"),
+    ("control_group", "65534"),
 ];
 
 fn sampled() -> Settings {
@@ -81,6 +84,7 @@ fn sampled() -> Settings {
         .load_report(false)
         .serialization(Serialization::Advanced)
         .master_scheduling(pointsman::Scheduling::Normal)
+        .control(Control::at("/run/api.sock").group(65534))
 }
 
 #[test]
@@ -130,6 +134,34 @@ fn a_file_of_output_is_relative_to_the_file_that_names_it_and_others_to_here() {
     let at = |name| std::env::current_dir().unwrap().join(name);
     assert_eq!(config.plain.output.value, Output::File(at("a")));
     assert_eq!(config.plain.error_output.value, ErrorOutput::Own(Output::File(at("b"))));
+}
+
+#[test]
+fn the_control_socket_is_relative_to_who_names_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("p.toml");
+    fs::write(&path, "control = \"run/a.sock\"").unwrap();
+    let control = |variables: &[_]| {
+        load(Layer::default(), Some(&path), &environment(variables)).unwrap().plain.control.value
+    };
+    assert_eq!(control(&[]), ControlPlace::Path(directory.path().join("run/a.sock")));
+    let here = std::env::current_dir().unwrap().join("b.sock");
+    assert_eq!(control(&[("POINTSMAN_CONTROL", "./b.sock")]), ControlPlace::Path(here));
+    assert_eq!(control(&[("POINTSMAN_CONTROL", "off")]), ControlPlace::Off);
+}
+
+#[test]
+fn a_name_that_was_chosen_must_be_had() {
+    let control = |text| format!("{:?}", load_text(Layer::default(), text, &[]).unwrap().settings());
+    for (text, expected) in [
+        ("", Some(Control::usual())),
+        ("name = \"default\"", Some(Control::usual())),
+        ("name = \"api\"", Some(Control::named("api".parse().unwrap()))),
+        ("control = \"/a.sock\"\ncontrol_group = 0", Some(Control::at("/a.sock").group(0))),
+        ("control = \"off\"", None),
+    ] {
+        assert!(control(text).contains(&format!("control: {expected:?}")), "{text}");
+    }
 }
 
 #[test]
@@ -220,5 +252,9 @@ fn a_value_has_the_type_and_the_unit_of_its_key() {
         ("serialization = \"v8\"", &["no such serialization", "json, advanced", "p.toml:1:17"]),
         ("serialization = true", &["a string is expected"]),
         ("master_scheduling = \"fifo\"", &["no such scheduling", "batch, normal"]),
+        ("name = \"a b\"", &["not the name of a master", "write 1 to 64 letters", "p.toml:1:8"]),
+        ("control = \"api\"", &["neither a choice nor a path", "--name api", "p.toml:1:11"]),
+        ("control_group = \"no such group\"", &["no such group on this machine", "or its number, or off"]),
+        ("control_group = true", &["a number or \"ops\" is expected"]),
     ]);
 }

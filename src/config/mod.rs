@@ -5,6 +5,7 @@
 //! prints or exits, and nothing is started.
 
 mod attribute;
+mod control;
 mod depends;
 mod entries;
 mod env_file;
@@ -39,6 +40,7 @@ use std::{
 use pointsman::PolicyName;
 
 pub(crate) use attribute::{Affinity, account, named_limit, nice, path, show_limit, show_umask, umask};
+pub(crate) use control::{ControlPlace, name as control_name};
 pub(crate) use depends::Depend;
 pub(crate) use environment::Environment;
 pub(crate) use environment::names as variables;
@@ -52,7 +54,8 @@ pub(crate) use map::Map;
 pub(crate) use problem::{Problems, nearest, synonym};
 pub(crate) use process::{Process, ProcessLayer};
 pub(crate) use reload::Inputs;
-pub(crate) use value::{BadValue, Mode, Overload, Workers, policy, show as show_duration};
+pub(crate) use supervision::reload_batch;
+pub(crate) use value::{BadValue, Mode, Overload, Workers, duration, policy, show as show_duration};
 
 use environment::WEB_CONCURRENCY;
 use layer::refuse_name;
@@ -127,6 +130,7 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
     let mut plain = Plain::resolve(layer.plain);
     output::settle(&mut plain.output.value, &plain.output.origin, problems);
     output::settle_error(&mut plain.error_output, problems);
+    control::settle(&mut plain.control, problems);
     together::refuse_with_mode(&mode, &policy, &listen, &map, &plain, problems);
     together::refuse_times(&plain, problems);
     let workers = layer.workers.unwrap_or_else(|| Given::default(Workers::Auto));

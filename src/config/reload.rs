@@ -22,7 +22,8 @@ impl Inputs {
 }
 
 /// Plain keys of the master itself, which opens what they name when it starts.
-const OF_THE_MASTER: [&str; 4] = ["output", "error_output", "output_max_size", "output_keep"];
+const OF_THE_MASTER: [&str; 7] =
+    ["output", "error_output", "output_max_size", "output_keep", "name", "control", "control_group"];
 
 impl Config {
     /// The keys that say something else in `anew` and that only a new start can change. What `depends` says is not
@@ -96,6 +97,8 @@ mod tests {
             ("", "output = \"auto\"\nerror_output = \"as output\"\noutput_keep = 5", &[]),
             ("", "output_max_size = \"off\"\noutput_keep = 4", &["output_max_size", "output_keep"]),
             ("", "mode = \"shared\"\nlisten = \":1\"\noutput = \"/a\"", &["listen", "mode", "output"]),
+            ("", "name = \"api\"\ncontrol_group = 0", &["name", "control_group"]),
+            ("control = \"off\"", "", &["control"]),
             (
                 "",
                 "depends = \"127.0.0.1:1\"\nworkers = 3\nprogram = \"sh\"\nargs = \"x\"\numask = \"027\"",

@@ -1,8 +1,8 @@
 //! A checked [`Config`] -> [`Settings`]: what each key does.
 
-use pointsman::{Rotation, Settings};
+use pointsman::{Control, ControlName, Rotation, Settings};
 
-use super::{Config, DEMO_WORKER, Map, Mode, Overload, Plain, output::ErrorOutput};
+use super::{Config, ControlPlace, DEMO_WORKER, Map, Mode, Overload, Plain, output::ErrorOutput};
 
 impl Config {
     pub(crate) fn settings(&self) -> Settings {
@@ -19,6 +19,10 @@ impl Config {
         let settings = settings.workers(self.workers.value).policy(self.policy.value);
         let settings = self.process.apply(self.plain.supervise(self.plain.hand_over(settings)));
         let settings = self.plain.pour(settings, self.terminal);
+        let settings = match self.plain.control() {
+            Some(control) => settings.control(control),
+            None => settings,
+        };
         let settings = self.depends.value.iter().fold(settings, |all, depend| all.depends(depend.on.clone()));
         let settings = self.env.iter().fold(settings, |all, (name, value)| all.env(name, &value.value));
         let settings = settings.mode(match self.mode.value {
@@ -54,6 +58,20 @@ impl Plain {
             .max_age(self.max_age.value.0)
             .max_connections(self.max_connections.value.0)
             .ping_timeout(self.ping_timeout.value.0)
+    }
+
+    /// How the whole is steered from outside, if it is.
+    fn control(&self) -> Option<Control> {
+        let control = match &self.control.value {
+            ControlPlace::Off => return None,
+            ControlPlace::Path(path) => Control::at(path),
+            ControlPlace::Auto if self.name.value == ControlName::default() => Control::usual(),
+            ControlPlace::Auto => Control::named(self.name.value.clone()),
+        };
+        Some(match &self.control_group.value.0 {
+            Some(group) => control.group(group.number),
+            None => control,
+        })
     }
 
     /// Where their output goes.

@@ -2,7 +2,7 @@ mod shipped;
 
 use std::{ffi::OsStr, path::PathBuf};
 
-use pointsman::Settings;
+use pointsman::{Control, Settings};
 use proptest::prelude::*;
 
 use super::{layer::Source, layer::keys, *};
@@ -40,10 +40,12 @@ fn shown(config: &Config) -> String {
 }
 
 #[test]
-fn nothing_given_is_the_defaults_of_the_crate() {
+fn nothing_given_is_the_defaults_of_the_crate_and_a_control_socket() {
     let config = load_text(Layer::default(), "", &[]).unwrap();
     assert_eq!(shown(&config), "127.0.0.1:8000");
     let plain = Settings::new("/proc/self/exe").arg("demo-worker").listen("127.0.0.1:8000".parse().unwrap());
+    // A program on the crate says itself that it wants one.
+    let plain = plain.control(Control::usual());
     assert_eq!(format!("{:?}", config.settings()), format!("{plain:?}"));
 }
 

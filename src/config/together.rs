@@ -5,7 +5,7 @@
 use pointsman::{PolicyName, ReadyOn};
 
 use super::{
-    Config,
+    Config, ControlPlace,
     key::{Key, Shown},
     keys::Plain,
     layer::{Given, Origin},
@@ -140,6 +140,7 @@ fn idle(config: &Config) -> Vec<String> {
         _ => false,
     };
     let ready_on = plain.ready_on.value;
+    let control = &plain.control.value;
     [
         (
             "overload_timeout",
@@ -157,6 +158,8 @@ fn idle(config: &Config) -> Vec<String> {
             !no_file && plain.output_max_size.value.0.is_none(),
             "while output_max_size is off".to_owned(),
         ),
+        ("name", *control != ControlPlace::Auto, format!("while control is {control}")),
+        ("control_group", *control == ControlPlace::Off, "while control is off".to_owned()),
     ]
     .into_iter()
     .filter(|(_, does_nothing, _)| *does_nothing)
@@ -265,6 +268,14 @@ mod tests {
                 "after ready_after, 2s (default), and is ended before that, by start_timeout, 2s (POINTSMAN_START",
             ),
             ("output=a.log output_max_size=off output_keep=1", "does nothing while output_max_size is off"),
+            (
+                "name=api control=/run/a.sock",
+                "name = api (POINTSMAN_NAME) does nothing while control is /run/a.sock",
+            ),
+            (
+                "control_group=0 control=off",
+                "control_group = 0 (POINTSMAN_CONTROL_GROUP) does nothing while control is off",
+            ),
         ] {
             let found = warnings(text);
             assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
@@ -282,6 +293,8 @@ mod tests {
             "linger_timeout=off",
             "output=a.log output_max_size=1MiB output_keep=1",
             "error_output=a.log output_keep=0",
+            "name=api control=auto control_group=0",
+            "control=/run/a.sock control_group=0",
         ] {
             assert_eq!(warnings(text), Vec::<String>::new(), "{text}");
         }

@@ -1,10 +1,10 @@
 //! What happens to a fleet, as values: what users of the crate are told.
 
-use std::{fmt, time::Duration};
+use std::{ffi::OsString, fmt, time::Duration};
 
 use serde_json::Value;
 
-use super::{Address, LoadSource, Place, Trouble};
+use super::{Address, Batch, LoadSource, Place, Trouble};
 use crate::endpoint::Endpoint;
 
 /// A worker's id: 1 for the first, never given twice. Node programs see it as `cluster.worker.id`.
@@ -147,7 +147,7 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
-    /// A signal asks for something that the program has to do, since it knows how: see
+    /// A signal, or a client of the control socket, asks for something that the program has to do, since it knows how: see
     /// [`Cluster::run`](crate::Cluster::run).
     Asked(Request),
     /// A worker sent a message of the application.
@@ -351,12 +351,26 @@ pub enum ReloadFailure {
     Aborted,
 }
 
-/// What a signal asks of the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a reload is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ReloadRequest {
+    /// Replace so many workers at once.
+    pub batch: Option<Batch>,
+    /// The environment of workers, in the place of this process's own.
+    pub env: Option<Vec<(OsString, OsString)>>,
+    /// Who is to be answered.
+    pub(crate) ticket: Option<u32>,
+}
+
+/// What a signal, or a client of the control socket, asks of the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Request {
-    /// SIGHUP: read the settings again, and replace the workers.
-    Reload,
+    /// SIGHUP, or `reload`: read the settings again, and replace the workers. Answered by
+    /// [`Cluster::reload_as_asked`](crate::Cluster::reload_as_asked) or
+    /// [`Cluster::refuse_reload`](crate::Cluster::refuse_reload).
+    Reload(ReloadRequest),
     /// SIGUSR1: open log files again.
     Reopen,
 }

@@ -35,7 +35,7 @@ use std::fmt;
 
 pub use crowding::Admission;
 pub use address::Address;
-pub use event::{Cause, Event, ExitStatus, Loss, ReloadFailure, Request, UsedUp, WorkerId};
+pub use event::{Cause, Event, ExitStatus, Loss, ReloadFailure, ReloadRequest, Request, UsedUp, WorkerId};
 pub use trouble::Trouble;
 pub use handoff::{Held, Share};
 pub use orders::Unable;

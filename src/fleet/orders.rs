@@ -242,7 +242,9 @@ mod tests {
         assert_eq!(owns(&mut |_| {}), ["2: true"]);
         let crashes = |stage: &mut Stage| stage.fleet.handle_exited(stage.now, WorkerId(2), CRASH, true);
         assert_eq!(owns(&mut { crashes }), ["3: true"]);
-        let reload = |stage: &mut Stage| drop(stage.fleet.reload(stage.now, stage.fleet.rules().clone()));
+        let reload = |stage: &mut Stage| {
+            stage.fleet.reload(stage.now, stage.fleet.rules().clone()).unwrap();
+        };
         assert_eq!(owns(&mut { reload }), ["4: false", "5: true"]);
         assert!(owns(&mut |stage| (4..=5).for_each(|id| stage.is_ready(id))).is_empty());
         assert_eq!(owns(&mut |stage| stage.fleet.scale(stage.now, 1)), ["forget 1"]);

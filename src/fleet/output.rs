@@ -240,6 +240,10 @@ pub struct ReloadCounts {
     pub failed: u64,
     /// It was called off, or another took its place.
     pub aborted: u64,
+    /// It was not begun: the program found something wrong with the settings.
+    pub refused: u64,
+    /// The last one did not succeed.
+    pub last_failed: bool,
 }
 
 /// What has happened so far, counted. Never decreases.

@@ -88,6 +88,12 @@ impl<C> Fleet<C> {
         is
     }
 
+    /// One was asked for, and the settings for it are wrong.
+    pub fn handle_reload_refused(&mut self) {
+        self.reloads.refused += 1;
+        self.reloads.last_failed = true;
+    }
+
     /// Whether one is under way.
     pub fn is_reloading(&self) -> bool {
         self.reload.is_some()
@@ -176,6 +182,7 @@ impl<C> Fleet<C> {
                 let gone = std::mem::replace(&mut self.generation, generation);
                 self.outputs.push_back(Output::Forget { generation: gone });
                 self.reloads.succeeded += 1;
+                self.reloads.last_failed = false;
                 self.event(Event::Reloaded { generation, took });
                 let count = self.rules.workers;
                 // Whoever has scaled meanwhile is not overruled by settings that say what they said before.
@@ -200,6 +207,7 @@ impl<C> Fleet<C> {
                     ReloadFailure::Aborted => self.reloads.aborted += 1,
                     _ => self.reloads.failed += 1,
                 }
+                self.reloads.last_failed = true;
                 self.outputs.push_back(Output::Forget { generation });
                 // Of this one, or of one that it took the place of.
                 let of_it = |seat| match seat {

@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 
 use super::{Fork, Master, Program};
 use crate::{
+    control::{Code, Refusal},
     fleet::{Rules, Unable, WorkerId},
     sys::clock,
 };
@@ -37,6 +38,14 @@ impl Master {
         done
     }
 
+    /// Fills a slot again that waits for that, or was given up.
+    pub(super) fn restart_slot(&mut self, slot: u32) -> Result<(), Unable> {
+        self.now = clock::now();
+        let done = self.fleet.restart_slot(self.now, slot);
+        self.perform();
+        done
+    }
+
     /// Has a worker leave that nobody is to follow.
     pub(crate) fn disconnect(&mut self, worker: WorkerId) -> Result<(), Unable> {
         self.now = clock::now();
@@ -56,17 +65,29 @@ impl Master {
 
     /// Replaces the workers by those that run `program`, under other rules. Says whether that began: it does not while the
     /// cluster stops, nor before it has started what it waits to start.
-    pub(crate) fn reload(&mut self, program: Program, rules: Rules) -> bool {
+    ///
+    /// `ticket` is the number of the question that this answers, if it does.
+    pub(crate) fn reload(&mut self, ticket: Option<u32>, program: Program, rules: Rules) -> bool {
         self.now = clock::now();
         // Before anybody is started: the fleet's next generation is known.
         let Some(generation) = self.fleet.next_generation().filter(|_| self.depends.is_none()) else {
+            let why = "there are no workers to replace yet, or no more";
+            self.reload_is_refused(ticket, Refusal::new(Code::Refused, why));
             return false;
         };
+        let workers = self.fleet.wanted();
+        self.reload_begins(ticket, generation, workers);
         self.preload.try_again();
         self.programs.add(generation, program);
         self.fleet.reload(self.now, rules);
         self.perform();
         true
+    }
+
+    /// A reload that was asked for is not begun: something is wrong with the settings.
+    pub(crate) fn refuse_reload(&mut self, ticket: Option<u32>, why: &str) {
+        self.fleet.handle_reload_refused();
+        self.reload_is_refused(ticket, Refusal::new(Code::Invalid, why));
     }
 
     /// Calls a reload off. Says whether there was one.

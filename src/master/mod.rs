@@ -7,6 +7,7 @@
 mod accept;
 mod channel;
 mod commands;
+mod control;
 mod depends;
 mod flow;
 mod kernel;
@@ -23,7 +24,9 @@ mod signals;
 mod sockets;
 mod source;
 mod spawn;
+mod status;
 mod stop;
+mod stream;
 mod supervisor;
 mod workers;
 
@@ -122,6 +125,11 @@ pub(crate) struct Master {
     depends: Option<Depends>,
     orphans: Orphans,
     stopping: Stopping,
+    /// By which it is steered from outside, if it is.
+    control: Option<control::Server>,
+    /// Which worker gets a connection.
+    policy: PolicyName,
+    started: Time,
     /// Who is told how this process is.
     supervisor: Option<Supervisor>,
     /// When to look again how much memory workers use.
@@ -205,6 +213,9 @@ impl Master {
             depends: None,
             orphans: Orphans::default(),
             stopping: Stopping::default(),
+            control: None,
+            policy,
+            started: now,
             supervisor: None,
             next_sample: Time::default(),
             accept_again: None,
@@ -248,6 +259,7 @@ impl Master {
         self.reap_orphans();
         self.accept();
         self.go_on_stopping();
+        self.serve_control();
         self.tell_supervisor();
         Ok(())
     }
@@ -259,14 +271,19 @@ impl Master {
             listener.pending && !resting && self.fleet.admits(self.now, id)
         };
         // An outer loop that watches this one's descriptor is told once, however much there is.
-        let peers =
-            self.readiness.is_pending() && !resting || self.notices.is_pending() || self.orphans.is_pending();
+        let control = self.control.as_ref().is_some_and(|server| server.is_pending(resting));
+        let peers = control
+            || self.readiness.is_pending() && !resting
+            || self.notices.is_pending()
+            || self.orphans.is_pending();
         if self.full || self.kernel.has_more() || peers || self.listeners.iter().any(acceptable) {
             return Some(Duration::ZERO);
         }
         let own = [self.accept_again, self.guard_again, self.kernel.deadline(), self.stopping.deadline()];
         let depends = self.depends.as_ref().and_then(Depends::deadline);
-        let others = [self.fleet.poll_timeout(), self.supervisor_deadline(), depends, self.next_sample()];
+        let control = self.control.as_ref().and_then(control::Server::deadline);
+        let others =
+            [self.fleet.poll_timeout(), self.supervisor_deadline(), depends, self.next_sample(), control];
         let at = own.into_iter().chain(others).flatten().min();
         at.map(|at| at - clock::now())
     }
@@ -332,6 +349,8 @@ impl Master {
             Source::Output => self.read_output(),
             Source::Notices => self.notices.set_pending(true),
             Source::Depends => self.look(),
+            Source::Control => self.control_waits(),
+            Source::ControlClient(number) => self.control_client(number, event),
         }
     }
 }
@@ -358,6 +377,9 @@ impl Drop for Master {
             worker.child.end(LAST_PATIENCE);
         }
         self.guard.dismiss();
+        if let Some(mut server) = self.control.take() {
+            server.end();
+        }
     }
 }
 

@@ -143,6 +143,19 @@ impl Program {
         own.or_else(|| if self.base_env.is_some() { None } else { env::var_os(name) })
     }
 
+    /// As it is written for people.
+    pub(super) fn shown(&self) -> String {
+        if self.is_self() {
+            return "the built-in demo worker".into();
+        }
+        let words = std::iter::once(&self.program).chain(&self.args).map(|word| {
+            let text = word.to_string_lossy();
+            let plain = |letter: char| letter.is_alphanumeric() || "_-./:=,@%+".contains(letter);
+            if !text.is_empty() && text.chars().all(plain) { text.into_owned() } else { format!("{text:?}") }
+        });
+        words.collect::<Vec<_>>().join(" ")
+    }
+
     /// Whether it is this very program, run again.
     pub(super) fn is_self(&self) -> bool {
         self.program == launch::SELF

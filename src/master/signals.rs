@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use super::{Master, Source, orphans};
 use crate::{
-    fleet::{Event, Request, Stop},
+    fleet::{Event, ReloadRequest, Request, Stop},
     sys::{
         clock,
         signals::{self, Received, Signals},
@@ -54,7 +54,7 @@ impl Master {
             Signal::SIGHUP if from_kernel || self.terminal && signals::terminal_is_gone() => {
                 self.asked_to_stop(Stop::Graceful);
             }
-            Signal::SIGHUP => self.happens(Event::Asked(Request::Reload)),
+            Signal::SIGHUP => self.happens(Event::Asked(Request::Reload(ReloadRequest::default()))),
             Signal::SIGUSR1 => self.happens(Event::Asked(Request::Reopen)),
             Signal::SIGTTIN => self.scale(self.fleet.wanted() + 1),
             // The last one is sent away by WINCH.

@@ -18,6 +18,8 @@ pub(super) enum Source {
     Output,
     Notices,
     Depends,
+    Control,
+    ControlClient(u32),
 }
 
 impl Source {
@@ -34,6 +36,8 @@ impl Source {
             Self::Output => (8, 0),
             Self::Notices => (9, 0),
             Self::Depends => (10, 0),
+            Self::Control => (11, 0),
+            Self::ControlClient(id) => (12, id),
         };
         Token((id as usize) << 4 | kind)
     }
@@ -51,7 +55,9 @@ impl Source {
             7 => Self::Peer(id),
             8 => Self::Output,
             9 => Self::Notices,
-            _ => Self::Depends,
+            10 => Self::Depends,
+            11 => Self::Control,
+            _ => Self::ControlClient(id),
         }
     }
 }

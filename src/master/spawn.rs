@@ -4,6 +4,7 @@ use std::{ffi::OsString, io, os::fd::AsFd};
 
 use super::{Channel, LAST_PATIENCE, Master, Program, Progress, Source, Worker, notices};
 use crate::{
+    control::Known,
     endpoint::Endpoint,
     fleet::{Mode, WorkerId},
     sys::launch,
@@ -12,9 +13,11 @@ use crate::{
 impl Master {
     pub(super) fn spawn(&mut self, id: WorkerId, slot: u32, generation: u32, own: bool) {
         let program = self.programs.of(generation, slot, own);
+        self.learn(id, Known { slot, pid: 0, generation });
         match self.launch(id, slot, &program) {
             Ok(worker) => {
                 let pid = worker.child.pid();
+                self.learn(id, Known { slot, pid, generation });
                 self.workers.insert(id, worker);
                 self.fleet.handle_spawned(id, pid);
             }
@@ -22,6 +25,13 @@ impl Master {
                 let errno = error.raw_os_error().unwrap_or(libc::EIO);
                 self.fleet.handle_spawn_failed(self.now, id, errno);
             }
+        }
+    }
+
+    /// For those who are told what happens.
+    fn learn(&mut self, id: WorkerId, known: Known) {
+        if let Some(control) = &mut self.control {
+            control.learn(id, known);
         }
     }
 

@@ -115,7 +115,7 @@ impl Supervisor {
             Event::Scaled { to, .. } => self.wanted = *to,
             Event::WaitsFor { what } => self.waits_for = Some(what.clone()),
             Event::Found { .. } => self.waits_for = None,
-            Event::Asked(Request::Reload) => {
+            Event::Asked(Request::Reload(_)) => {
                 self.asked = self.phase == Phase::Ready;
                 self.reload(now);
             }
@@ -282,6 +282,9 @@ impl Master {
         if let Some(supervisor) = &mut self.supervisor {
             supervisor.handle(self.now, &event);
         }
+        if let Some(control) = &mut self.control {
+            control.handle_event(&event);
+        }
         self.happened.push_back(event);
     }
 
@@ -300,7 +303,7 @@ impl Master {
             return;
         };
         // The user has taken the question by now, and does not reload.
-        let is_asked = |event: &Event| matches!(event, Event::Asked(Request::Reload));
+        let is_asked = |event: &Event| matches!(event, Event::Asked(Request::Reload(_)));
         if supervisor.asked && !self.happened.iter().any(is_asked) {
             supervisor.reload_failed = true;
             supervisor.end_reload();

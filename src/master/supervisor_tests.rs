@@ -123,7 +123,7 @@ fn a_reload_begins_with_the_time_and_ends_with_ready() {
         // Both at once are two words still.
         assert_eq!(both.after(&[reloading(), end], 2), ["RELOADING=1\nMONOTONIC_USEC=5000", "READY=1"]);
     }
-    assert_eq!(both.after(&[Event::Asked(Request::Reload)], 2), [begun]);
+    assert_eq!(both.after(&[Event::Asked(Request::Reload(Default::default()))], 2), [begun]);
     assert_eq!(both.after(&[reloading()], 2), [""; 0], "as was told");
     assert!(!both.supervisor.asked);
 }

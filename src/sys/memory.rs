@@ -44,7 +44,7 @@ fn usage(stat: &[u8]) -> Option<Usage> {
     Some(Usage { group, pages })
 }
 
-fn page_bytes() -> u64 {
+pub(super) fn page_bytes() -> u64 {
     // SAFETY: sysconf takes an integer.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     u64::try_from(bytes).unwrap_or(4096)

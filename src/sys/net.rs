@@ -64,6 +64,32 @@ pub(crate) fn is_untouched(connection: impl AsFd) -> bool {
     known == 0 && len == full && counted == 0 && info.bytes_received == unread + fin && info.bytes_sent == 0
 }
 
+/// The kernel's queue of a listening TCP socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Queue {
+    /// Connections that wait in it.
+    pub(crate) waiting: u32,
+    /// How many may.
+    pub(crate) backlog: u32,
+}
+
+/// How long the queue of a listening socket is; `None` if it is no TCP socket, of which alone the kernel tells.
+#[allow(unsafe_code, reason = "TCP_INFO into plain memory")]
+pub(crate) fn queue(listener: impl AsFd) -> Option<Queue> {
+    // SAFETY: plain data, of which zeros are a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let full = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
+    let mut len = full;
+    let number = listener.as_fd().as_raw_fd();
+    // SAFETY: the pointer and the length describe `info`, which is plain data.
+    let known = unsafe {
+        libc::getsockopt(number, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut len)
+    };
+    // Of a socket that listens, these two mean something else than their names (net/ipv4/tcp.c).
+    let queue = Queue { waiting: info.tcpi_unacked, backlog: info.tcpi_sacked };
+    (known == 0 && len == full && info.tcpi_state == TcpInfo::LISTEN).then_some(queue)
+}
+
 /// `struct tcp_info` of `<linux/tcp.h>` up to `tcpi_bytes_sent` (Linux 4.19), which the C library's own lacks.
 #[repr(C)]
 #[derive(Default)]
@@ -86,6 +112,7 @@ impl TcpInfo {
     /// States of `<net/tcp_states.h>`.
     const ESTABLISHED: u8 = 1;
     const CLOSE_WAIT: u8 = 8;
+    const LISTEN: u8 = 10;
 }
 
 /// What a client is answered that nobody has room for (RFC 9110 section 15.6.4).

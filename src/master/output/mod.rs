@@ -223,7 +223,9 @@ impl Master {
 
     /// The output thread has something to tell.
     pub(super) fn read_output(&mut self) {
-        self.happened.extend(std::iter::from_fn(|| self.output.poll_event()));
+        while let Some(event) = self.output.poll_event() {
+            self.happens(event);
+        }
     }
 
     /// A worker has ended like this, and had been told to leave or not.

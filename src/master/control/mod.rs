@@ -1,0 +1,456 @@
+//! The control socket: clients that steer the cluster and see what it does.
+//!
+//! Lines of clients become requests, which `verbs` carries out; what has happened becomes answers to those that wait, and
+//! events for those that want them. Nobody is waited for: what a client does not read waits in bounded memory, and events
+//! beyond that are dropped and counted. What requests and answers mean is `crate::control`'s business.
+//!
+//! What happens while a request is carried out is told to those that wait after it, so that none is missed.
+
+mod client;
+mod verbs;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io, mem,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use serde_json::json;
+
+use self::client::{Client, Standing};
+use super::{Master, Source, stream::Heard};
+use crate::{
+    control::{
+        Answer, Code, Due, Known, MAX_LINE, Patience, Refusal, Request, RequestId, Until, Waits, answer,
+        greeting, told,
+    },
+    fleet::{Event, Request as Asked, Trouble, WorkerId},
+    sys::{
+        bind::Options,
+        clock, net,
+        peer::Peer,
+        unix::{self, Access, SocketFile},
+    },
+    time::Time,
+};
+
+/// Who may be connected at once: a few people, dashboards and scripts.
+const MAX_CLIENTS: usize = 64;
+
+/// Requests of one client carried out in one turn.
+const REQUESTS: usize = 16;
+
+/// What may wait for a client to read, in bytes; then its events are dropped, and its requests wait.
+const MAX_WAITING: usize = 256 << 10;
+
+/// What one client may wait for at once.
+const MAX_WAITS: usize = 64;
+
+/// Connections that wait to be accepted, which happens at the next turn.
+const BACKLOG: u32 = 64;
+
+/// The socket and its clients.
+#[derive(Debug)]
+pub(super) struct Server {
+    listener: OwnedFd,
+    _file: SocketFile,
+    /// What this master is called.
+    name: Option<String>,
+    /// Whose members may steer it.
+    group: Option<u32>,
+    /// The kernel's queue was not seen empty.
+    pending: bool,
+    /// A client may have something to be done.
+    stirred: bool,
+    /// The system has refused to give a client out, which was told.
+    failed: bool,
+    clients: BTreeMap<u32, Client>,
+    next: u32,
+    waits: Waits,
+    /// Workers whose end was not told yet.
+    known: BTreeMap<WorkerId, Known>,
+    /// What has happened and was not told yet, and when.
+    news: VecDeque<(u64, Event)>,
+    /// Who has asked for a reload that the program has not begun, by the number of the question.
+    tickets: BTreeMap<u32, Ticket>,
+    next_ticket: u32,
+}
+
+/// Whose a question is.
+#[derive(Debug)]
+struct Ticket {
+    client: u32,
+    id: RequestId,
+    patience: Patience,
+}
+
+impl Server {
+    /// What the master is called.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// A process is being started for a worker.
+    pub(super) fn learn(&mut self, worker: WorkerId, known: Known) {
+        self.known.insert(worker, known);
+    }
+
+    /// Something has happened.
+    pub(super) fn handle_event(&mut self, event: &Event) {
+        // Nobody waits for a message, and it may be large.
+        if !matches!(event, Event::Message { .. }) || self.has_listeners() {
+            self.news.push_back((clock::wall(), event.clone()));
+        }
+    }
+
+    fn has_listeners(&self) -> bool {
+        self.clients.values().any(Client::listens)
+    }
+
+    /// Tells what has happened.
+    fn tell_news(&mut self) {
+        while let Some((wall, news)) = self.news.pop_front() {
+            let known = |worker| self.known.get(&worker).copied();
+            self.waits.handle_event(&news, |worker| Some(known(worker)?.slot));
+            if self.has_listeners() {
+                let text = told(&news, wall, known).to_string();
+                self.clients.values_mut().for_each(|client| client.hear(&text));
+            }
+            match news {
+                Event::Exit { worker, .. } => drop(self.known.remove(&worker)),
+                Event::Trouble {
+                    worker,
+                    trouble: Trouble::Unkillable { .. } | Trouble::SpawnFailed { .. },
+                } => {
+                    self.known.remove(&worker);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Gives those that have waited what they have waited for.
+    fn answer_due(&mut self) {
+        while let Some(Due { client, id, answer }) = self.waits.poll_answer() {
+            self.answer(client, &id, &answer);
+        }
+    }
+
+    fn answer(&mut self, client: u32, id: &RequestId, said: &Answer) {
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.stream.queue(&answer(id, said));
+        }
+    }
+
+    /// Whether a client is owed something, so that it is there for a reason.
+    fn is_owed(&self, number: u32) -> bool {
+        self.clients.get(&number).is_some_and(Client::listens)
+            || self.waits.count(number) > 0
+            || self.tickets.values().any(|ticket| ticket.client == number)
+    }
+
+    /// The client that has been of no use for longest.
+    fn idlest(&self) -> Option<u32> {
+        let idle = self.clients.iter().filter(|(number, _)| !self.is_owed(**number));
+        idle.min_by_key(|(_, client)| client.last).map(|(&number, _)| number)
+    }
+
+    fn forget(&mut self, number: u32) -> Option<Client> {
+        self.waits.forget(number);
+        self.tickets.retain(|_, ticket| ticket.client != number);
+        self.clients.remove(&number)
+    }
+
+    /// Sends what the clients take, and lets go of those that are done or gone. Returns the latter.
+    fn flush(&mut self) -> Vec<Client> {
+        let mut gone = Vec::new();
+        for (&number, client) in &mut self.clients {
+            client.tell_dropped();
+            let failed = client.stream.waiting() > 0 && client.stream.flush().is_err();
+            if failed || client.is_gone {
+                gone.push(number);
+            }
+        }
+        let done = |(number, client): (&u32, &Client)| client.is_done() && !self.is_owed(*number);
+        gone.extend(self.clients.iter().filter(|&entry| done(entry)).map(|(&number, _)| number));
+        gone.into_iter().filter_map(|number| self.forget(number)).collect()
+    }
+
+    /// Whether there is something to do at once.
+    pub(super) fn is_pending(&self, resting: bool) -> bool {
+        self.pending && !resting || self.stirred || !self.news.is_empty()
+    }
+
+    /// Whether a turn has anything to do here.
+    fn is_due(&self, now: Time, settled: impl FnOnce() -> bool) -> bool {
+        self.is_pending(false)
+            || self.deadline().is_some_and(|at| at <= now)
+            || self.waits.wants_settled() && settled()
+    }
+
+    /// When something is due.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.waits.poll_timeout()
+    }
+
+    /// Says the last words to everybody.
+    pub(super) fn end(&mut self) {
+        self.tell_news();
+        self.answer_due();
+        drop(self.flush());
+    }
+}
+
+impl Master {
+    /// Has the cluster steered by a socket at this absolute path.
+    pub(crate) fn open_control(
+        &mut self,
+        path: &Path,
+        name: Option<String>,
+        group: Option<u32>,
+    ) -> io::Result<()> {
+        let mode = Some(if group.is_some() { 0o660 } else { 0o600 });
+        let options = Options {
+            backlog: BACKLOG,
+            access: Access { mode, group, ..Access::default() },
+            ..Options::default()
+        };
+        let (listener, file) = unix::listen_unix(path, &options, None)?;
+        self.watch(&listener, Source::Control)?;
+        self.control = Some(Server {
+            listener,
+            _file: file,
+            name,
+            group,
+            pending: false,
+            stirred: false,
+            failed: false,
+            clients: BTreeMap::new(),
+            next: 0,
+            waits: Waits::default(),
+            known: BTreeMap::new(),
+            news: VecDeque::new(),
+            tickets: BTreeMap::new(),
+            next_ticket: 0,
+        });
+        Ok(())
+    }
+
+    /// The kernel's queue of clients is not empty.
+    pub(super) fn control_waits(&mut self) {
+        if let Some(server) = &mut self.control {
+            server.pending = true;
+        }
+    }
+
+    /// A client has said something, reads again, or is gone.
+    pub(super) fn control_client(&mut self, number: u32, ready: &mio::event::Event) {
+        let Some(client) = self.control.as_mut().and_then(|server| server.clients.get_mut(&number)) else {
+            return;
+        };
+        client.is_gone |= ready.is_write_closed() || ready.is_error();
+        client.unread |= ready.is_readable() || ready.is_read_closed();
+        if let Some(server) = &mut self.control {
+            server.stirred = true;
+        }
+    }
+
+    /// One turn of the control socket: takes who has connected, does what is asked for, tells what has happened.
+    pub(super) fn serve_control(&mut self) {
+        let is_due = |server: &Server| server.is_due(self.now, || self.fleet.is_settled());
+        if !self.control.as_ref().is_some_and(is_due) {
+            return;
+        }
+        self.accept_clients();
+        let numbers: Vec<u32> =
+            self.control.iter().flat_map(|server| server.clients.keys().copied()).collect();
+        numbers.into_iter().for_each(|number| self.serve_client(number));
+        self.refuse_unanswered();
+        let (now, settled) = (self.now, self.fleet.is_settled());
+        let Some(server) = &mut self.control else { return };
+        server.tell_news();
+        if settled && server.waits.wants_settled() {
+            server.waits.handle_settled();
+        }
+        if server.deadline().is_some_and(|at| at <= now) {
+            server.waits.handle_timeout(now);
+        }
+        server.answer_due();
+        for client in server.flush() {
+            self.unwatch(&client.stream);
+        }
+        self.watch_clients();
+    }
+
+    /// Takes those who have connected, unless the system has refused to give one out a moment ago.
+    fn accept_clients(&mut self) {
+        for _ in 0..MAX_CLIENTS {
+            let resting = self.accept_again.is_some_and(|at| self.now < at);
+            let Some(server) = self.control.as_mut().filter(|server| server.pending && !resting) else {
+                return;
+            };
+            match net::accept(server.listener.as_fd()) {
+                Ok(stream) => self.add_client(stream),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => server.pending = false,
+                Err(error) if net::is_of_the_client(&error) => {}
+                Err(error) => {
+                    if !mem::replace(&mut server.failed, true) {
+                        log::warn!("cannot hear clients of the control socket: {error}; goes on when it can");
+                    }
+                    self.accept_again = Some(self.now + self.fleet.rules().accept_pause);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn add_client(&mut self, socket: OwnedFd) {
+        let Some(server) = &mut self.control else { return };
+        server.failed = false;
+        let standing = match Peer::of(&socket) {
+            Ok(peer) if peer.is_owner() => Ok(Standing::Owner),
+            Ok(peer) if server.group.is_some_and(|group| peer.is_in(group)) => Ok(Standing::Member),
+            Ok(peer) => {
+                log::info!("user {} may not steer this cluster, and was turned away", peer.uid);
+                let message = "only root, the master's own user and the members of control_group may connect";
+                Err(Refusal::new(Code::NotPermitted, message))
+            }
+            Err(error) => {
+                Err(Refusal::new(Code::NotPermitted, format!("who has connected is unknown: {error}")))
+            }
+        };
+        let number = server.next;
+        server.next = server.next.wrapping_add(1);
+        let mut client =
+            Client::new(socket, self.now, standing.as_ref().copied().unwrap_or(Standing::Member));
+        client.stream.queue(&greeting(env!("CARGO_PKG_VERSION"), std::process::id(), server.name.as_deref()));
+        let evicted = if server.clients.len() >= MAX_CLIENTS { server.idlest() } else { None };
+        let is_full = server.clients.len() >= MAX_CLIENTS && evicted.is_none();
+        let full =
+            || Refusal::new(Code::Busy, format!("there are {MAX_CLIENTS} clients that wait for something"));
+        if let Some(refusal) = standing.err().or_else(|| is_full.then(full)) {
+            client.stream.queue(&answer(&RequestId::NONE, &Err(refusal)));
+            // It is small: either the socket takes it now, or the client sees a closed connection.
+            let _ = client.stream.flush();
+            return;
+        }
+        if let Some(evicted) = evicted.and_then(|number| server.forget(number)) {
+            self.unwatch(&evicted.stream);
+        }
+        if let Err(error) = self.watch(&client.stream, Source::ControlClient(number)) {
+            return log::warn!("cannot hear a client of the control socket: {error}");
+        }
+        if let Some(server) = &mut self.control {
+            server.clients.insert(number, client);
+            server.stirred = true;
+        }
+    }
+
+    /// Reads what a client has sent, and does what it asks for: so much in one turn.
+    fn serve_client(&mut self, number: u32) {
+        let now = self.now;
+        let mut buffer = mem::take(&mut self.buffer);
+        let Some(client) = self.control.as_mut().and_then(|server| server.clients.get_mut(&number)) else {
+            self.buffer = buffer;
+            return;
+        };
+        if client.wants_to_read() {
+            client.last = now;
+            match client.stream.read(&mut buffer, MAX_LINE + 1) {
+                Heard::All => client.unread = false,
+                Heard::Enough => {}
+                Heard::End => (client.unread, client.ended) = (false, true),
+            }
+        }
+        self.buffer = buffer;
+        for _ in 0..REQUESTS {
+            let client = self.control.as_mut().and_then(|server| server.clients.get_mut(&number));
+            let Some(line) = client.and_then(Client::next_line) else { return };
+            match line {
+                Ok(line) => self.handle_line(number, &line),
+                Err(refusal) => self.answer_client(number, &RequestId::NONE, &Err(refusal)),
+            }
+        }
+    }
+
+    fn handle_line(&mut self, number: u32, line: &[u8]) {
+        if let Some(server) = &mut self.control {
+            // What was before must not be taken for what comes of this.
+            server.tell_news();
+            server.answer_due();
+        }
+        match Request::parse(line) {
+            Ok(request) => {
+                let id = request.id.clone();
+                if let Some(answer) = self.obey(number, request) {
+                    self.answer_client(number, &id, &answer);
+                }
+            }
+            Err((id, refusal)) => self.answer_client(number, &id, &Err(refusal)),
+        }
+    }
+
+    fn answer_client(&mut self, number: u32, id: &RequestId, answer: &Answer) {
+        if let Some(server) = &mut self.control {
+            server.answer(number, id, answer);
+        }
+    }
+
+    /// A reload that somebody has asked for is begun.
+    pub(super) fn reload_begins(&mut self, ticket: Option<u32>, generation: u32, workers: usize) {
+        let now = self.now;
+        let Some((server, Ticket { client, id, patience })) = self.take_ticket(ticket) else { return };
+        if patience.wait {
+            let until = Until::Reloaded { generation, workers };
+            server.waits.add(now, client, id, until, patience.timeout);
+        } else {
+            server.answer(client, &id, &Ok(json!({ "generation": generation, "workers": workers })));
+        }
+        server.stirred = true;
+    }
+
+    /// A reload that somebody has asked for is not going to be.
+    pub(super) fn reload_is_refused(&mut self, ticket: Option<u32>, refusal: Refusal) {
+        if let Some((server, Ticket { client, id, .. })) = self.take_ticket(ticket) {
+            server.answer(client, &id, &Err(refusal));
+            server.stirred = true;
+        }
+    }
+
+    fn take_ticket(&mut self, ticket: Option<u32>) -> Option<(&mut Server, Ticket)> {
+        let server = self.control.as_mut()?;
+        let ticket = server.tickets.remove(&ticket?)?;
+        Some((server, ticket))
+    }
+
+    /// Questions that the program has taken and not answered are never going to be.
+    fn refuse_unanswered(&mut self) {
+        let Some(server) = self.control.as_mut().filter(|server| !server.tickets.is_empty()) else { return };
+        let asked = |event: &Event| match event {
+            Event::Asked(Asked::Reload(request)) => request.ticket,
+            _ => None,
+        };
+        let open: Vec<u32> = self.happened.iter().filter_map(asked).collect();
+        let taken = server.tickets.extract_if(.., |ticket, _| !open.contains(ticket));
+        let taken: Vec<_> = taken.map(|(_, ticket)| ticket).collect();
+        for Ticket { client, id, .. } in taken {
+            let refusal =
+                Refusal::new(Code::Refused, "the program that runs this cluster does not reload it");
+            server.answer(client, &id, &Err(refusal));
+        }
+    }
+
+    /// Watches for room where something waits for it.
+    fn watch_clients(&mut self) {
+        let Some(server) = &mut self.control else { return };
+        for (&number, client) in &mut server.clients {
+            let source = Source::ControlClient(number);
+            if let Err(error) = Self::watch_stream(&self.poll, &mut client.stream, source, false) {
+                log::warn!("cannot hear a client of the control socket: {error}");
+                client.is_gone = true;
+            }
+        }
+        server.stirred = server.clients.values().any(|client| client.is_gone || client.has_requests());
+    }
+}

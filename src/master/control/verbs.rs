@@ -1,0 +1,302 @@
+//! What clients ask for, done.
+//!
+//! Each verb ends in an answer at once, or in something that is waited for. The words of refusals are for people, and say
+//! what to do.
+
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::{MAX_WAITS, Standing, Ticket};
+use crate::{
+    control::{Answer, Code, Patience, Refusal, Request, RequestId, SignalWord, Target, Until, Verb},
+    fleet::{Batch, Event, ReloadRequest, Request as Asked, Stop, Unable, WorkerId},
+    master::{Fork, Master, Missing},
+};
+
+/// What becomes of a request.
+type Step = Result<Next, Refusal>;
+
+enum Next {
+    Answer(Value),
+    /// It is begun, and this says so if the client does not wait.
+    Begun(Value, Until),
+    /// It is answered elsewhere.
+    Later,
+}
+
+fn refuse<T>(code: Code, message: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::new(code, message))
+}
+
+impl Master {
+    /// Does what a client asks for. `None`: it is answered later.
+    pub(super) fn obey(&mut self, client: u32, Request { id, verb }: Request) -> Option<Answer> {
+        let patience = verb.patience();
+        match self.step(client, &id, verb) {
+            Ok(Next::Answer(value)) => Some(Ok(value)),
+            Ok(Next::Begun(value, _)) if !patience.wait => Some(Ok(value)),
+            Ok(Next::Begun(_, until)) => {
+                let now = self.now;
+                let server = self.control.as_mut()?;
+                server.waits.add(now, client, id, until, patience.timeout);
+                None
+            }
+            Ok(Next::Later) => None,
+            Err(refusal) => Some(Err(refusal)),
+        }
+    }
+
+    fn step(&mut self, client: u32, id: &RequestId, verb: Verb) -> Step {
+        let patience = verb.patience();
+        self.check_rights(client, &verb)?;
+        if patience.wait {
+            self.check_waits(client)?;
+        }
+        match verb {
+            Verb::Status {} => status(self),
+            Verb::Reload { batch, env, .. } => self.ask_to_reload(client, id, patience, batch, env),
+            Verb::Abort {} if self.abort_reload() => Ok(Next::Answer(json!({}))),
+            Verb::Abort {} => refuse(Code::Refused, "no reload is under way"),
+            Verb::Restart { worker, slot, .. } => self.restart_target(Target::of(worker, slot)?),
+            Verb::Scale { to, by, .. } => self.scale_by_request(to, by),
+            Verb::Stop { fast, .. } => {
+                self.stop(if fast { Stop::Now } else { Stop::Graceful });
+                Ok(Next::Begun(json!({ "workers": self.workers.len() }), Until::Stopped))
+            }
+            Verb::Disconnect { worker, slot, .. } => {
+                let (worker, slot) = self.find(Target::of(worker, slot)?)?;
+                self.disconnect(worker).map_err(|why| unable(why, worker))?;
+                Ok(gone(worker, slot))
+            }
+            Verb::Kill { worker, slot, signal, .. } => {
+                let (worker, slot) = self.find(Target::of(worker, slot)?)?;
+                let signal = signal_of(signal)?;
+                self.kill(worker, signal).map_err(|error| {
+                    Refusal::new(Code::Failed, format!("cannot send {signal} to worker {worker}: {error}"))
+                })?;
+                Ok(gone(worker, slot))
+            }
+            Verb::Fork { program, cwd, env, .. } => self.fork_by_request(program, cwd, env),
+            Verb::Send { worker, slot, message } => {
+                let (worker, _) = self.find(Target::of(worker, slot)?)?;
+                self.send(worker, &message)
+                    .map_err(|error| Refusal::new(Code::Refused, error.to_string()))?;
+                Ok(Next::Answer(json!({})))
+            }
+            Verb::Events {} => self.listen_to_events(client, id),
+            Verb::Logs { .. } => refuse(Code::Refused, "workers do not write to pointsman"),
+        }
+    }
+
+    fn check_rights(&self, client: u32, verb: &Verb) -> Result<(), Refusal> {
+        let client = self.control.as_ref().and_then(|server| server.clients.get(&client));
+        let is_owner = client.is_some_and(|client| client.standing == Standing::Owner);
+        if verb.is_for_owner() && !is_owner {
+            let message = "only root and the master's own user may run programs, or set their environment";
+            return refuse(Code::NotPermitted, message);
+        }
+        Ok(())
+    }
+
+    fn check_waits(&self, client: u32) -> Result<(), Refusal> {
+        let waits = self.control.as_ref().map_or(0, |server| {
+            let tickets = server.tickets.values().filter(|ticket| ticket.client == client).count();
+            server.waits.count(client) + tickets
+        });
+        if waits >= MAX_WAITS {
+            return refuse(Code::Busy, format!("this client waits for {MAX_WAITS} answers already"));
+        }
+        Ok(())
+    }
+
+    /// Who is meant, and its slot.
+    fn find(&self, target: Target) -> Result<(WorkerId, Option<u32>), Refusal> {
+        match target {
+            Target::Worker(worker) if self.workers.contains_key(&worker) => {
+                let mut all = self.fleet.workers(self.now);
+                Ok((worker, all.find(|info| info.id == worker).map(|info| info.slot)))
+            }
+            Target::Worker(worker) => {
+                let message = format!("there is no worker {worker}; `pointsman list` shows those there are");
+                refuse(Code::NoSuchWorker, message)
+            }
+            Target::Slot(slot) => match self.fleet.in_slot(slot) {
+                Some(worker) => Ok((worker, Some(slot))),
+                None => {
+                    let message =
+                        format!("no worker is in slot {slot}; `pointsman list` shows those there are");
+                    refuse(Code::NoSuchWorker, message)
+                }
+            },
+        }
+    }
+
+    fn ask_to_reload(
+        &mut self,
+        client: u32,
+        id: &RequestId,
+        patience: Patience,
+        batch: Option<Batch>,
+        env: Option<BTreeMap<String, String>>,
+    ) -> Step {
+        self.check_started()?;
+        let Some(server) = &mut self.control else { return Ok(Next::Later) };
+        let ticket = server.next_ticket;
+        server.next_ticket = server.next_ticket.wrapping_add(1);
+        server.tickets.insert(ticket, Ticket { client, id: id.clone(), patience });
+        let env = env.map(|env| env.into_iter().map(|(name, value)| (name.into(), value.into())).collect());
+        let request = ReloadRequest { batch, env, ticket: Some(ticket) };
+        self.happens(Event::Asked(Asked::Reload(request)));
+        Ok(Next::Later)
+    }
+
+    fn check_started(&self) -> Result<(), Refusal> {
+        if self.fleet.is_stopping() {
+            return refuse(Code::Refused, "the cluster stops");
+        }
+        if self.depends.is_some() {
+            let message = "no worker is started yet: what they depend on is not there (`pointsman status`)";
+            return refuse(Code::Refused, message);
+        }
+        Ok(())
+    }
+
+    fn restart_target(&mut self, target: Target) -> Step {
+        self.check_started()?;
+        let (old, slot) = match (self.find(target), target) {
+            (Ok((worker, Some(slot))), _) => {
+                self.restart(worker).map_err(|why| unable(why, worker))?;
+                (Some(worker), slot)
+            }
+            // It waits for its next start, or was given up.
+            (Err(_), Target::Slot(slot)) => {
+                self.restart_slot(slot).map_err(|_| {
+                    let message = format!("no worker is wanted in slot {slot}; `pointsman scale` wants more");
+                    Refusal::new(Code::NoSuchWorker, message)
+                })?;
+                (None, slot)
+            }
+            (Ok((worker, None)), _) => return Err(unable(Unable::NoSuchWorker, worker)),
+            (Err(refusal), Target::Worker(_)) => return Err(refusal),
+        };
+        let value = json!({ "worker": old.map(|worker| worker.0), "slot": slot });
+        Ok(Next::Begun(value, Until::Replaced { old, slot }))
+    }
+
+    fn scale_by_request(&mut self, to: Option<u32>, by: Option<i32>) -> Step {
+        self.check_started()?;
+        let from = self.fleet.wanted();
+        let to = match (to, by) {
+            (Some(to), None) => to as usize,
+            (None, Some(by)) => from.saturating_add_signed(by as isize),
+            _ => return refuse(Code::BadRequest, "how many workers? give to, or by"),
+        };
+        self.scale(to);
+        // There is a limit.
+        let to = self.fleet.wanted();
+        Ok(Next::Begun(json!({ "from": from, "to": to }), Until::Settled { from, to }))
+    }
+
+    fn fork_by_request(
+        &mut self,
+        program: Option<Vec<String>>,
+        cwd: Option<String>,
+        env: BTreeMap<String, String>,
+    ) -> Step {
+        self.check_started()?;
+        let mut fork = Fork::new();
+        if let Some(words) = program {
+            let Some((program, args)) = words.split_first() else {
+                return refuse(
+                    Code::BadRequest,
+                    "program is a list of a program and its arguments, and this is empty",
+                );
+            };
+            fork = fork.program(program, args);
+        }
+        if let Some(path) = cwd.map(PathBuf::from) {
+            if !path.is_absolute() {
+                let message = format!("cwd {}: give an absolute path", path.display());
+                return refuse(Code::BadRequest, message);
+            }
+            fork = fork.cwd(path);
+        }
+        let env = env.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let fork = env.fold(fork, |fork, (name, value)| fork.env(name, value));
+        let program = self.program_of(&fork);
+        program.find().map_err(|why| missing(why, &program.program))?;
+        let (worker, slot) = self.fork(fork).map_err(|why| Refusal::new(Code::Refused, why.to_string()))?;
+        Ok(Next::Begun(json!({ "worker": worker.0, "slot": slot }), Until::Ready { worker, slot }))
+    }
+
+    fn listen_to_events(&mut self, client: u32, id: &RequestId) -> Step {
+        let client = self.control.as_mut().and_then(|server| server.clients.get_mut(&client));
+        let Some(client) = client else { return Ok(Next::Later) };
+        if !client.listen(id.clone()) {
+            return refuse(Code::Busy, "this client is told events already");
+        }
+        Ok(Next::Answer(json!({})))
+    }
+}
+
+fn status(master: &Master) -> Step {
+    match serde_json::to_value(master.status()) {
+        Ok(status) => Ok(Next::Answer(status)),
+        // It is made of nothing that JSON cannot say.
+        Err(error) => refuse(Code::Failed, error.to_string()),
+    }
+}
+
+fn gone(worker: WorkerId, slot: Option<u32>) -> Next {
+    Next::Begun(json!({ "worker": worker.0, "slot": slot }), Until::Gone { worker, slot })
+}
+
+fn unable(why: Unable, worker: WorkerId) -> Refusal {
+    let code = match why {
+        Unable::NoSuchWorker | Unable::NoSuchSlot => Code::NoSuchWorker,
+        _ => Code::Refused,
+    };
+    Refusal::new(code, format!("worker {worker}: {why}"))
+}
+
+fn missing(why: Missing, program: &std::ffi::OsStr) -> Refusal {
+    let message = match why {
+        Missing::NotFound => format!("program not found: {}", program.display()),
+        Missing::NotExecutable(path) => format!("{} is not an executable file", path.display()),
+        Missing::NoDirectory(path, error) => format!("cwd {}: {error}", path.display()),
+    };
+    Refusal::new(Code::Failed, message)
+}
+
+fn signal_of(word: Option<SignalWord>) -> Result<Signal, Refusal> {
+    let unknown = |word: String| {
+        let message = format!("{word} is no signal; give a name such as TERM, or a number from 1 to 31");
+        Refusal::new(Code::BadRequest, message)
+    };
+    match word {
+        None => Ok(Signal::SIGTERM),
+        Some(SignalWord::Number(number)) => Signal::try_from(number).map_err(|_| unknown(number.to_string())),
+        Some(SignalWord::Name(name)) => {
+            let bare = name.trim_start_matches("SIG");
+            format!("SIG{bare}").parse().map_err(|_| unknown(name))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        let name = |name: &str| signal_of(Some(SignalWord::Name(name.into())));
+        assert_eq!(signal_of(None), Ok(Signal::SIGTERM));
+        assert_eq!((name("HUP"), name("SIGKILL")), (Ok(Signal::SIGHUP), Ok(Signal::SIGKILL)));
+        assert_eq!(signal_of(Some(SignalWord::Number(9))), Ok(Signal::SIGKILL));
+        for word in [SignalWord::Number(0), SignalWord::Number(64), SignalWord::Name("DANCE".into())] {
+            assert_eq!(signal_of(Some(word)).unwrap_err().code, Code::BadRequest);
+        }
+    }
+}

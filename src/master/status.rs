@@ -1,0 +1,132 @@
+//! How the cluster is, put together from what the fleet knows and what the kernel tells.
+
+use std::time::Duration;
+
+use super::Master;
+use crate::{
+    control::{
+        ClusterState, CounterStatus, ExitRecord, ListenerStatus, Status, VacantStatus, WorkerStatus,
+        source_name, timestamp,
+    },
+    fleet::{Counters, ExitStatus, Mode, Restarts, Vacancy, WorkerInfo, WorkerState},
+    sys::{clock, net, usage::Usage},
+};
+
+impl Master {
+    /// How it is now. Asks the kernel a few things of each worker and each socket.
+    pub(crate) fn status(&self) -> Status {
+        let now = clock::now();
+        let uptime = now - self.started;
+        let own = Usage::of(std::process::id()).ok();
+        let mut workers: Vec<_> = self.fleet.workers(now).map(|info| worker(&info)).collect();
+        workers.sort_by_key(|worker| (worker.slot, worker.id));
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            name: self.control.as_ref().and_then(|server| server.name()).map(str::to_owned),
+            started: timestamp(clock::wall().saturating_sub(ms(uptime))),
+            uptime_ms: ms(uptime),
+            mode: match self.fleet.rules().mode {
+                Mode::Handoff => "handoff".into(),
+                Mode::Shared => "shared".into(),
+            },
+            policy: self.policy.to_string(),
+            program: self.programs.latest().shown(),
+            state: self.state(),
+            generation: self.fleet.generation(),
+            wanted: self.fleet.wanted(),
+            ready: workers.iter().filter(|worker| worker.state == "ready").count(),
+            cpu_ms: own.map_or(0, |usage| ms(usage.cpu)),
+            rss: own.map_or(0, |usage| usage.rss),
+            listeners: self.listeners_status(),
+            counters: counters(self.fleet.counters()),
+            workers,
+            vacant: self.fleet.vacancies(now).map(|vacancy| vacant(&vacancy)).collect(),
+        }
+    }
+
+    fn state(&self) -> ClusterState {
+        if self.fleet.is_stopping() || self.stopping.deadline().is_some() {
+            ClusterState::Stopping
+        } else if self.depends.is_some() {
+            ClusterState::Waiting
+        } else if self.fleet.is_reloading() {
+            ClusterState::Reloading
+        } else {
+            ClusterState::Running
+        }
+    }
+
+    fn listeners_status(&self) -> Vec<ListenerStatus> {
+        let known = self.fleet.listeners().filter_map(|(id, info)| Some((self.listeners.get(&id)?, info)));
+        let status = known.map(|(listener, info)| {
+            let queue = net::queue(&listener.socket);
+            ListenerStatus {
+                address: listener.endpoint.to_string(),
+                backlog: queue.map(|queue| queue.backlog),
+                waiting: queue.map(|queue| queue.waiting),
+                accepted: info.accepted,
+                workers: info.workers,
+            }
+        });
+        status.collect()
+    }
+}
+
+fn worker(info: &WorkerInfo) -> WorkerStatus {
+    let usage = Usage::of(info.pid).ok();
+    WorkerStatus {
+        id: info.id.0,
+        slot: info.slot,
+        pid: info.pid,
+        generation: info.generation,
+        state: match info.state {
+            WorkerState::Starting => "starting".into(),
+            WorkerState::Ready => "ready".into(),
+            WorkerState::Draining => "draining".into(),
+        },
+        since_ms: ms(info.state_for),
+        uptime_ms: ms(info.uptime),
+        restarts: by_itself(info.restarts),
+        last_exit: record(info.last_exit),
+        connections: info.connections,
+        in_flight: info.in_flight,
+        handed: info.handed,
+        load_source: source_name(info.load_source).into(),
+        cpu_ms: usage.map(|usage| ms(usage.cpu)),
+        rss: usage.map(|usage| usage.rss),
+    }
+}
+
+fn vacant(vacancy: &Vacancy) -> VacantStatus {
+    VacantStatus {
+        slot: vacancy.slot,
+        state: if vacancy.start_in.is_some() { "waiting".into() } else { "errored".into() },
+        restarts: by_itself(vacancy.restarts),
+        last_exit: record(vacancy.last_exit),
+        start_in_ms: vacancy.start_in.map(ms),
+    }
+}
+
+fn by_itself(restarts: Restarts) -> u64 {
+    restarts.crashed + restarts.exited
+}
+
+fn record(last: Option<(ExitStatus, Duration)>) -> Option<ExitRecord> {
+    last.map(|(status, ago)| {
+        let (code, signal) = match status {
+            ExitStatus::Code(code) => (Some(code), None),
+            ExitStatus::Signal(signal) => (None, Some(signal)),
+        };
+        ExitRecord { code, signal, ago_ms: ms(ago) }
+    })
+}
+
+fn counters(counters: Counters) -> CounterStatus {
+    let Counters { accepted, handed, refused, replaced, lost, waits, rejected } = counters;
+    CounterStatus { accepted, handed, refused, replaced, lost, waits, rejected }
+}
+
+fn ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
