@@ -27,17 +27,13 @@ pub struct Snapshot<'a> {
     pub last_reload_successful: bool,
     /// How long connections took from being accepted by the master to being accepted by a worker.
     pub handoff: &'a Latency,
-    /// What the master's own process uses, as far as the kernel tells.
+    /// What the master's own process has, if the kernel tells.
     pub process: Option<Process>,
 }
 
-/// What a process uses.
+/// What a process has, beyond what its status tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process {
-    /// Of the processors, its own code and the kernel's for it.
-    pub cpu: Duration,
-    /// Memory that it has, in bytes.
-    pub resident_bytes: u64,
     /// Addresses that it has, in bytes.
     pub virtual_bytes: u64,
     /// Descriptors.
@@ -65,9 +61,7 @@ pub fn write(format: Format, snapshot: &Snapshot<'_>) -> String {
     let help = "Whether the last reload succeeded; 1 if there was none.";
     out.family(Kind::Gauge, "pointsman_config_last_reload_successful", help)
         .sample(&[], u8::from(snapshot.last_reload_successful));
-    if let Some(process) = &snapshot.process {
-        write_process(&mut out, process);
-    }
+    write_process(&mut out, snapshot);
     out.finish()
 }
 
@@ -196,11 +190,14 @@ fn write_listeners(out: &mut Exposition, status: &Status) {
 }
 
 /// By the names that Prometheus' own clients use.
-fn write_process(out: &mut Exposition, process: &Process) {
+fn write_process(out: &mut Exposition, Snapshot { status, process, .. }: &Snapshot<'_>) {
     let help = "Processor time that the master has used.";
-    out.family(Kind::Counter, "process_cpu_seconds", help).sample(&[], Seconds(process.cpu));
+    let cpu = Duration::from_millis(status.cpu_ms);
+    out.family(Kind::Counter, "process_cpu_seconds", help).sample(&[], Seconds(cpu));
+    let help = "Memory that the master uses.";
+    out.family(Kind::Gauge, "process_resident_memory_bytes", help).sample(&[], status.rss);
+    let Some(process) = process else { return };
     for (name, help, value) in [
-        ("process_resident_memory_bytes", "Memory that the master uses.", process.resident_bytes),
         ("process_virtual_memory_bytes", "Addresses that the master has.", process.virtual_bytes),
         ("process_open_fds", "Descriptors that the master has open.", process.open_descriptors),
         ("process_max_fds", "How many it may have open.", process.max_descriptors),
@@ -262,8 +259,6 @@ mod tests {
             last_reload_successful: true,
             handoff: &handoff,
             process: Some(Process {
-                cpu: Duration::from_millis(1230),
-                resident_bytes: 1,
                 virtual_bytes: 2,
                 open_descriptors: 3,
                 max_descriptors: 4,
@@ -303,7 +298,7 @@ mod tests {
             "pointsman_listener_backlog{listener=\"127.0.0.1:80\"} 3",
             "pointsman_reloads_total{result=\"success\"} 1",
             "pointsman_config_last_reload_successful 1",
-            "process_cpu_seconds_total 1.23",
+            "process_cpu_seconds_total 0.001",
             "process_max_fds 4",
             "process_start_time_seconds 1700000000.5",
         ] {
