@@ -41,6 +41,13 @@ pub(super) fn exit_code(error: &Error) -> u8 {
         | Error::AddressNotAvailable { .. } => CONFIGURATION,
         Error::AddressNotAllowed { .. } | Error::NotPermitted { .. } => NOT_PERMITTED,
         Error::AllErrored => FAILED,
+        Error::Admin { source, .. } => match source.kind() {
+            io::ErrorKind::PermissionDenied => NOT_PERMITTED,
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound | io::ErrorKind::AddrNotAvailable => {
+                CONFIGURATION
+            }
+            _ => SYSTEM,
+        },
         Error::OutputFile { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => NOT_PERMITTED,
         _ => SYSTEM,
     }
@@ -60,6 +67,10 @@ pub(super) fn advice(error: &Error, config: &Config) -> Option<String> {
             Origin::Flag(_) => None,
             Origin::Default => Some("nothing was said of where to listen, so this is the default".into()),
             origin => Some(format!("the address comes from {origin}; -l wins over it")),
+        },
+        Error::Admin { .. } => match &config.plain.admin.origin {
+            Origin::Flag(_) => None,
+            origin => Some(format!("the address comes from {origin}; --admin wins over it")),
         },
         Error::NoDirectory { .. } => comes_from("cwd", config),
         Error::NoSuchCpus { .. } => comes_from("cpu_affinity", config),
