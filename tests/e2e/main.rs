@@ -8,6 +8,7 @@
 
 mod activation;
 mod addresses;
+mod admin;
 mod attributes;
 mod cli;
 mod cost;
@@ -25,6 +26,7 @@ mod listen_options;
 mod load;
 mod load_report;
 mod messages;
+mod metrics;
 mod node_primary;
 mod node_programs;
 mod pressure;
