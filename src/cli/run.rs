@@ -55,7 +55,8 @@ fn serve(config: &Config, inputs: &Inputs, activation: &Activation, style: Style
     let pid = std::process::id();
     match style {
         Style::Terminal => {
-            info!(target: BANNER, "{}", banner::lines(config, &endpoints, cluster.admin_endpoint(), pid))
+            let lines = banner::lines(config, &endpoints, cluster.admin_endpoint(), pid);
+            info!(target: BANNER, "{lines}");
         }
         Style::Journal | Style::Plain => {
             let version = super::args::VERSION.as_str();

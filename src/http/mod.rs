@@ -6,13 +6,13 @@
 
 pub mod answer;
 mod date;
-mod head;
+pub mod head;
 mod status;
 
 use std::fmt::{self, Write};
 
 pub use date::Date;
-pub use head::{FieldSlots, Framing, Head, MAX_HEAD, Version, find_head, number};
+pub use head::{FieldSlots, Framing, Head, MAX_HEAD, Version, find_head};
 pub use status::Status;
 
 /// Appends text to bytes.

@@ -105,7 +105,7 @@ pub struct Family<'a> {
 }
 
 /// The labels of a sample, by name.
-pub type Labels<'a> = &'a [(&'static str, &'a dyn fmt::Display)];
+type Labels<'a> = &'a [(&'static str, &'a dyn fmt::Display)];
 
 impl Family<'_> {
     /// Adds a sample.

@@ -5,11 +5,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use super::{
-    Exposition, Format, Kind,
-    exposition::{Family, Seconds},
-    histogram::Latency,
-};
+use super::{Exposition, Family, Format, Kind, Latency, Seconds};
 use crate::control::Status;
 
 /// A master at one moment.

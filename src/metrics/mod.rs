@@ -10,6 +10,6 @@ mod families;
 mod histogram;
 
 pub use accept::negotiate;
-pub use exposition::{Exposition, Family, Format, Kind, Labels, Seconds};
+pub use exposition::{Exposition, Family, Format, Kind, Seconds};
 pub use families::{Process, Snapshot, write};
 pub use histogram::{Histogram, Latency};

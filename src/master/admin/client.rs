@@ -221,3 +221,7 @@ impl AsFd for Client {
         self.stream.as_fd()
     }
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;
