@@ -35,7 +35,7 @@ use crate::{
 const MAX_CLIENTS: usize = 64;
 /// Clients taken in one turn.
 const ACCEPTS: usize = 16;
-/// Answers in one turn: figures of many workers take as long as dozens of hand-overs.
+/// Answers in one turn. Figures, which take as long as dozens of hand-overs where workers are many, count as all of them.
 const ANSWERS: usize = 4;
 /// A Unix socket is its owner's alone if nothing else is said.
 const MODE: u32 = 0o600;
@@ -205,7 +205,7 @@ impl Master {
             let Some(client) = admin.client(number) else { return };
             match client.advance(now, &mut self.buffer) {
                 Next::Answer(Request { wants, manner }) if *answers > 0 => {
-                    *answers -= 1;
+                    *answers = if wants.is_dear() { 0 } else { *answers - 1 };
                     let answer = self.admin_answer(wants);
                     let Some(admin) = &mut self.admin else { return };
                     admin.answer(now, number, &answer, Some(manner));

@@ -32,6 +32,16 @@ pub(super) enum Wants {
     Refusal(Status),
 }
 
+impl Wants {
+    /// Whether the kernel is asked of every worker.
+    pub(super) fn is_dear(self) -> bool {
+        match self {
+            Self::Metrics(_) | Self::Status => true,
+            Self::Alive { .. } | Self::Ready { .. } | Self::Refusal(_) => false,
+        }
+    }
+}
+
 /// The length of the empty lines before a request, which are ignored (RFC 9112 §2.2).
 pub(super) fn empty_lines(input: &[u8]) -> usize {
     input.chunks_exact(2).take_while(|pair| pair == b"\r\n").count() * 2
