@@ -215,7 +215,9 @@ fn why_no_admin(endpoint: &Endpoint, source: &io::Error) -> String {
         io::ErrorKind::AlreadyExists => {
             "at that path is a file that is no socket; choose another path, or remove it".to_owned()
         }
-        io::ErrorKind::NotFound => "there is no such directory; make it, or choose another path".to_owned(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            "there is no such directory; make it, or choose another path".to_owned()
+        }
         io::ErrorKind::PermissionDenied => format!("not permitted; {}", what_is_permitted(endpoint)),
         io::ErrorKind::AddrNotAvailable => {
             "this machine has no such address; `ip addr` shows those it has".to_owned()

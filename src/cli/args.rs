@@ -83,7 +83,8 @@ pub(super) struct CheckArgs {
 pub(super) struct RunArgs {
     /// How many workers: a number, or auto for one per core
     ///
-    /// Default: WEB_CONCURRENCY, else auto, which knows of CPU affinity and cgroup quotas.
+    /// Default: WEB_CONCURRENCY, else auto, which knows of CPU affinity and cgroup quotas. 0 starts none: `pointsman scale`
+    /// or `fork` does.
     #[arg(short, long, value_name = "N|auto")]
     workers: Option<Workers>,
 

@@ -118,7 +118,7 @@ fn what_is_completed_is_all_that_this_version_has() {
 #[test]
 fn a_bad_value_is_refused_with_what_to_write() {
     for (words, expected) in [
-        ("-w 0", "'0' for '--workers <N|auto>': without a worker nothing is served; give 1 to 1024"),
+        ("-w 1025", "'1025' for '--workers <N|auto>': too many workers; give 0 to 1024"),
         ("-l localhost", "the address has no port"),
         ("-l /run/", "not the path of a Unix socket"),
         ("--map 3000", "write FROM=TO, such as 3000=8000"),

@@ -43,9 +43,15 @@ pub(super) fn exit_code(error: &Error) -> u8 {
         Error::AllErrored => FAILED,
         Error::Admin { source, .. } => match source.kind() {
             io::ErrorKind::PermissionDenied => NOT_PERMITTED,
-            io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound | io::ErrorKind::AddrNotAvailable => {
-                CONFIGURATION
-            }
+            io::ErrorKind::AlreadyExists
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::AddrNotAvailable => CONFIGURATION,
+            _ => SYSTEM,
+        },
+        Error::Control { source, .. } => match source.kind() {
+            io::ErrorKind::PermissionDenied => NOT_PERMITTED,
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => CONFIGURATION,
             _ => SYSTEM,
         },
         Error::OutputFile { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => NOT_PERMITTED,
@@ -72,11 +78,24 @@ pub(super) fn advice(error: &Error, config: &Config) -> Option<String> {
             Origin::Flag(_) => None,
             origin => Some(format!("the address comes from {origin}; --admin wins over it")),
         },
+        Error::Control { .. } | Error::ControlInUse { .. } => named_by(config),
         Error::NoDirectory { .. } => comes_from("cwd", config),
         Error::NoSuchCpus { .. } => comes_from("cpu_affinity", config),
         Error::LimitTooHigh { resource } => comes_from(&format!("limits.{resource}"), config),
         Error::NotPermitted { setting, .. } => comes_from(setting, config),
         _ => None,
+    }
+}
+
+/// Who says what the control socket is.
+fn named_by(config: &Config) -> Option<String> {
+    let (key, origin) = match config.plain.control.origin {
+        Origin::Default => ("name", &config.plain.name.origin),
+        _ => ("control", &config.plain.control.origin),
+    };
+    match origin {
+        Origin::Default | Origin::Flag(_) => None,
+        origin => Some(format!("{key} comes from {origin}; --{key} wins over it")),
     }
 }
 
@@ -156,6 +175,28 @@ mod tests {
     #[test]
     fn a_cluster_whose_workers_do_not_live_has_failed() {
         assert_eq!(exit_code(&Error::AllErrored), FAILED);
+    }
+
+    #[test]
+    fn who_has_named_a_control_socket_that_cannot_be_is_told() {
+        let error = |kind: io::ErrorKind| Error::Control { path: "/x/a.sock".into(), source: kind.into() };
+        for (kind, code) in [
+            (io::ErrorKind::PermissionDenied, NOT_PERMITTED),
+            (io::ErrorKind::NotFound, CONFIGURATION),
+            (io::ErrorKind::Other, SYSTEM),
+        ] {
+            assert_eq!(exit_code(&error(kind)), code);
+        }
+        let advice = |variables: &[(&str, &str)]| {
+            let environment = variables.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+            let config = load(Layer::default(), None, &environment).unwrap();
+            super::advice(&Error::ControlInUse { path: "/x/a.sock".into() }, &config)
+        };
+        assert_eq!(advice(&[]), None);
+        let expected = "name comes from POINTSMAN_NAME; --name wins over it";
+        assert_eq!(advice(&[("POINTSMAN_NAME", "api")]).unwrap(), expected);
+        let expected = "control comes from POINTSMAN_CONTROL; --control wins over it";
+        assert_eq!(advice(&[("POINTSMAN_CONTROL", "/x/a.sock")]).unwrap(), expected);
     }
 
     #[test]

@@ -69,7 +69,7 @@ const EXIT: Section = (
     Cow::Borrowed(
         "\
 0 done    1 failed, or no such worker    2 usage    69 no master answers
-70 a bug of pointsman    71 the system refused    75 not now, or not in time
+70 a bug of pointsman    71 the system refused   75 not now, or not in time
 77 not permitted         78 configuration",
     ),
 );
@@ -78,10 +78,11 @@ const WHERE: Section = (
     "Which master",
     Cow::Borrowed(
         "\
-The one of --name or --control, else of POINTSMAN_CONTROL or POINTSMAN_NAME, else
-the one named default. A name is that of a socket, NAME.sock, in RUNTIME_DIRECTORY,
-XDG_RUNTIME_DIR/pointsman, /run/pointsman or /tmp/pointsman-UID; the first that
-answers is asked. root may, and the user who runs the master, and control_group.",
+The one of --name or --control, else of POINTSMAN_CONTROL or POINTSMAN_NAME,
+else the one named default. A name is that of a socket, NAME.sock, in
+RUNTIME_DIRECTORY, XDG_RUNTIME_DIR/pointsman, /run/pointsman or
+/tmp/pointsman-UID; the first that answers is asked. root may, and the user
+who runs the master, and the members of control_group.",
     ),
 );
 
@@ -310,7 +311,7 @@ mod tests {
                 assert!(page.contains(part), "{verb}: {part}: {page}");
             }
         }
-        assert!(WHERE.1.lines().chain(EXIT.1.lines()).all(|line| line.chars().count() <= 84));
+        assert!(WHERE.1.lines().chain(EXIT.1.lines()).all(|line| line.chars().count() <= WIDTH));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{
     listen::{Listen, port_number},
     problem::{Problem, Problems, nearest, synonym},
     process::ProcessLayer,
-    value::{BadValue, Mode, Workers, policy},
+    value::{BadValue, Mode, concurrency, policy},
 };
 
 const WORKERS: &str = "POINTSMAN_WORKERS";
@@ -125,7 +125,7 @@ impl Environment {
     pub(crate) fn defaults(&self, explicit: &Layer, problems: &mut Problems) -> Layer {
         let mut layer = Layer::default();
         if explicit.workers.is_none() {
-            layer.workers = self.read(WEB_CONCURRENCY, str::parse::<Workers>, problems);
+            layer.workers = self.read(WEB_CONCURRENCY, concurrency, problems);
         }
         if explicit.listen.is_none() {
             let port = |text: &str| port_number(text).map(|port| vec![Listen::everywhere(port)]);

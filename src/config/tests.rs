@@ -210,7 +210,7 @@ fn mistakes_are_told_with_their_place_and_all_at_once() {
         ("listen_options = {}", &["did you mean listen, with the options after the address?"]),
         ("policy = \"least_conn\"", &["did you mean least-connections? The policies"]),
         ("colour = 1", &["unknown key", "the keys are: workers, listen"]),
-        ("workers = 0", &["without a worker", "p.toml:1:11", "give 1 to 1024"]),
+        ("workers = 1025", &["too many workers", "p.toml:1:11", "give 0 to 1024"]),
         ("workers = 4.5", &["a number or \"auto\" is expected", "not a value of type float"]),
         ("workers = \"four\"", &["not a number of workers"]),
         ("workers = [4]", &["not a value of type array"]),
@@ -248,7 +248,7 @@ fn mistakes_are_told_with_their_place_and_all_at_once() {
         ("workers = ", &["not TOML", "p.toml:1"]),
         ("a = 1\na = 2", &["not TOML", "duplicate key", "p.toml:2:1"]),
     ]);
-    let text = "kill_timeout = 5\nworkers = 0\nmodes = \"x\"";
+    let text = "kill_timeout = 5\nworkers = -1\nmodes = \"x\"";
     let error = load_text(Layer::default(), text, &[("POINTSMAN_LISTEN", "x")]).unwrap_err();
     assert_eq!(error.matches("error: ").count(), 4, "{error}");
     let at = |part| error.find(part).unwrap();
@@ -261,7 +261,7 @@ fn mistakes_outside_a_file_name_the_variable_or_flag_and_the_value() {
         (
             "POINTSMAN_WORKERS",
             "lots",
-            "error: POINTSMAN_WORKERS=lots: not a number of workers; give 1 to 1024",
+            "error: POINTSMAN_WORKERS=lots: not a number of workers; give 0 to 1024",
         ),
         ("POINTSMAN_STOP_TIMEOUT", "30", "POINTSMAN_STOP_TIMEOUT=30: a bare number does not say"),
         (

@@ -225,17 +225,18 @@ mod tests {
         }
     }
 
+    /// What is said of these keys, given as variables.
+    fn warnings(text: &str) -> Vec<String> {
+        let variables: Vec<_> = text.split_whitespace().map(|word| word.split_once('=').unwrap()).collect();
+        let names: Vec<_> =
+            variables.iter().map(|(key, _)| format!("POINTSMAN_{}", key.to_uppercase())).collect();
+        let pairs: Vec<_> =
+            names.iter().zip(&variables).map(|(name, (_, value))| (&**name, *value)).collect();
+        load(Layer::default(), None, &environment(&pairs)).unwrap().warnings
+    }
+
     #[test]
     fn what_does_nothing_is_warned_about() {
-        let warnings = |text: &str| {
-            let variables: Vec<_> =
-                text.split_whitespace().map(|word| word.split_once('=').unwrap()).collect();
-            let names: Vec<_> =
-                variables.iter().map(|(key, _)| format!("POINTSMAN_{}", key.to_uppercase())).collect();
-            let pairs: Vec<_> =
-                names.iter().zip(&variables).map(|(name, (_, value))| (&**name, *value)).collect();
-            load(Layer::default(), None, &environment(&pairs)).unwrap().warnings
-        };
         for (text, expected) in [
             (
                 "overload_timeout=2s",

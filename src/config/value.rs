@@ -67,15 +67,25 @@ impl FromStr for Workers {
             return Ok(Self::Auto);
         }
         let bad =
-            |what: &str| BadValue::new(what, format!("give 1 to {MAX_WORKERS}, or auto for one per core"));
+            |what: &str| BadValue::new(what, format!("give 0 to {MAX_WORKERS}, or auto for one per core"));
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(bad("not a number of workers"));
         }
         match text.parse() {
-            Ok(0) => Err(bad("without a worker nothing is served")),
             Ok(count) if count <= MAX_WORKERS => Ok(Self::Count(count)),
             _ => Err(bad("too many workers")),
         }
+    }
+}
+
+/// Reads how many workers whoever runs us wants of any program: none of them means none.
+pub(crate) fn concurrency(text: &str) -> Result<Workers, BadValue> {
+    match text.parse()? {
+        Workers::Count(0) => {
+            let instead = format!("give 1 to {MAX_WORKERS}, or auto for one per core");
+            Err(BadValue::new("without a worker nothing is served", instead))
+        }
+        workers => Ok(workers),
     }
 }
 
@@ -335,16 +345,18 @@ mod tests {
     fn numbers_of_workers() {
         for (text, expected) in [
             ("auto", Workers::Auto),
+            ("0", Workers::Count(0)),
             ("1", Workers::Count(1)),
             ("008", Workers::Count(8)),
             ("1024", Workers::Count(1024)),
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
-        for text in ["", "0", "00", "1025", "-1", "+1", "four", "4 ", "1.0", "99999999999999999999999"] {
+        for text in ["", "1025", "-1", "+1", "four", "4 ", "1.0", "99999999999999999999999"] {
             let error = text.parse::<Workers>().unwrap_err().to_string();
-            assert!(error.contains("1 to 1024, or auto"), "{text}: {error}");
+            assert!(error.contains("0 to 1024, or auto"), "{text}: {error}");
         }
+        assert!(concurrency("00").is_err() && concurrency("1") == Ok(Workers::Count(1)));
     }
 
     #[test]

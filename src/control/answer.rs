@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::request::RequestId;
 
 /// The version of the protocol.
-pub const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 1;
 
 /// Why a request is not done, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -72,7 +72,7 @@ pub fn dropped(id: &RequestId, count: u64) -> Vec<u8> {
     line(&json!({ "id": id.as_json(), "dropped": count }))
 }
 
-fn line(value: &Value) -> Vec<u8> {
+pub(super) fn line(value: &Value) -> Vec<u8> {
     let mut line = value.to_string().into_bytes();
     line.push(b'\n');
     line

@@ -352,7 +352,7 @@ pub enum ReloadFailure {
 }
 
 /// How a reload is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ReloadRequest {
     /// Replace so many workers at once.
@@ -361,6 +361,14 @@ pub struct ReloadRequest {
     pub env: Option<Vec<(OsString, OsString)>>,
     /// Who is to be answered.
     pub(crate) ticket: Option<u32>,
+}
+
+impl fmt::Debug for ReloadRequest {
+    /// Of the environment, only how large it is: there are secrets in it.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variables = self.env.as_ref().map(Vec::len);
+        out.debug_struct("ReloadRequest").field("batch", &self.batch).field("variables", &variables).finish()
+    }
 }
 
 /// What a signal, or a client of the control socket, asks of the program.

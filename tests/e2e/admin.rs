@@ -273,6 +273,7 @@ fn an_address_that_cannot_be_had_is_told_as_that_of_admin() {
         ("192.0.2.1:9090".to_owned(), 78, "this machine has no such address"),
         ("unix:/no/such/admin.sock".to_owned(), 78, "there is no such directory"),
         (file.display().to_string(), 78, "a file that is no socket"),
+        (format!("{}/admin.sock", file.display()), 78, "there is no such directory"),
         ("localhost".to_owned(), 2, "the address has no port"),
     ] {
         let output = Pointsman::run().workers(1).option("--admin", &*admin).output();

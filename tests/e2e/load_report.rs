@@ -79,7 +79,8 @@ fn a_directory_with_an_odd_name_is_quoted() {
         let mut master = run.start();
         let options = options_of_a_worker(&mut master).unwrap();
         assert!(options.contains(r#"a \"quoted\" \\ 'name'"#), "{options}");
-        assert_eq!(odd.read_dir().unwrap().count(), 2, "the script, and the socket of NOTIFY_SOCKET");
+        let there = odd.read_dir().unwrap().count();
+        assert_eq!(there, 3, "the script, the socket of NOTIFY_SOCKET, and that of control");
         master.finish();
         assert_eq!(odd.read_dir().unwrap().count(), 0, "{node}");
     }

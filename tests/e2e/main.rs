@@ -11,6 +11,8 @@ mod addresses;
 mod admin;
 mod attributes;
 mod cli;
+mod control;
+mod control_cli;
 mod cost;
 mod crate_worker;
 mod custody;

@@ -28,14 +28,14 @@ pub(in super::super) enum Verb {
     /// the last one did, and how long ago. CONN are its open connections, as far as BY tells: reports (the program), script
     /// (the one that Node loads), kernel, or none. HANDED are those that it was handed so far. CPU is of one processor,
     /// within a fifth of a second.
-    Status(Show),
+    Status(Plain),
     /// Show the workers alone
     #[command(visible_alias = "ls")]
-    List(Show),
+    List(Plain),
     /// Follow what happens
     ///
     /// Times are in UTC. Ends with 0 when the master has stopped, and with 69 when it is gone otherwise.
-    Events(Show),
+    Events(Plain),
     /// Show what workers have written, or follow it
     ///
     /// Only what comes to the master is known to it: with output = "inherit", which is the default without a terminal, it
@@ -54,8 +54,8 @@ pub(in super::super) enum Verb {
     Scale(Scale),
     /// Want one worker more, perhaps with a program of its own
     ///
-    /// A program is started in the directory of the other workers unless --cwd names one, and its worker is followed by the
-    /// same in its slot, also over a reload.
+    /// A program is started in the directory of the other workers unless --cwd names one. Its worker is followed by the
+    /// same in its slot, also over a reload and when it ends before it was ready; `pointsman disconnect` ends that.
     #[command(override_usage = "pointsman fork [OPTIONS] [-- PROGRAM [ARGS]...]")]
     Fork(Fork),
     /// Have one worker leave, and want one fewer
@@ -102,12 +102,6 @@ impl Patience {
     pub(super) fn waits(&self) -> bool {
         self.wait || self.timeout.is_some()
     }
-}
-
-#[derive(Debug, Args)]
-pub(in super::super) struct Show {
-    #[command(flatten)]
-    pub(super) master: Master,
 }
 
 #[derive(Debug, Args)]

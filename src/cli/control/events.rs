@@ -145,6 +145,7 @@ impl Event<'_> {
             Some("scaled_down") => "fewer workers are wanted".into(),
             Some("withdrawn") => "its generation is withdrawn".into(),
             Some("drained") => "all are sent away".into(),
+            Some("restarted") => "another is started in its place".into(),
             Some("disconnected") => "it is told to leave".into(),
             _ => self.any("cause"),
         }

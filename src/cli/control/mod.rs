@@ -22,6 +22,7 @@ use std::{
     ffi::OsString,
     io::{self, IsTerminal, Read, Write},
     process::ExitCode,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -56,9 +57,9 @@ pub(super) fn run(verb: Verb) -> ExitCode {
 
 fn perform(verb: Verb) -> Result<(), Fault> {
     match verb {
-        Verb::Status(show) => look(show.master, false),
-        Verb::List(show) => look(show.master, true),
-        Verb::Events(show) => follow_events(show.master),
+        Verb::Status(plain) => look(plain.master, false),
+        Verb::List(plain) => look(plain.master, true),
+        Verb::Events(plain) => follow_events(plain.master),
         Verb::Logs(logs) => show_logs(logs),
         Verb::Reload(reload) => {
             let (task, left_out) = Task::reload(&reload, env::vars_os());
@@ -95,7 +96,11 @@ fn perform(verb: Verb) -> Result<(), Fault> {
 }
 
 fn reach(master: Master) -> Result<Client, Fault> {
-    Which::of(master.name, master.control, |name| env::var_os(name))?.reach()
+    which(master)?.reach()
+}
+
+fn which(master: Master) -> Result<Which, Fault> {
+    Which::of(master.name, master.control, |name| env::var_os(name))
 }
 
 /// Names the variables that cannot go along.
@@ -163,7 +168,7 @@ fn wait_for(client: &mut Client, task: &Task) -> Result<Map<String, Value>, Faul
                 return Err(Fault::Refused { code, message });
             }
             Heard::Word(of, Word::Event(event)) if Some(of) == events => {
-                stopped |= event.get("type").is_some_and(|kind| kind == "stopped");
+                stopped |= is_stopped(&event);
                 if let Some(line) = &mut line {
                     line.handle(&event);
                 }
@@ -234,7 +239,7 @@ fn follow_events(master: Master) -> Result<(), Fault> {
     loop {
         match client.hear(None)? {
             Heard::Word(_, Word::Event(event)) => {
-                stopped |= event.get("type").is_some_and(|kind| kind == "stopped");
+                stopped |= is_stopped(&event);
                 say(if json { json_line(&event) } else { events::words(&event) })?;
             }
             Heard::Word(_, Word::Dropped(count)) => say(dropped(count, "events", json))?,
@@ -265,17 +270,16 @@ fn dropped(count: u64, what: &str, json: bool) -> String {
 
 fn show_logs(logs: Logs) -> Result<(), Fault> {
     let json = logs.master.json;
-    let mut client = reach(logs.master)?;
+    let which = which(logs.master)?;
+    let mut client = which.reach()?;
     let mut parameters = logs.worker.map(|worker| worker.parameters()).unwrap_or_default();
     if let Some(lines) = logs.lines {
         parameters.insert("lines".into(), lines.into());
     }
-    let mut stopped = false;
-    let mut events = None;
+    let mut end_seen = None;
     if logs.follow {
         parameters.insert("follow".into(), true.into());
-        // They tell how it ends.
-        events = Some(client.request("events", Map::new())?);
+        end_seen = Some(watch_end(&which)?);
     }
     let id = client.request("logs", parameters)?;
     let colour = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
@@ -284,23 +288,43 @@ fn show_logs(logs: Logs) -> Result<(), Fault> {
     loop {
         match client.hear(if begun { None } else { Some(PROMPT) })? {
             Heard::Word(_, Word::Log(log)) => {
-                say(if json { json_line(&log) } else { logs::words(&log, reader) })?
+                say(if json { json_line(&log) } else { logs::words(&log, reader) })?;
             }
-            Heard::Word(of, Word::Dropped(count)) if of == id => say(dropped(count, "lines", json))?,
+            Heard::Word(_, Word::Dropped(count)) => say(dropped(count, "lines", json))?,
             Heard::Word(of, Word::Done(_)) if of == id => begun = true,
             Heard::Word(of, Word::End) if of == id => return Ok(()),
-            Heard::Word(of, Word::Refused { code, message }) if of == id => {
-                return Err(Fault::Refused { code, message });
-            }
-            Heard::Word(of, Word::Event(event)) if Some(of) == events => {
-                stopped |= event.get("type").is_some_and(|kind| kind == "stopped");
-            }
+            Heard::Word(_, Word::Refused { code, message }) => return Err(Fault::Refused { code, message }),
             Heard::Word(..) => {}
             Heard::Silence => return Err(Fault::Mute { pid: client.pid, after: PROMPT }),
-            Heard::Gone if logs.follow => return end(&client, stopped),
-            Heard::Gone => return Err(client.gone("had told everything")),
+            Heard::Gone => {
+                return match end_seen {
+                    Some(end_seen) => end(&client, end_seen.join().unwrap_or_default()),
+                    None => Err(client.gone("had told everything")),
+                };
+            }
         }
     }
+}
+
+/// Listens, on a connection of its own and on a thread of its own, whether the master says that it has stopped: to who is shown
+/// lines it says nothing else.
+fn watch_end(which: &Which) -> Result<JoinHandle<bool>, Fault> {
+    let mut client = which.reach()?;
+    client.ask("events", Map::new())?;
+    Ok(thread::spawn(move || {
+        let mut stopped = false;
+        while let Ok(Heard::Word(_, word)) = client.hear(None) {
+            if let Word::Event(event) = word {
+                stopped |= is_stopped(&event);
+            }
+        }
+        stopped
+    }))
+}
+
+/// Whether an event says that the master has come to its end in order.
+fn is_stopped(event: &Value) -> bool {
+    event.get("type").is_some_and(|kind| kind == "stopped")
 }
 
 /// Writes a line to standard output, at once.

@@ -8,7 +8,7 @@ use pointsman::{ClusterState, ExitRecord, ListenerStatus, Status, VacantStatus, 
 use super::{
     super::trouble::signal_name,
     table::{Cell, Column, WIDTH, lines},
-    text::{cut, cut_front, one_line},
+    text::{cut, cut_front, cut_middle, one_line},
     units::{count, share, size, span},
 };
 
@@ -86,7 +86,7 @@ fn header(before: &Status, now: &Status) -> String {
     let rows = [
         ("name", name.into_owned()),
         ("state", format!("{state}, {ready}, generation {}", now.generation)),
-        ("program", one_line(&now.program).into_owned()),
+        ("program", cut_middle(&one_line(&now.program), WIDTH - KEYS)),
         ("mode", mode),
         (
             "master",
@@ -321,7 +321,7 @@ ID  SLOT   PID  STATE      GEN  RST  LAST EXIT  CONN  HANDED  CPU  RSS  BY
         before["workers"][0]["id"] = 99_999.into();
         let text = plain(&whole(&status(before), &status(value)));
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-        for part in ["draining 47h", "TRAP 59m", "4194304", "3200%", "reports", "/app.sock", "xx…"] {
+        for part in ["draining 47h", "TRAP 59m", "4194304", "3200%", "reports", "/app.sock", "xx…xx"] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
     }

@@ -51,12 +51,12 @@ impl Task {
         environment: impl Iterator<Item = (OsString, OsString)>,
     ) -> (Self, Vec<OsString>) {
         let mut parameters = Map::new();
-        match args.batch {
-            None => {}
-            Some(Batch::Percent(percent)) => {
-                drop(parameters.insert("batch".into(), format!("{percent}%").into()))
-            }
-            Some(Batch::Count(count)) => drop(parameters.insert("batch".into(), count.into())),
+        if let Some(batch) = args.batch {
+            let batch = match batch {
+                Batch::Percent(percent) => json!(format!("{percent}%")),
+                Batch::Count(count) => json!(count),
+            };
+            parameters.insert("batch".into(), batch);
         }
         let mut left_out = Vec::new();
         if args.env {
@@ -104,7 +104,7 @@ impl Task {
     pub(super) fn kill(args: &Kill) -> Self {
         let mut parameters = args.worker.parameters();
         if let Some(signal) = &args.signal {
-            let signal = signal.parse::<i32>().map_or_else(|_| signal.as_str().into(), Value::from);
+            let signal = signal.parse::<i32>().map_or_else(|_| signal.to_uppercase().into(), Value::from);
             parameters.insert("signal".into(), signal);
         }
         Self::new("kill", parameters, &args.patience)
@@ -128,7 +128,11 @@ impl Task {
         let workers = |key: &str| {
             number(key).and_then(|number| usize::try_from(number).ok()).map_or_else(String::new, count)
         };
-        let worker = || format!("worker {} (slot {})", some("worker"), some("slot"));
+        let worker = || match number("worker") {
+            Some(worker) => format!("worker {worker} (slot {})", some("slot")),
+            // Nobody was there.
+            None => format!("slot {}", some("slot")),
+        };
         let took = || {
             number("took_ms")
                 .map_or_else(String::new, |ms| format!(", after {}", about(Duration::from_millis(ms))))
@@ -142,6 +146,9 @@ impl Task {
             }
             ("abort", _) => "called off: the workers before the reload serve on".into(),
             ("restart", true) => format!("restarted: {} serves", worker()),
+            ("restart", false) if number("worker").is_none() => {
+                format!("restarting: {} gets a new worker", worker())
+            }
             ("restart", false) => format!("restarting: {} is replaced when its successor is ready", worker()),
             ("scale", true) => {
                 format!("scaled: {} {} ready, {} before", workers("to"), are("to"), some("from"))
@@ -163,7 +170,7 @@ impl Task {
 
     fn signal(&self) -> String {
         match self.parameters.get("signal") {
-            Some(Value::String(name)) => format!("SIG{}", name.to_uppercase().trim_start_matches("SIG")),
+            Some(Value::String(name)) => format!("SIG{}", name.trim_start_matches("SIG")),
             Some(number) => format!("signal {number}"),
             None => "SIGTERM".into(),
         }
@@ -240,7 +247,7 @@ mod tests {
             ("scale --wait -1", "scale", json!({ "by": -1, "wait": true })),
             ("scale -- -1", "scale", json!({ "by": -1 })),
             ("kill 3", "kill", json!({ "worker": 3 })),
-            ("kill slot:3 hup", "kill", json!({ "slot": 3, "signal": "hup" })),
+            ("kill slot:3 hup", "kill", json!({ "slot": 3, "signal": "HUP" })),
             ("kill 3 9", "kill", json!({ "worker": 3, "signal": 9 })),
             ("fork", "fork", json!({})),
             (
@@ -299,7 +306,8 @@ mod tests {
             ("kill 3 sighup", json!({ "worker": 3, "slot": 2 }), "worker 3 (slot 2) is sent SIGHUP"),
             ("kill 3 1", json!({ "worker": 3, "slot": 2 }), "worker 3 (slot 2) is sent signal 1"),
             ("fork --wait", json!({ "worker": 5, "slot": 4 }), "worker 5 (slot 4) is ready"),
-            ("fork", json!({}), "worker ? (slot ?) is started"),
+            ("fork", json!({}), "slot ? is started"),
+            ("restart slot:2", json!({ "worker": null, "slot": 2 }), "restarting: slot 2 gets a new worker"),
         ] {
             let Value::Object(answer) = answer else { panic!() };
             assert_eq!(task(words).told(&answer), expected);

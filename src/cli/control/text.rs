@@ -99,6 +99,18 @@ pub(super) fn cut(text: &str, most: usize) -> String {
     text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// Its beginning and its end, which of a command line are the program and what it is to do.
+pub(super) fn cut_middle(text: &str, most: usize) -> String {
+    let length = text.chars().count();
+    if length <= most {
+        return text.to_owned();
+    }
+    let kept = most.saturating_sub(1);
+    let front = kept / 2;
+    let back = text.chars().skip(length - (kept - front));
+    text.chars().take(front).chain(['…']).chain(back).collect()
+}
+
 /// Its end, which of a path is what tells it from others.
 pub(super) fn cut_front(text: &str, most: usize) -> String {
     let length = text.chars().count();
@@ -146,13 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_cut_on_one_side() {
-        for (text, most, front, back) in [
-            ("abcdef", 6, "abcdef", "abcdef"),
-            ("abcdefg", 6, "…cdefg", "abcde…"),
-            ("äöüäöü", 3, "…öü", "äö…"),
-            ("abc", 0, "…", "…"),
+    fn what_is_too_long_is_cut() {
+        for (text, most, front, middle, back) in [
+            ("abcdef", 6, "abcdef", "abcdef", "abcdef"),
+            ("abcdefg", 6, "…cdefg", "ab…efg", "abcde…"),
+            ("äöüäöü", 3, "…öü", "ä…ü", "äö…"),
+            ("abc", 0, "…", "…", "…"),
         ] {
+            assert_eq!(cut_middle(text, most), middle);
             assert_eq!(cut_front(text, most), front);
             assert_eq!(cut(text, most), back);
         }

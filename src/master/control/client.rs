@@ -1,5 +1,7 @@
 //! One client of the control socket: its lines, and the events that it wants.
 
+use std::{io, os::fd::OwnedFd};
+
 use super::MAX_WAITING;
 use crate::{
     control::{Code, MAX_LINE, Refusal, RequestId, dropped, event as event_line},
@@ -43,7 +45,7 @@ struct Listens {
 }
 
 impl Client {
-    pub(super) fn new(socket: std::os::fd::OwnedFd, now: Time, standing: Standing) -> Self {
+    pub(super) fn new(socket: OwnedFd, now: Time, standing: Standing) -> Self {
         Self {
             stream: Stream::new(socket),
             standing,
@@ -83,14 +85,27 @@ impl Client {
         }
     }
 
-    /// If events were dropped and there is room again, says how many.
-    pub(super) fn tell_dropped(&mut self) {
-        let Some(listens) = self.listens.as_mut().filter(|listens| listens.dropped > 0) else { return };
+    /// Sends what it takes now. An error: it takes nothing any more.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        if self.stream.waiting() > 0 {
+            self.stream.flush()?;
+        }
+        // That may be news by itself.
+        if self.tell_dropped() { self.stream.flush() } else { Ok(()) }
+    }
+
+    /// If events were dropped and there is room again, says how many; whether it has.
+    fn tell_dropped(&mut self) -> bool {
+        let Some(listens) = self.listens.as_mut().filter(|listens| listens.dropped > 0) else {
+            return false;
+        };
         // Not with each event that fits: half of the room is to be free.
-        if self.stream.waiting() <= MAX_WAITING / 2 {
+        let has_room = self.stream.waiting() <= MAX_WAITING / 2;
+        if has_room {
             self.stream.queue(&dropped(&listens.id, listens.dropped));
             listens.dropped = 0;
         }
+        has_room
     }
 
     /// Whether it is to be read: not while it does not read what it is told.
@@ -191,8 +206,7 @@ mod tests {
         assert!(client.stream.waiting() <= MAX_WAITING);
         let (mut got, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
         while client.stream.waiting() > 0 {
-            client.stream.flush().unwrap();
-            client.tell_dropped();
+            client.flush().unwrap();
             while let Ok(received) = channel::receive(theirs.as_fd(), &mut buffer) {
                 got.extend_from_slice(&buffer[..received.bytes]);
             }

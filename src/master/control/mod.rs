@@ -166,9 +166,7 @@ impl Server {
     fn flush(&mut self) -> Vec<Client> {
         let mut gone = Vec::new();
         for (&number, client) in &mut self.clients {
-            client.tell_dropped();
-            let failed = client.stream.waiting() > 0 && client.stream.flush().is_err();
-            if failed || client.is_gone {
+            if client.is_gone || client.flush().is_err() {
                 gone.push(number);
             }
         }
@@ -401,6 +399,8 @@ impl Master {
     pub(super) fn reload_begins(&mut self, ticket: Option<u32>, generation: u32, workers: usize) {
         let now = self.now;
         let Some((server, Ticket { client, id, patience })) = self.take_ticket(ticket) else { return };
+        // What was before must not be taken for what comes of this.
+        server.tell_news();
         if patience.wait {
             let until = Until::Reloaded { generation, workers };
             server.waits.add(now, client, id, until, patience.timeout);

@@ -12,7 +12,7 @@ use super::{MAX_WAITS, Standing, Ticket};
 use crate::{
     control::{Answer, Code, Patience, Refusal, Request, RequestId, SignalWord, Target, Until, Verb},
     fleet::{Batch, Event, ReloadRequest, Request as Asked, Stop, Unable, WorkerId},
-    master::{Fork, Master, Missing},
+    master::{Fork, Master, Missing, output::Show},
 };
 
 /// What becomes of a request.
@@ -86,7 +86,10 @@ impl Master {
                 Ok(Next::Answer(json!({})))
             }
             Verb::Events {} => self.listen_to_events(client, id),
-            Verb::Logs { .. } => refuse(Code::Refused, "workers do not write to pointsman"),
+            Verb::Logs { worker, slot, lines, follow } => {
+                let target = Target::any(worker, slot)?;
+                self.show_logs(client, id, target, lines.unwrap_or(LINES), follow)
+            }
         }
     }
 
@@ -231,6 +234,37 @@ impl Master {
         Ok(Next::Begun(json!({ "worker": worker.0, "slot": slot }), Until::Ready { worker, slot }))
     }
 
+    /// Gives the connection to the thread that sees what workers write, which answers from then on: the loop has better
+    /// things to do than to copy lines.
+    fn show_logs(
+        &mut self,
+        number: u32,
+        id: &RequestId,
+        target: Option<Target>,
+        lines: usize,
+        follow: bool,
+    ) -> Step {
+        if !self.output.is_captured() {
+            let message = "workers write past pointsman (output = \"inherit\"): look where it writes itself, such as \
+                journalctl, or run it with --output prefix or a file";
+            return refuse(Code::Refused, message);
+        }
+        if self.control.as_ref().is_some_and(|server| server.is_owed(number)) {
+            return refuse(
+                Code::Busy,
+                "this client waits for other things; ask for logs on a connection of its own",
+            );
+        }
+        let Some(client) = self.control.as_mut().and_then(|server| server.forget(number)) else {
+            return Ok(Next::Later);
+        };
+        self.unwatch(&client.stream);
+        let (client, before) = client.stream.into_parts();
+        // If the thread is gone, so is the client: the end of the connection says it.
+        let _ = self.output.show(Show { client, id: id.clone(), target, lines, follow, before });
+        Ok(Next::Later)
+    }
+
     fn listen_to_events(&mut self, client: u32, id: &RequestId) -> Step {
         let client = self.control.as_mut().and_then(|server| server.clients.get_mut(&client));
         let Some(client) = client else { return Ok(Next::Later) };
@@ -240,6 +274,9 @@ impl Master {
         Ok(Next::Answer(json!({})))
     }
 }
+
+/// How many lines are shown of those before.
+const LINES: usize = 100;
 
 fn status(master: &Master) -> Step {
     match serde_json::to_value(master.status()) {

@@ -3,10 +3,15 @@
 //!
 //! The loop makes pipes and gives the reading ends away; it never reads or writes what is in them. `thread` does, with
 //! `outlets` as the places that it writes to, each an `outlet` with a `file` or a stream; `lines` and `tail` are what is
-//! done with the bytes, and pure.
+//! done with the bytes, and pure. `logs` shows the same bytes to clients of the control socket, who are given away to the
+//! thread as well: `cut` makes lines of them, `history` keeps the last ones, both pure, and a `client` is told them.
 
+mod client;
+mod cut;
 mod file;
+mod history;
 mod lines;
+mod logs;
 mod outlet;
 mod outlets;
 mod tail;
@@ -19,7 +24,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+        mpsc::{self, Receiver, RecvTimeoutError, SendError, Sender},
     },
     thread::{Builder, JoinHandle},
     time::Duration,
@@ -31,6 +36,7 @@ use self::{
 };
 use super::{Master, Source};
 use crate::{
+    control::{RequestId, Target},
     fleet::{Event, ExitStatus, WorkerId},
     sys::{account::Credentials, clock, output, signals, wake::Wake},
 };
@@ -122,6 +128,23 @@ pub(super) struct Pipes {
     pub(super) stderr: Option<OwnedFd>,
 }
 
+/// A client of the control socket that is to be shown what workers write, with its connection: it is never given back.
+#[derive(Debug)]
+pub(super) struct Show {
+    /// A Unix stream. What it sends from now on is not read.
+    pub(super) client: OwnedFd,
+    /// Of its request, which is answered here.
+    pub(super) id: RequestId,
+    /// Whose lines; `None` for everybody's.
+    pub(super) target: Option<Target>,
+    /// How many of those that are kept, at most.
+    pub(super) lines: usize,
+    /// Whether also those that come.
+    pub(super) follow: bool,
+    /// What was still to be written to it: answers to what it has asked before.
+    pub(super) before: Vec<u8>,
+}
+
 impl Output {
     /// Opens the files of so many slots and starts the thread, if anything is to be captured from workers, who run as
     /// `user` if that is somebody else.
@@ -163,6 +186,22 @@ impl Output {
     /// A worker has ended; `wanted` says whether its last words are.
     pub(super) fn ended(&self, worker: WorkerId, wanted: bool) {
         self.order(Order::Ended { worker, wanted });
+    }
+
+    /// Whether anything that workers write comes by here.
+    pub(super) fn is_captured(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Shows a client what workers write, until it leaves or has everything. It comes back if nothing is captured.
+    pub(super) fn show(&self, show: Show) -> Result<(), Show> {
+        let Some(captured) = &self.0 else { return Err(show) };
+        let sent = captured.orders.send(Order::Show(show));
+        captured.bell.ring();
+        match sent {
+            Err(SendError(Order::Show(show))) => Err(show),
+            _ => Ok(()),
+        }
     }
 
     /// What the thread has to tell.

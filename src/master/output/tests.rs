@@ -1,5 +1,7 @@
 //! The thread with pipes that the tests write into, as workers would.
 
+mod logs;
+
 use super::*;
 use std::{
     fs::{self, File},

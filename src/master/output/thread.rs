@@ -3,7 +3,7 @@
 //! Orders of the loop enter, events leave; the loop never waits for this. Each round reads a bounded part of every pipe
 //! that has something, beginning behind the one that was read last, and nothing for a place that has no room: who writes
 //! without end waits for its own pipe, and nobody else does. A pipe is read to its end, whoever holds it, also when the
-//! worker is gone.
+//! worker is gone. What was read is also shown to clients of the control socket, who are never waited for.
 
 use std::{
     collections::BTreeMap,
@@ -19,12 +19,15 @@ use std::{
 };
 
 use super::{
-    ERR, OUT, Streams,
+    ERR, OUT, Show, Streams,
+    cut::Cut,
     lines::{Lines, PipeId},
+    logs::Logs,
     outlets::{Outlets, Way},
     tail::Tail,
 };
 use crate::{
+    control::{LogStream, Origin},
     fleet::{Event, WorkerId},
     sys::{
         clock,
@@ -59,6 +62,8 @@ pub(super) enum Order {
     Ended { worker: WorkerId, wanted: bool },
     /// Files are to be opened anew.
     Reopen,
+    /// A client is to be shown what workers write.
+    Show(Show),
     /// Nothing more is going to be written; what is there has until then.
     Finish { until: Time },
 }
@@ -77,6 +82,7 @@ pub(super) struct Copyist {
     last: PipeId,
     /// Those whose last words may be wanted.
     workers: BTreeMap<WorkerId, Known>,
+    logs: Logs,
     buffer: Vec<u8>,
     told: Vec<Event>,
     finish: Option<Time>,
@@ -86,12 +92,21 @@ pub(super) struct Copyist {
 #[derive(Debug)]
 struct Pipe {
     worker: WorkerId,
+    slot: u32,
     stream: usize,
     reader: PipeReader,
     way: Way,
     lines: Lines,
+    cut: Cut,
     /// When something last came.
     touched: Time,
+}
+
+impl Pipe {
+    fn origin(&self) -> Origin {
+        let stream = if self.stream == OUT { LogStream::Stdout } else { LogStream::Stderr };
+        Origin { worker: self.worker, slot: self.slot, stream }
+    }
 }
 
 /// What a worker has written.
@@ -127,6 +142,7 @@ impl Copyist {
             next: PipeId::default(),
             last: PipeId::default(),
             workers: BTreeMap::new(),
+            logs: Logs::default(),
             buffer: vec![0; BUDGET],
             told: Vec::new(),
             finish: None,
@@ -144,6 +160,7 @@ impl Copyist {
     fn turn(&mut self) -> bool {
         let ready = self.wait();
         let now = clock::now();
+        self.logs.time = clock::wall();
         self.obey(now);
         for outlet in &mut self.outlets.all {
             outlet.flush(now, &mut self.told);
@@ -153,36 +170,41 @@ impl Copyist {
         }
         self.show_beginnings(now);
         self.give_last_words(now);
+        self.logs.flush(now);
         let over = self.finish.is_some_and(|until| now >= until || self.ends(now));
         self.tell();
         !over
     }
 
     /// Waits for something to do, and returns the pipes that have something, from the one behind the last one on.
-    fn wait(&self) -> Vec<PipeId> {
+    fn wait(&mut self) -> Vec<PipeId> {
         let open = |(_, pipe): &(&PipeId, &Pipe)| !self.outlets.all[pipe.way.outlet].is_blocked();
         let pipes = || self.pipes.iter().filter(open);
         let inputs = pipes().map(|(_, pipe)| (pipe.reader.as_fd(), For::Input));
         let rooms = self.outlets.all.iter().filter_map(|outlet| Some((outlet.blocked_on()?, For::Room)));
         let bell = std::iter::once((self.bell.as_fd(), For::Input));
-        let Ok(ready) = wait::look(inputs.chain(bell).chain(rooms), self.timeout()) else {
+        // They come first, since it is known how many they are.
+        let clients = self.logs.waits();
+        let Ok(ready) = wait::look(clients.chain(inputs).chain(bell).chain(rooms), self.timeout()) else {
             thread::park_timeout(PAUSE);
             return Vec::new();
         };
-        let ready = pipes().zip(ready).filter(|(_, ready)| *ready).map(|((&id, _), _)| id);
+        let (clients, ready) = ready.split_at(self.logs.clients());
+        let ready = pipes().zip(ready).filter(|(_, ready)| **ready).map(|((&id, _), _)| id);
         let (mut first, later): (Vec<_>, Vec<_>) = ready.partition(|id| *id > self.last);
         first.extend(later);
+        self.logs.wake(clients);
         first
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let blocked = self.outlets.all.iter().any(|outlet| outlet.is_blocked());
+        let blocked = self.logs.is_finishing() || self.outlets.all.iter().any(|outlet| outlet.is_blocked());
         if self.finish.is_some() && !blocked {
             return Some(Duration::ZERO);
         }
         let idle = self.pipes.values().filter_map(|pipe| self.shown_at(pipe));
         let words = self.workers.values().filter_map(|known| known.ended).map(|ended| ended.until);
-        let at = idle.chain(words).chain(self.finish).min()?;
+        let at = idle.chain(words).chain(self.finish).chain(self.logs.deadline()).min()?;
         Some(at - clock::now())
     }
 
@@ -202,6 +224,7 @@ impl Copyist {
                         outlet.reopen(now, &mut self.told);
                     }
                 }
+                Ok(Order::Show(show)) => self.logs.show(now, show),
                 Ok(Order::Finish { until }) => self.finish = Some(until),
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => {
@@ -221,7 +244,8 @@ impl Copyist {
             known.open += 1;
             known.shown[stream] = way.shown;
             self.next.0 += 1;
-            let pipe = Pipe { worker, stream, reader, way, lines: Lines::default(), touched: now };
+            let (lines, cut) = (Lines::default(), Cut::default());
+            let pipe = Pipe { worker, slot, stream, reader, way, lines, cut, touched: now };
             self.pipes.insert(self.next, pipe);
         }
     }
@@ -248,6 +272,7 @@ impl Copyist {
         let prefix = &pipe.way.prefix;
         pipe.lines.take(bytes, |piece| outlet.put(now, id, prefix, piece));
         outlet.flush(now, &mut self.told);
+        self.logs.take(now, pipe.origin(), &mut pipe.cut, bytes);
         if let Some(known) = self.workers.get_mut(&pipe.worker) {
             known.tails[pipe.stream].take(bytes);
         }
@@ -267,6 +292,7 @@ impl Copyist {
         pipe.lines.flush(|piece| outlet.put(now, id, &pipe.way.prefix, piece));
         outlet.leave(id);
         outlet.flush(now, &mut self.told);
+        self.logs.end(now, pipe.origin(), &mut pipe.cut);
     }
 
     /// When a line that a pipe has begun is to be shown without its end.
@@ -317,6 +343,7 @@ impl Copyist {
             while let Ok(count @ 1..) = pipe.reader.read(&mut self.buffer) {
                 let lines = memchr::memchr_iter(b'\n', &self.buffer[..count]).count();
                 self.outlets.all[pipe.way.outlet].lose(lines as u64);
+                self.logs.take(now, pipe.origin(), &mut pipe.cut, &self.buffer[..count]);
             }
             self.end(now, id);
         }
@@ -334,7 +361,7 @@ impl Copyist {
         for (id, mut pipe) in std::mem::take(&mut self.pipes) {
             self.end_line(now, id, &mut pipe);
         }
-        !is_blocked(&self.outlets)
+        !is_blocked(&self.outlets) && self.logs.finish(now)
     }
 
     fn tell(&mut self) {

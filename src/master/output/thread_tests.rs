@@ -2,7 +2,16 @@
 
 use super::*;
 use crate::master::{Rotation, Sink};
-use std::{fs::File, io::Write, os::fd::OwnedFd, sync::mpsc};
+use std::{
+    fs::File,
+    io::Write,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    sync::mpsc,
+};
+
+use nix::sys::socket::{setsockopt, sockopt::SndBuf};
+
+use crate::control::RequestId;
 
 /// One whose standard output is `stdout`, and its owner's ends.
 fn copyist(stdout: OwnedFd) -> (Copyist, Sender<Order>, Receiver<Event>) {
@@ -78,4 +87,66 @@ fn crashes_before_a_place_without_room_hold_few_descriptors() {
     };
     let dropped: u64 = events.iter().filter_map(resumed).sum();
     assert_eq!((thread.join().unwrap() + dropped, dropped > 200), (301, true), "{dropped}");
+}
+
+/// A client that is shown what workers write, and whose socket takes less at once than they may be set to.
+fn show(copyist: &mut Copyist, orders: &Sender<Order>, follow: bool) -> UnixStream {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    setsockopt(&ours, SndBuf, &(64 << 10)).unwrap();
+    let (id, target, lines, before) = (RequestId::NONE, None, usize::MAX, Vec::new());
+    orders.send(Order::Show(Show { client: ours.into(), id, target, lines, follow, before })).unwrap();
+    copyist.bell.ring();
+    assert!(copyist.turn());
+    theirs
+}
+
+/// A worker that has written this, and its end of the pipe.
+fn written(copyist: &mut Copyist, orders: &Sender<Order>, slot: u32, text: &str) -> io::PipeWriter {
+    let (reader, mut writer) = io::pipe().unwrap();
+    crate::sys::channel::set_nonblocking(&reader, true).unwrap();
+    orders.send(Order::Adopt { worker: WorkerId(slot), slot, pipes: [Some(reader), None] }).unwrap();
+    writer.write_all(text.as_bytes()).unwrap();
+    copyist.bell.ring();
+    // One to hear of it and one to read.
+    assert!(copyist.turn() && copyist.turn());
+    writer
+}
+
+#[test]
+fn only_a_client_that_takes_nothing_has_a_time() {
+    let null = File::options().write(true).open("/dev/null").unwrap();
+    let (mut copyist, orders, _events) = copyist(null.into());
+    let text = format!("{}\n", "x".repeat(100)).repeat(256);
+    let pipes: Vec<_> = (0..40).map(|slot| written(&mut copyist, &orders, slot, &text)).collect();
+    let follower = show(&mut copyist, &orders, true);
+    assert_eq!((copyist.timeout(), copyist.logs.clients()), (None, 1));
+    let other = show(&mut copyist, &orders, false);
+    assert!(copyist.timeout().is_some_and(|timeout| timeout > Duration::from_secs(5)));
+    drop((follower, other));
+    while copyist.logs.clients() > 0 {
+        assert!(copyist.turn());
+    }
+    assert_eq!(copyist.timeout(), None);
+    drop(pipes);
+}
+
+#[test]
+fn the_end_waits_for_a_follower_that_reads() {
+    const LINES: usize = 600;
+    let null = File::options().write(true).open("/dev/null").unwrap();
+    let (mut copyist, orders, _events) = copyist(null.into());
+    let mut follower = show(&mut copyist, &orders, true);
+    let pipe = written(&mut copyist, &orders, 0, &format!("{}\n", "x".repeat(100)).repeat(LINES));
+    let pipe = (pipe, written(&mut copyist, &orders, 1, &format!("{}\n", "x".repeat(100)).repeat(LINES)));
+    orders.send(Order::Finish { until: clock::now() + Duration::from_secs(30) }).unwrap();
+    copyist.bell.ring();
+    assert!(copyist.turn(), "a part of it waits");
+    let thread = thread::spawn(move || {
+        let mut text = String::new();
+        follower.read_to_string(&mut text).map(|_| text)
+    });
+    while copyist.turn() {}
+    let text = thread.join().unwrap().unwrap();
+    assert_eq!(text.lines().count(), 1 + 2 * LINES, "the answer, and the lines");
+    drop(pipe);
 }

@@ -6,6 +6,7 @@
 //   polite   says what it is told to leave by, and leaves
 //   dreams   a request for /dream keeps its event loop busy for ever
 //   chatty   writes a line for each request
+//   echoes   sends back each message
 // It answers with its process id, its slot, VERSION and how many requests it has had.
 const http = require('http');
 const fs = require('fs');
@@ -33,6 +34,7 @@ if (mood === 'late' || mood === 'dies') {
     process.send('ready');
   }, 10);
 }
+if (mood === 'echoes') process.on('message', (message) => process.send(message));
 if (mood === 'polite') {
   const leave = (why) => {
     console.log(`leaves by ${why}`);

@@ -1,6 +1,6 @@
 """Runs a command on a terminal of its own, and does there what a person would.
 
-usage: terminal.py ctrl-c|ctrl-c-twice|hang-up COMMAND ARGS...
+usage: terminal.py ctrl-c|ctrl-c-twice|hang-up|watch COMMAND ARGS...
 
 Prints what the command writes, acts when that says `ready`, and exits as the command does.
 """
@@ -21,7 +21,7 @@ if pid == 0:
 # A signal to this process is meant for the command.
 signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGTERM))
 text = ""
-presses = {"ctrl-c": ["ready"], "ctrl-c-twice": ["ready"], "hang-up": []}[action]
+presses = {"ctrl-c": ["ready"], "ctrl-c-twice": ["ready"], "hang-up": [], "watch": []}[action]
 while True:
     # Somebody who has no patience presses it again and again.
     while action == "ctrl-c-twice" and "stopping" in text:

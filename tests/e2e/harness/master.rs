@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::{
-    Client, Place, Pointsman, Process, Response, eventually, eventually_some,
+    Client, Control, Place, Pointsman, Process, Response, eventually, eventually_some,
     log::{Log, is_trouble},
     pointsman::Started,
     process::CONNECTION,
@@ -196,6 +196,17 @@ impl Master {
         let entries = self.directory.path().read_dir().unwrap().map(|entry| entry.unwrap());
         let is_ours = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("pointsman-");
         entries.filter(is_ours).map(|entry| entry.path()).collect()
+    }
+
+    /// Its control socket, if it was not told another.
+    pub(crate) fn control_path(&self) -> PathBuf {
+        self.directory.path().join("pointsman/default.sock")
+    }
+
+    /// A client of it.
+    #[track_caller]
+    pub(crate) fn control(&self) -> Control {
+        Control::connect(&self.control_path())
     }
 
     /// The file of this name in one of these directories.

@@ -2,6 +2,7 @@
 //! wait.
 
 mod client;
+mod control;
 mod log;
 mod master;
 mod node;
@@ -15,6 +16,7 @@ mod v8;
 mod wait;
 
 pub(crate) use client::{Client, Response};
+pub(crate) use control::Control;
 pub(crate) use log::Log;
 pub(crate) use master::Master;
 pub(crate) use node::{Form, Node};

@@ -1,0 +1,490 @@
+//! The control socket as CONTROL.md describes it, spoken to line by line.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use nix::{sys::signal::Signal, unistd::geteuid};
+use serde_json::{Deserializer, Value, json};
+
+use crate::harness::{Control, Master, NOBODY, Node, Pointsman, Process, eventually, is_root, python};
+
+fn start(workers: usize, app: &str) -> Master {
+    start_with(workers, app, |run| run)
+}
+
+fn start_with(workers: usize, app: &str, more: impl FnOnce(Pointsman) -> Pointsman) -> Master {
+    let mut master = more(Pointsman::run().workers(workers).node(Node::DEFAULT, app)).start();
+    master.wait_ready(workers);
+    master
+}
+
+/// The values in the JSON blocks of the document, block by block.
+fn documented() -> Vec<Vec<Value>> {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/CONTROL.md")).unwrap();
+    let blocks = text.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+    blocks.map(|block| Deserializer::from_str(&block).into_iter().map(Result::unwrap).collect()).collect()
+}
+
+/// Whether what was said has the fields of what is documented, of the same kinds. Null stands for anything.
+fn is_alike(documented: &Value, said: &Value) -> bool {
+    match (documented, said) {
+        (Value::Null, _) | (_, Value::Null) => true,
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len()
+                && one.iter().all(|(key, value)| other.get(key).is_some_and(|other| is_alike(value, other)))
+        }
+        (Value::Array(one), Value::Array(other)) => match (one.first(), other.first()) {
+            (Some(one), Some(other)) => is_alike(one, other),
+            _ => true,
+        },
+        (Value::Number(_), Value::Number(_)) | (Value::String(_), Value::String(_)) => true,
+        (one, other) => one == other,
+    }
+}
+
+#[test]
+fn the_examples_of_the_document_are_what_is_said() {
+    let master = start_with(2, "moods.js", |run| {
+        run.env("MOOD", "chatty").option("--output", "prefix").allow_log("was killed by SIGKILL")
+    });
+    let mut requests = 0;
+    for block in documented() {
+        let mut control = master.control();
+        let mut said = vec![control.greeting.clone()];
+        let mut values = block.into_iter().peekable();
+        while let Some(value) = values.next() {
+            if value.get("verb").is_none() {
+                let line = said.pop().unwrap_or_else(|| control.line());
+                assert!(is_alike(&value, &line), "documented: {value}\nsaid: {line}");
+                continue;
+            }
+            requests += 1;
+            said.clear();
+            let verb = value["verb"].clone();
+            control.send(&format!("{value}\n"));
+            if verb == "logs" {
+                // There is something to be shown.
+                master.get("/");
+            }
+            if verb == "events" {
+                assert!(is_alike(&values.next().unwrap(), &control.line()));
+                let worker = master.get("/").json()["pid"].as_u64().unwrap();
+                Process::find(u32::try_from(worker).unwrap()).unwrap().signal(Signal::SIGKILL);
+                said = vec![json!({ "id": value["id"], "event": control.event("exit") })];
+            }
+        }
+    }
+    assert_eq!(requests, 6, "status, scale, kill, events, logs, and what says the master first");
+    master.finish();
+}
+
+#[test]
+fn a_script_does_with_lines_what_the_commands_do() {
+    let master = start_with(2, "moods.js", |run| run.allow_log("was killed by SIGKILL"));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/apps/steer.py");
+    let output = Command::new(python()).arg(script).arg(master.control_path()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    assert!(output.status.success(), "{}{}", text(output.stdout), text(output.stderr));
+    let mut master = master;
+    assert_eq!(master.wait_exit().code(), Some(0), "the script has stopped it");
+    master.finish();
+}
+
+#[test]
+fn a_master_without_workers_is_steered_entirely_from_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let master = start_with(0, "moods.js", |run| run.allow_log("was killed by SIGKILL"));
+    let mut control = master.control();
+    assert_eq!(control.done(json!({ "verb": "status" }))["wanted"], 0);
+    let app = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/apps/moods.js");
+    let own = json!({
+        "verb": "fork", "wait": true, "program": [Node::DEFAULT.path(), app], "cwd": directory.path(),
+        "env": { "VERSION": "own", "MOOD": "polite" },
+    });
+    let forked = control.done(own);
+    assert_eq!(forked, json!({ "worker": 1, "slot": 0 }));
+    let version = || master.get("/").json()["version"].clone();
+    assert_eq!(version(), "own");
+    let cwd = || fs::read_link(format!("/proc/{}/cwd", master.get("/").json()["pid"])).unwrap();
+    assert_eq!(cwd(), directory.path().canonicalize().unwrap());
+    // Whoever follows it is like it.
+    let killed = control.done(json!({ "verb": "kill", "slot": 0, "signal": 9, "wait": true }));
+    assert_eq!(killed, json!({ "worker": 1, "slot": 0, "exit": { "signal": 9 } }));
+    assert_eq!(version(), "own");
+    control.done(json!({ "verb": "reload", "wait": true }));
+    assert_eq!((version(), cwd()), (json!("own"), directory.path().canonicalize().unwrap()));
+    control.done(json!({ "verb": "disconnect", "slot": 0, "wait": true }));
+    control.done(json!({ "verb": "fork", "wait": true }));
+    assert_eq!(version(), Value::Null, "the slot is like the others again");
+    control.done(json!({ "verb": "stop", "wait": true }));
+    let mut master = master;
+    assert_eq!(master.wait_exit().code(), Some(0));
+    drop(control);
+    master.finish();
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_by_name() {
+    let master = start(1, "moods.js");
+    let mut control = master.control();
+    for (request, code) in [
+        (json!({ "verb": "dance" }), "bad_request"),
+        (json!({ "verb": "scale" }), "bad_request"),
+        (json!({ "verb": "scale", "to": 1, "by": 1 }), "bad_request"),
+        (json!({ "verb": "restart", "worker": 1, "slot": 0 }), "bad_request"),
+        (json!({ "verb": "kill", "worker": 1, "signal": "DANCE" }), "bad_request"),
+        (json!({ "verb": "fork", "program": [] }), "bad_request"),
+        (json!({ "verb": "fork", "cwd": "relative" }), "bad_request"),
+        (json!({ "verb": "fork", "program": ["/no/such"] }), "failed"),
+        (json!({ "verb": "fork", "cwd": "/no/such" }), "failed"),
+        (json!({ "verb": "restart", "worker": 9 }), "no_such_worker"),
+        (json!({ "verb": "restart", "slot": 9 }), "no_such_worker"),
+        (json!({ "verb": "disconnect", "slot": 9 }), "no_such_worker"),
+        (json!({ "verb": "send", "worker": 9, "message": 1 }), "no_such_worker"),
+        (json!({ "verb": "abort" }), "refused"),
+    ] {
+        assert_eq!(control.refused(request.clone()), code, "{request}");
+    }
+    control.done(json!({ "verb": "events" }));
+    assert_eq!(control.refused(json!({ "verb": "events" })), "busy");
+    assert_eq!(control.done(json!({ "verb": "status" }))["wanted"], 1, "nothing has changed");
+    drop(control);
+    master.finish();
+}
+
+#[test]
+fn requests_in_one_go_are_begun_in_their_order() {
+    let master = start(1, "moods.js");
+    let mut control = master.control();
+    let lines = [r#"{"id":"a","verb":"scale","to":3}"#, r#"{"id":"b","verb":"scale","by":-1}"#, "no request"];
+    control.send(&format!("{}\r\n{}\n{}\n", lines[0], lines[1], lines[2]));
+    control.send(r#"{"id":"c","verb":"status"}"#);
+    // The last line needs no end if nothing follows.
+    control.end();
+    assert_eq!(control.line(), json!({ "id": "a", "ok": { "from": 1, "to": 3 } }));
+    assert_eq!(control.line(), json!({ "id": "b", "ok": { "from": 3, "to": 2 } }));
+    let refused = control.line();
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&Value::Null, &json!("bad_request")));
+    assert_eq!(control.line()["ok"]["wanted"], 2);
+    assert!(control.try_line().unwrap().is_none(), "all is answered");
+    master.control().done(json!({ "verb": "scale", "to": 1, "wait": true }));
+    drop(control);
+    master.finish();
+}
+
+#[test]
+fn who_has_sent_all_is_still_told_what_he_waits_for() {
+    let master = start(1, "moods.js");
+    let mut control = master.control();
+    control.request(json!({ "verb": "restart", "slot": 0, "wait": true }));
+    control.end();
+    assert_eq!(control.line()["ok"], json!({ "worker": 2, "slot": 0 }));
+    assert!(control.try_line().unwrap().is_none());
+    drop(control);
+    master.finish();
+}
+
+#[test]
+fn a_wait_that_lasts_too_long_is_given_up_and_what_was_asked_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let gate = directory.path().join("gate");
+    fs::write(&gate, "").unwrap();
+    let master = start_with(1, "moods.js", |run| {
+        run.env("MOOD", "late").env("GATE", &gate).option("--ready-on", "message")
+    });
+    fs::remove_file(&gate).unwrap();
+    let mut control = master.control();
+    assert_eq!(control.refused(json!({ "verb": "fork", "wait": true, "timeout_ms": 1 })), "timed_out");
+    let id = control.request(json!({ "verb": "scale", "to": 3, "wait": true }));
+    fs::write(gate, "").unwrap();
+    assert_eq!(control.line(), json!({ "id": id, "ok": { "from": 2, "to": 3 } }));
+    control.done(json!({ "verb": "scale", "to": 1, "wait": true }));
+    drop(control);
+    master.finish();
+}
+
+#[test]
+fn a_reload_tells_whoever_asked_how_it_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("p.toml");
+    let write = |mood: &str| fs::write(&file, format!("[env]\nMOOD = \"{mood}\"\nGATE = \"/\"\n")).unwrap();
+    write("late");
+    let master = start_with(2, "moods.js", |run| {
+        run.option("-c", &file)
+            .option("--ready-on", "message")
+            .allow_log("reload failed")
+            .allow_log("exited with code 7")
+            .expect_log("reload refused")
+    });
+    let mut control = master.control();
+    let reload = || json!({ "verb": "reload", "wait": true, "batch": "100%" });
+    let done = control.done(reload());
+    assert_eq!((&done["generation"], &done["workers"]), (&json!(2), &json!(2)));
+    write("dies");
+    let failed = control.ask(reload());
+    assert_eq!(failed["error"]["code"], "failed", "{failed}");
+    assert!(failed["error"]["message"].as_str().unwrap().contains("exited with code 7"), "{failed}");
+    fs::write(&file, "worksers = 2").unwrap();
+    let wrong = control.ask(reload());
+    assert_eq!(wrong["error"]["code"], "invalid", "{wrong}");
+    assert!(wrong["error"]["message"].as_str().unwrap().contains("worksers"), "{wrong}");
+    write("late");
+    // One takes the place of the other.
+    let first = control.request(json!({ "verb": "reload", "wait": true }));
+    let second = control.request(json!({ "verb": "reload", "wait": true }));
+    let superseded = control.line();
+    assert_eq!((&superseded["id"], &superseded["error"]["code"]), (&json!(first), &json!("failed")));
+    let reloaded = control.line();
+    assert_eq!((&reloaded["id"], reloaded.get("error")), (&json!(second), None), "{reloaded}");
+    assert_eq!(control.done(json!({ "verb": "status" }))["generation"], reloaded["ok"]["generation"]);
+    drop(control);
+    master.finish();
+}
+
+#[test]
+fn an_environment_that_is_sent_takes_the_place_of_the_masters_own() {
+    let master = start_with(1, "moods.js", |run| run.env("VERSION", "one").env("GONE", "1"));
+    let mut control = master.control();
+    let version = || master.get("/").json()["version"].clone();
+    let path = std::env::var("PATH").unwrap();
+    let mut reload = |env: Value| control.done(json!({ "verb": "reload", "wait": true, "env": env }));
+    reload(json!({ "PATH": path, "VERSION": "two" }));
+    assert_eq!(version(), "two");
+    let environment = fs::read(format!("/proc/{}/environ", master.get("/").json()["pid"])).unwrap();
+    assert!(!String::from_utf8_lossy(&environment).contains("GONE="), "nothing is left of it");
+    reload(Value::Null);
+    assert_eq!(version(), "two", "it holds until another is sent");
+    drop(control);
+    master.finish();
+}
+
+#[test]
+fn a_line_that_is_too_long_ends_the_connection_and_nothing_else() {
+    let master = start(1, "moods.js");
+    let mut control = master.control();
+    let long =
+        format!("{{\"id\":1,\"verb\":\"send\",\"worker\":1,\"message\":\"{}\"}}\n", "x".repeat(256 << 10));
+    // The rest of it may find nobody.
+    let _ = control.try_send(long.as_bytes());
+    let refused = control.line();
+    assert_eq!(refused["error"]["code"], "bad_request", "{refused}");
+    assert!(matches!(control.try_line(), Ok(None) | Err(_)), "the connection has ended");
+    let mut control = master.control();
+    let fits = "x".repeat((256 << 10) - 100);
+    control.done(json!({ "verb": "send", "worker": 1, "message": fits }));
+    drop(control);
+    master.finish();
+}
+
+#[test]
+fn a_thousand_stalled_clients_keep_nobody_out() {
+    let master = start(1, "moods.js");
+    let path = master.control_path();
+    let mut stalled = Vec::new();
+    for number in 0..1000 {
+        let mut control = Control::connect(&path);
+        if number % 3 == 0 {
+            // Half a request. It may have been sent away already for one that came after.
+            let _ = control.try_send(br#"{"id":1,"verb":"#);
+        }
+        stalled.push(control);
+    }
+    let mut control = Control::connect(&path);
+    assert_eq!(control.done(json!({ "verb": "status" }))["wanted"], 1);
+    assert!(master.get("/").json()["pid"].is_number());
+    let sent_away = stalled.iter_mut().take(900).filter_map(|control| control.try_line().ok()?).count();
+    assert_eq!(sent_away, 0, "the oldest are closed without a word");
+    drop((control, stalled));
+    master.finish();
+}
+
+#[test]
+fn clients_that_wait_for_something_are_not_sent_away() {
+    let master = start_with(1, "moods.js", |run| run.env("MOOD", "echoes"));
+    let path = master.control_path();
+    let mut waiting = Vec::new();
+    for _ in 0..64 {
+        let mut control = Control::connect(&path);
+        control.done(json!({ "verb": "events" }));
+        waiting.push(control);
+    }
+    let mut control = Control::connect(&path);
+    assert_eq!(control.line()["error"]["code"], "busy");
+    assert!(control.try_line().unwrap().is_none());
+    waiting.pop();
+    eventually("there is room again", || {
+        let mut control = Control::connect(&path);
+        control.try_send(b"{\"id\":1,\"verb\":\"status\"}\n").is_ok()
+            && control.try_line().is_ok_and(|line| line.is_some_and(|line| line.get("ok").is_some()))
+    });
+    waiting[0].request(json!({ "verb": "send", "slot": 0, "message": 7 }));
+    for control in &mut waiting {
+        assert_eq!(control.event("message")["message"], 7, "all are told");
+    }
+    drop((control, waiting));
+    master.finish();
+}
+
+#[test]
+fn who_does_not_read_is_told_how_much_he_has_missed_and_holds_up_nobody() {
+    let master = start_with(1, "moods.js", |run| run.env("MOOD", "echoes"));
+    let mut sleeper = master.control();
+    sleeper.done(json!({ "verb": "events" }));
+    let mut control = master.control();
+    // Messages of workers are events, and these come back as such.
+    let message = "x".repeat(100 << 10);
+    let send = json!({ "verb": "send", "worker": 1, "message": message });
+    let mut listener = master.control();
+    listener.done(json!({ "verb": "events" }));
+    let mut told = 0;
+    for _ in 0..40 {
+        control.done(send.clone());
+        listener.event("message");
+        told += 1;
+    }
+    let (mut heard, mut missed) = (0, 0);
+    while heard + missed < told {
+        let line = sleeper.line();
+        heard += u64::from(line["event"]["type"] == "message");
+        missed += line["dropped"].as_u64().unwrap_or(0);
+    }
+    assert!(heard >= 2 && missed > 0 && heard + missed == told, "{heard} + {missed} of {told}");
+    control.done(send);
+    sleeper.event("message");
+    drop((control, sleeper, listener));
+    master.finish();
+}
+
+#[test]
+fn a_second_master_of_the_same_name_is_refused_and_an_unnamed_one_goes_on_without() {
+    let directory = tempfile::tempdir().unwrap();
+    let named = |run: Pointsman| run.env("XDG_RUNTIME_DIR", directory.path()).option("--name", "web");
+    let first = start_with(1, "moods.js", named);
+    let path = directory.path().join("pointsman/web.sock");
+    assert_eq!(Control::connect(&path).greeting["name"], "web");
+    let second = named(Pointsman::run().node(Node::DEFAULT, "moods.js")).output();
+    assert_eq!(second.status.code(), Some(71));
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(said.contains("web.sock") && said.contains("--name"), "{said}");
+    first.finish();
+    assert!(!path.exists(), "it goes with its master");
+
+    let unnamed = |run: Pointsman| run.env("XDG_RUNTIME_DIR", directory.path());
+    let first = start_with(1, "moods.js", unnamed);
+    let second = start_with(1, "moods.js", |run| unnamed(run).expect_log("there is no control socket"));
+    second.finish();
+    first.finish();
+}
+
+#[test]
+fn what_a_killed_master_leaves_is_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.sock");
+    let at = |run: Pointsman| run.option("--control", &path);
+    let mut first = start_with(1, "moods.js", at);
+    first.signal(Signal::SIGKILL);
+    assert_eq!(first.wait_exit().code(), None);
+    assert!(path.exists());
+    first.finish();
+    let second = start_with(1, "moods.js", at);
+    assert_eq!(Control::connect(&path).greeting["pid"], second.pid());
+    second.finish();
+}
+
+/// What a client of this user and these groups is told: the answers to these requests, or why it cannot connect.
+fn as_user(path: &Path, user: u32, group: u32, requests: &[Value]) -> Vec<String> {
+    let lines: String = requests.iter().map(|request| format!("{request}\n")).collect();
+    let script = "import os,socket,sys\n\
+        os.setgroups([int(sys.argv[3])]); os.setgid(65534); os.setuid(int(sys.argv[2]))\n\
+        s=socket.socket(socket.AF_UNIX)\n\
+        try: s.connect(sys.argv[1])\n\
+        except OSError as e: print(type(e).__name__); sys.exit()\n\
+        try: s.sendall(sys.stdin.buffer.read()); s.shutdown(socket.SHUT_WR)\n\
+        except OSError: pass\n\
+        print(b''.join(iter(lambda: s.recv(65536), b'')).decode(), end='')";
+    let mut command = Command::new(python());
+    command.args(["-c", script]).arg(path).args([user.to_string(), group.to_string()]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // Who cannot connect does not read them.
+    let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), lines.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn root_the_owner_and_the_group_may_steer_and_nobody_else() {
+    if !is_root() {
+        return eprintln!("only root can be somebody else");
+    }
+    const GROUP: u32 = 4242;
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = directory.path().join("c.sock");
+    let mode = || fs::metadata(&path).map(|data| (data.mode() & 0o7777, data.uid(), data.gid())).unwrap();
+    let status = json!({ "id": 1, "verb": "status" });
+
+    let master = start_with(1, "moods.js", |run| run.option("--control", &path));
+    assert_eq!(mode(), (0o600, geteuid().as_raw(), 0));
+    assert_eq!(as_user(&path, NOBODY, GROUP, &[status.clone()]), ["PermissionError"]);
+    // Somebody has let others in who should not be.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    let turned_away = as_user(&path, NOBODY, GROUP, &[status.clone()]);
+    assert!(turned_away[1].contains("not_permitted"), "{turned_away:?}");
+    master.finish();
+
+    let master = start_with(1, "moods.js", |run| {
+        run.option("--control", &path).option("--control-group", GROUP.to_string())
+    });
+    assert_eq!(mode(), (0o660, geteuid().as_raw(), GROUP));
+    let said = as_user(
+        &path,
+        NOBODY,
+        GROUP,
+        &[
+            status,
+            json!({ "id": 2, "verb": "scale", "to": 1 }),
+            json!({ "id": 3, "verb": "fork", "program": ["id"] }),
+            json!({ "id": 4, "verb": "fork", "env": { "NODE_OPTIONS": "-r /tmp/x" } }),
+            json!({ "id": 5, "verb": "reload", "env": {} }),
+            json!({ "id": 6, "verb": "fork" }),
+        ],
+    );
+    let has = |place: usize, text: &str| assert!(said[place].contains(text), "{said:?}");
+    has(1, "\"ok\"");
+    has(2, "\"ok\"");
+    (3..=5).for_each(|place| has(place, "not_permitted"));
+    has(6, "\"ok\"");
+    assert_eq!(as_user(&path, NOBODY, GROUP + 1, &[]), ["PermissionError"]);
+    master.finish();
+}
+
+#[test]
+fn nothing_of_an_environment_is_told() {
+    const SECRET: &str = "s3cr3t-of-the-test";
+    let master = start_with(1, "moods.js", |run| {
+        run.env("RUST_LOG", "trace").env("TOKEN", SECRET).option("-e", format!("PASSWORD={SECRET}"))
+    });
+    let mut control = master.control();
+    control.done(json!({ "verb": "events" }));
+    let env = json!({ "TOKEN": SECRET, "PATH": std::env::var("PATH").unwrap() });
+    control.done(json!({ "verb": "fork", "env": { "TOKEN": SECRET }, "wait": true }));
+    let id = control.request(json!({ "verb": "reload", "env": env, "wait": true }));
+    loop {
+        let line = control.line();
+        assert!(!line.to_string().contains(SECRET), "{line}");
+        if line["id"] == id {
+            break;
+        }
+    }
+    let status = control.done(json!({ "verb": "status" }));
+    assert!(!status.to_string().contains(SECRET), "{status}");
+    let log = master.log().lines();
+    assert!(log.iter().all(|line| !line.contains(SECRET)), "{log:#?}");
+    control.done(json!({ "verb": "scale", "to": 1, "wait": true }));
+    drop(control);
+    master.finish();
+}
