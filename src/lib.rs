@@ -23,7 +23,16 @@ macro_rules! inner {
     )*};
 }
 
-inner!(balance, control, endpoint, fleet, protocol, time);
+inner!(balance, control, endpoint, fleet, metrics, protocol, time);
+
+/// Open to the command as well, whose demo worker reads the same requests.
+#[cfg(any(feature = "cli", feature = "internals"))]
+#[doc(hidden)]
+#[allow(missing_docs, reason = "not a public interface")]
+pub mod http;
+#[cfg(not(any(feature = "cli", feature = "internals")))]
+#[allow(unreachable_pub, dead_code, reason = "reachable with the feature `cli`")]
+mod http;
 
 mod api;
 mod master;

@@ -75,6 +75,9 @@ impl Cluster {
         for listen in listen {
             cluster.master.listen(&listen).map_err(Error::listen(listen.endpoint()))?;
         }
+        if let Some(listen) = &settings.admin {
+            cluster.master.open_admin(listen).map_err(Error::admin(listen.endpoint()))?;
+        }
         inherited.into_iter().for_each(|inherited| cluster.master.offer(inherited));
         cluster.master.start(depends);
         Ok(cluster)
@@ -265,6 +268,11 @@ impl Cluster {
     /// Everything it listens on now.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         self.master.endpoints().cloned().collect()
+    }
+
+    /// Where it [tells](Settings::admin) how it is, with the port that the kernel chose.
+    pub fn admin_endpoint(&self) -> Option<&Endpoint> {
+        self.master.admin_endpoint()
     }
 
     /// What has happened so far, counted.

@@ -108,6 +108,14 @@ pub enum Error {
         /// The kernel's reason.
         source: io::Error,
     },
+    /// The address for operators and their tools cannot be had.
+    #[error("cannot listen on {endpoint} for admin: {}", why_no_admin(endpoint, source))]
+    Admin {
+        /// The address.
+        endpoint: Endpoint,
+        /// The kernel's reason.
+        source: io::Error,
+    },
     /// A file that the output of workers is to go to cannot be opened.
     #[error("cannot write the output of workers to {}: {source}; {}", path.display(), how_to_write(source))]
     OutputFile {
@@ -180,6 +188,11 @@ impl Error {
         }
     }
 
+    pub(super) fn admin(endpoint: &Endpoint) -> impl FnOnce(io::Error) -> Self {
+        let endpoint = endpoint.clone();
+        move |source| Self::Admin { endpoint, source }
+    }
+
     pub(super) fn listen(endpoint: &Endpoint) -> impl FnOnce(io::Error) -> Self {
         let endpoint = endpoint.clone();
         move |source| match source.kind() {
@@ -190,6 +203,26 @@ impl Error {
             io::ErrorKind::AddrNotAvailable => Self::AddressNotAvailable { endpoint },
             _ => Self::Listen { endpoint, source },
         }
+    }
+}
+
+fn why_no_admin(endpoint: &Endpoint, source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "the address is in use; `{}` shows by whom: stop that, or choose another address with --admin",
+            who_listens(endpoint)
+        ),
+        io::ErrorKind::AlreadyExists => {
+            "at that path is a file that is no socket; choose another path, or remove it".to_owned()
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            "there is no such directory; make it, or choose another path".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => format!("not permitted; {}", what_is_permitted(endpoint)),
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; `ip addr` shows those it has".to_owned()
+        }
+        _ => source.to_string(),
     }
 }
 

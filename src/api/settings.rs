@@ -52,6 +52,7 @@ pub struct Settings {
     pub(crate) rotation: Rotation,
     pub(crate) master_scheduling: Scheduling,
     pub(crate) control: Option<Control>,
+    pub(crate) admin: Option<Listen>,
     pub(crate) base_env: Option<Vec<(OsString, OsString)>>,
 }
 
@@ -80,6 +81,7 @@ impl Settings {
             rotation: Rotation::default(),
             master_scheduling: Scheduling::default(),
             control: None,
+            admin: None,
             base_env: None,
         }
     }
@@ -278,6 +280,15 @@ impl Settings {
     #[must_use]
     pub fn control(mut self, control: Control) -> Self {
         self.control = Some(control);
+        self
+    }
+
+    /// Answers there by HTTP how the cluster is: `/livez`, `/readyz`, `/healthz`, `/metrics` for Prometheus and `/status`,
+    /// as JSON. Default: nowhere. Whoever can connect is answered; a Unix socket is open to its owner alone unless
+    /// [`Listen::mode`] says otherwise.
+    #[must_use]
+    pub fn admin(mut self, listen: Listen) -> Self {
+        self.admin = Some(listen);
         self
     }
 

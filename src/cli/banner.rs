@@ -24,8 +24,16 @@ pub(super) fn summary(config: &Config, endpoints: &[Endpoint]) -> String {
     format!("{workers} of {program} behind {places} ({how})")
 }
 
+/// Where the master tells how it is.
+pub(super) fn admin(endpoint: &Endpoint) -> String {
+    match endpoint {
+        Endpoint::Tcp(address) => url(*address),
+        other => other.to_string(),
+    }
+}
+
 /// The lines for a person at a terminal.
-pub(super) fn lines(config: &Config, endpoints: &[Endpoint], pid: u32) -> String {
+pub(super) fn lines(config: &Config, endpoints: &[Endpoint], told: Option<&Endpoint>, pid: u32) -> String {
     let mut text = format!("pointsman {}: {}", env!("CARGO_PKG_VERSION"), summary(config, endpoints));
     match endpoints.first() {
         Some(Endpoint::Tcp(address)) => text += &format!("\n  try   curl {}/", url(*address)),
@@ -37,6 +45,9 @@ pub(super) fn lines(config: &Config, endpoints: &[Endpoint], pid: u32) -> String
     if config.program.is_none() {
         let command = std::env::args().next().unwrap_or_else(|| "pointsman".into());
         text += &format!("\n  next  {command} run -- node app.js   (your own program)");
+    }
+    if let Some(endpoint) = told {
+        text += &format!("\n  admin {} (/livez /readyz /metrics /status)", admin(endpoint));
     }
     let time = show_duration(config.plain.stop_timeout.value);
     text += &format!(
@@ -81,12 +92,15 @@ mod tests {
 
     #[test]
     fn the_banner_says_what_where_next_and_how_to_stop() {
-        let text = lines(&config(&["node", "app.js"], 4), &["127.0.0.1:8000".parse().unwrap()], 4711);
+        let admin = "0.0.0.0:9090".parse().unwrap();
+        let places = ["127.0.0.1:8000".parse().unwrap()];
+        let text = lines(&config(&["node", "app.js"], 4), &places, Some(&admin), 4711);
         let expected = concat!(
             "pointsman ",
             env!("CARGO_PKG_VERSION"),
             ": 4 workers of `node app.js` behind http://127.0.0.1:8000 (handoff, round-robin)\n",
             "  try   curl http://127.0.0.1:8000/\n",
+            "  admin http://localhost:9090 (/livez /readyz /metrics /status)\n",
             "  stop  Ctrl-C (or kill 4711): requests in flight get 30s to finish; a second Ctrl-C stops at once",
         );
         assert_eq!(text, expected);
@@ -111,7 +125,7 @@ mod tests {
     #[test]
     fn the_demo_says_what_to_type_next() {
         let addresses = ["[::]:80".parse().unwrap(), "[::1]:81".parse().unwrap()];
-        let text = lines(&config(&[], 1), &addresses, 1);
+        let text = lines(&config(&[], 1), &addresses, None, 1);
         for part in [
             "1 worker of the built-in demo worker behind port 80 of every interface and http://[::1]:81",
             "curl http://localhost:80/\n",

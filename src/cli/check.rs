@@ -201,6 +201,7 @@ master_scheduling  batch           default
 name               default         default
 control            auto            default
 control_group      off             default
+admin              off             default
 depends            127.0.0.1:1     POINTSMAN_DEPENDS
 env.A              'x y'           --env
 ";

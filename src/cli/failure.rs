@@ -41,6 +41,14 @@ pub(super) fn exit_code(error: &Error) -> u8 {
         | Error::AddressNotAvailable { .. } => CONFIGURATION,
         Error::AddressNotAllowed { .. } | Error::NotPermitted { .. } => NOT_PERMITTED,
         Error::AllErrored => FAILED,
+        Error::Admin { source, .. } => match source.kind() {
+            io::ErrorKind::PermissionDenied => NOT_PERMITTED,
+            io::ErrorKind::AlreadyExists
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::AddrNotAvailable => CONFIGURATION,
+            _ => SYSTEM,
+        },
         Error::Control { source, .. } => match source.kind() {
             io::ErrorKind::PermissionDenied => NOT_PERMITTED,
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => CONFIGURATION,
@@ -65,6 +73,10 @@ pub(super) fn advice(error: &Error, config: &Config) -> Option<String> {
             Origin::Flag(_) => None,
             Origin::Default => Some("nothing was said of where to listen, so this is the default".into()),
             origin => Some(format!("the address comes from {origin}; -l wins over it")),
+        },
+        Error::Admin { .. } => match &config.plain.admin.origin {
+            Origin::Flag(_) => None,
+            origin => Some(format!("the address comes from {origin}; --admin wins over it")),
         },
         Error::Control { .. } | Error::ControlInUse { .. } => named_by(config),
         Error::NoDirectory { .. } => comes_from("cwd", config),

@@ -54,10 +54,15 @@ fn serve(config: &Config, inputs: &Inputs, activation: &Activation, style: Style
     let endpoints = cluster.endpoints();
     let pid = std::process::id();
     match style {
-        Style::Terminal => info!(target: BANNER, "{}", banner::lines(config, &endpoints, pid)),
+        Style::Terminal => {
+            let lines = banner::lines(config, &endpoints, cluster.admin_endpoint(), pid);
+            info!(target: BANNER, "{lines}");
+        }
         Style::Journal | Style::Plain => {
             let version = super::args::VERSION.as_str();
-            info!("{}, pid {pid}, version {version}", banner::summary(config, &endpoints));
+            let admin = cluster.admin_endpoint().map(|told| format!(", admin on {}", banner::admin(told)));
+            let admin = admin.unwrap_or_default();
+            info!("{}, pid {pid}, version {version}{admin}", banner::summary(config, &endpoints));
         }
     }
     let report = Report::new(config.quoted(), config.workers.value, endpoints);

@@ -84,6 +84,7 @@ shown_by_display!(
     u32,
     u64,
     usize,
+    super::admin::Admin,
     value::Overload,
     control::ControlPlace,
     control::ControlGroup,

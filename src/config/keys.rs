@@ -7,6 +7,7 @@ use std::time::Duration;
 use pointsman::{Batch, ControlName, ReadyOn, Scheduling, Serialization, StopWith};
 
 use super::{
+    admin::{self, Admin},
     control::{self, ControlGroup, ControlPlace},
     key::{Ask, Form, Key, plain_keys, spelt},
     layer::{Given, Origin},
@@ -178,6 +179,12 @@ plain_keys! {
     ///
     /// Its members may do everything but run programs of their own and set the environment of workers.
     control_group: OrOff<ControlGroup> = OrOff(None), Form::NumberOr("GROUP|off", "ops"), or_off(str::parse);
+
+    /// Where the master answers /livez, /readyz, /metrics and /status, by HTTP: an address, or off
+    ///
+    /// An address without a host, such as 9090, is this machine alone; 0.0.0.0:9090 is every interface.
+    /// unix:/run/pointsman/admin.sock is a Unix socket, of mode 600 if none is given.
+    admin: Admin = Admin::OFF, Form::NumberOr("ADDR|off", "localhost:9090"), admin::admin;
 }
 
 #[cfg(test)]

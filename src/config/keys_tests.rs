@@ -49,6 +49,7 @@ pub(crate) const SAMPLES: [(&str, &str); PLAIN.len()] = [
     ("name", "api"),
     ("control", "/run/api.sock"),
     ("control_group", "65534"),
+    ("admin", "127.0.0.1:9090"),
 ];
 
 fn sampled() -> Settings {
@@ -83,6 +84,7 @@ fn sampled() -> Settings {
         .overload(pointsman::Overload::Reject { after: second(2) })
         .load_report(false)
         .serialization(Serialization::Advanced)
+        .admin("127.0.0.1:9090".parse().unwrap())
         .master_scheduling(pointsman::Scheduling::Normal)
         .control(Control::at("/run/api.sock").group(65534))
 }
@@ -250,6 +252,8 @@ fn a_value_has_the_type_and_the_unit_of_its_key() {
         ("restart_delay = true", &["a duration is expected", "boolean"]),
         ("load_report = \"no\"", &["true or false is expected here, not a value of type string"]),
         ("serialization = \"v8\"", &["no such serialization", "json, advanced", "p.toml:1:17"]),
+        ("admin = true", &["a number or \"localhost:9090\" is expected"]),
+        ("admin = \"on\"", &["the address has no port", "write 9090 or 127.0.0.1:9090", "p.toml:1:9"]),
         ("serialization = true", &["a string is expected"]),
         ("master_scheduling = \"fifo\"", &["no such scheduling", "batch, normal"]),
         ("name = \"a b\"", &["not the name of a master", "write 1 to 64 letters", "p.toml:1:8"]),

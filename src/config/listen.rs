@@ -187,6 +187,10 @@ impl Listen {
         Self { place, options: Options::default(), spelt }
     }
 
+    pub(super) fn is_unix(&self) -> bool {
+        matches!(self.place, Place::Unix(_))
+    }
+
     /// Sets an option.
     pub(super) fn set(&mut self, name: &str, text: Option<&str>) -> Result<(), BadValue> {
         self.options

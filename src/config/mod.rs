@@ -4,6 +4,7 @@
 //! comes out is checked as a whole and becomes [`pointsman::Settings`]. Every value keeps its [`Origin`]. Nothing here
 //! prints or exits, and nothing is started.
 
+mod admin;
 mod attribute;
 mod control;
 mod depends;

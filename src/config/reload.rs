@@ -22,8 +22,8 @@ impl Inputs {
 }
 
 /// Plain keys of the master itself, which opens what they name when it starts.
-const OF_THE_MASTER: [&str; 7] =
-    ["output", "error_output", "output_max_size", "output_keep", "name", "control", "control_group"];
+const OF_THE_MASTER: [&str; 8] =
+    ["output", "error_output", "output_max_size", "output_keep", "name", "control", "control_group", "admin"];
 
 impl Config {
     /// The keys that say something else in `anew` and that only a new start can change. What `depends` says is not
@@ -95,6 +95,8 @@ mod tests {
             ("", "output = \"prefix\"", &["output"]),
             ("", "error_output = \"prefix\"", &["error_output"]),
             ("", "output = \"auto\"\nerror_output = \"as output\"\noutput_keep = 5", &[]),
+            ("", "admin = 9090", &["admin"]),
+            ("admin = 9090", "admin = \"localhost:9090\"", &[]),
             ("", "output_max_size = \"off\"\noutput_keep = 4", &["output_max_size", "output_keep"]),
             ("", "mode = \"shared\"\nlisten = \":1\"\noutput = \"/a\"", &["listen", "mode", "output"]),
             ("", "name = \"api\"\ncontrol_group = 0", &["name", "control_group"]),

@@ -89,6 +89,10 @@ impl Plain {
 
     /// How connections and messages come to them.
     fn hand_over(&self, settings: Settings) -> Settings {
+        let settings = match self.admin.value.listen() {
+            Some(listen) => settings.admin(listen),
+            None => settings,
+        };
         settings
             .window(self.window.value)
             .handoff_timeout(self.handoff_timeout.value.0)

@@ -61,7 +61,7 @@ impl<C> Fleet<C> {
         if let Some(listener) = self.listeners.open.get_mut(&listener) {
             listener.accepted += 1;
         }
-        self.place(now, Held { connection, listener });
+        self.place(now, Held { connection, listener, accepted: now });
     }
 
     /// A connection was turned away, as [`Fleet::admit`] had said.

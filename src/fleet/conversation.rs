@@ -207,7 +207,8 @@ impl<C> Fleet<C> {
         let (held, ended) = self.handoff.accepted(now, id, seq).map_err(|Unexpected| "accepted")?;
         self.counters.handed += 1;
         self.has_accepted(now, id);
-        let Held { connection, listener } = held;
+        let Held { connection, listener, accepted } = held;
+        self.handoff_times.observe(now - accepted);
         let kernel = self.tally.source(id) == LoadSource::Kernel;
         // It tells of TCP only.
         let told = !kernel || self.listeners.endpoint(listener).is_none_or(|endpoint| endpoint.tcp().is_some());

@@ -1,5 +1,7 @@
 //! What workers say, and what becomes of it.
 
+use std::time::Duration;
+
 use super::*;
 use crate::{
     balance::PolicyName,
@@ -46,6 +48,34 @@ fn a_connection_that_comes_back_from_a_socket_which_is_closed_is_let_go() {
     assert!(matches!(closed, Output::CloseListener(id) if *id == listener), "{closed:?}");
     assert!(matches!(released, Output::Release(7)), "{released:?}");
     assert!(matches!(told, Output::Event(Event::LostConnections { count: 1, .. })), "{told:?}");
+}
+
+#[test]
+fn a_hand_over_lasts_from_the_kernels_queue_to_the_worker_that_accepts_in_the_end() {
+    let mut fleet = Fleet::<u32>::new(Rules::default(), PolicyName::RoundRobin);
+    let listener = fleet.listen(std::net::SocketAddr::from(([127, 0, 0, 1], 8000)).into(), false);
+    fleet.start(NOW);
+    fleet.handle_spawned(WORKER, 100);
+    say(&mut fleet, QUERY);
+    fleet.happens(NOW, WORKER, Happening::Listening);
+    fleet.handle_connection(NOW, listener, 7);
+    let mut now = NOW;
+    let mut answer = |accepted: bool| {
+        let seq = outputs(&mut fleet).into_iter().find_map(|output| match output {
+            Output::Hand { seq, .. } => Some(seq),
+            _ => None,
+        });
+        now = now + Duration::from_secs(1);
+        let answer =
+            format!(r#"{{"cmd":"NODE_CLUSTER","seq":3,"ack":{},"accepted":{accepted}}}"#, seq.unwrap());
+        for word in [r#"{"cmd":"NODE_HANDLE_ACK"}"#, &answer] {
+            fleet.handle_message(now, WORKER, Message::decode(Serialization::Json, word.as_bytes()).unwrap());
+        }
+        fleet.handle_timeout(now + Rules::default().refusal_pause);
+        (fleet.handoff_times().count(), fleet.handoff_times().sum())
+    };
+    assert_eq!(answer(false), (0, Duration::ZERO));
+    assert_eq!(answer(true), (1, Duration::from_secs(2)));
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub struct Held<C> {
     pub connection: C,
     /// The socket that it was accepted from.
     pub listener: ListenerId,
+    /// When.
+    pub accepted: Time,
 }
 
 /// A listening socket that goes to a worker with the answer to its question.

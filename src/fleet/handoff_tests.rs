@@ -8,6 +8,10 @@ const LISTENER: ListenerId = ListenerId(0);
 const NOW: Time = Time(100);
 const LATER: Time = Time(200);
 
+fn held(connection: u32, listener: ListenerId) -> Held<u32> {
+    Held { connection, listener, accepted: NOW }
+}
+
 fn handoff() -> Handoff<u32> {
     let (stall, handoff_timeout) = (Duration::from_nanos(50), Some(Duration::from_nanos(500)));
     let mut handoff = Handoff::new(&Rules { window: 2, stall, handoff_timeout, ..Rules::default() });
@@ -20,7 +24,7 @@ fn handoff() -> Handoff<u32> {
 }
 
 fn assign(handoff: &mut Handoff<u32>, worker: WorkerId, seq: u64, connection: u32) {
-    handoff.assign(NOW, worker, seq, Held { connection, listener: LISTENER }).unwrap();
+    handoff.assign(NOW, worker, seq, held(connection, LISTENER)).unwrap();
 }
 
 /// The number that is kept is the number that there is.
@@ -107,15 +111,15 @@ fn a_dead_worker_keeps_nothing() {
     assign(&mut handoff, A, 1, 10);
     assign(&mut handoff, A, 2, 20);
     handoff.acknowledged(NOW, A).unwrap();
-    handoff.assign(NOW, A, 3, Held { connection: 30, listener: by_word }).unwrap();
+    handoff.assign(NOW, A, 3, held(30, by_word)).unwrap();
     let takes_word = |listener| listener == by_word;
     let doubtful: Vec<_> = handoff.remove(A, takes_word).into_iter().map(|held| held.connection).collect();
     assert_eq!(doubtful, [20, 10], "it may have read from these, acknowledged or not");
     assert_eq!(returned(&mut handoff), [30], "but not from this one, by its word");
-    assert!(handoff.assign(NOW, A, 3, Held { connection: 30, listener: LISTENER }).is_err());
+    assert!(handoff.assign(NOW, A, 3, held(30, LISTENER)).is_err());
     assert!(handoff.remove(A, takes_word).is_empty());
     assert!(!handoff.has_room(NOW, A));
-    handoff.assign(NOW, B, 1, Held { connection: 40, listener: by_word }).unwrap();
+    handoff.assign(NOW, B, 1, held(40, by_word)).unwrap();
     handoff.acknowledged(NOW, B).unwrap();
     assert_eq!(handoff.remove(B, takes_word).len(), 1, "it has said that it had this");
 }
@@ -144,7 +148,7 @@ fn a_worker_that_answers_one_after_the_other_is_not_stuck() {
     let mut next = 0;
     let mut fill = |handoff: &mut Handoff<u32>, now| {
         while handoff.in_flight(A) < 8 {
-            handoff.assign(now, A, next, Held { connection: 0, listener: LISTENER }).unwrap();
+            handoff.assign(now, A, next, held(0, LISTENER)).unwrap();
             next += 1;
         }
     };
@@ -168,9 +172,9 @@ fn a_worker_that_answers_one_after_the_other_is_not_stuck() {
 fn a_listener_that_nobody_serves_holds_up_no_other() {
     let mut handoff = handoff();
     let other = ListenerId(7);
-    handoff.hold(Held { connection: 1, listener: LISTENER });
-    handoff.hold(Held { connection: 2, listener: other });
-    handoff.hold(Held { connection: 3, listener: LISTENER });
+    handoff.hold(held(1, LISTENER));
+    handoff.hold(held(2, other));
+    handoff.hold(held(3, LISTENER));
     let taken = handoff.take_returned(|_, listener| listener == other).unwrap();
     assert_eq!(taken.connection, 2);
     assert!(handoff.take_returned(|_, listener| listener == other).is_none());

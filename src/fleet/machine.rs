@@ -19,7 +19,7 @@ use super::{
     slots::{Seat, Slot},
     tally::Tally,
 };
-use crate::{balance::PolicyName, endpoint::Endpoint, time::Time};
+use crate::{balance::PolicyName, endpoint::Endpoint, metrics::Latency, time::Time};
 
 /// A worker process and what is known of it.
 #[derive(Debug)]
@@ -77,6 +77,8 @@ pub struct Fleet<C> {
     /// The policy goes by the number of open connections.
     pub(super) needs_load: bool,
     pub(super) counters: Counters,
+    /// How long connections took from the kernel's queue to a worker's `accepted`.
+    pub(super) handoff_times: Latency,
     pub(super) outputs: VecDeque<Output<C>>,
     pub(super) next_worker: u32,
     /// The generation that holds: whoever ends is followed by one of it.
@@ -117,6 +119,7 @@ impl<C> Fleet<C> {
             look_for_unused: None,
             needs_load: policy.needs_load(),
             counters: Counters::default(),
+            handoff_times: Latency::default(),
             outputs: VecDeque::new(),
             next_worker: 1,
             generation: 1,
@@ -238,6 +241,11 @@ impl<C> Fleet<C> {
     /// What has happened so far.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// How long connections took from the kernel's queue to a worker's `accepted`, those that came back included.
+    pub fn handoff_times(&self) -> &Latency {
+        &self.handoff_times
     }
 
     /// The workers whose processes exist.

@@ -5,6 +5,7 @@
 //! Tokens are made of worker and listener ids, which are never given twice, so a late event hits nobody else.
 
 mod accept;
+mod admin;
 mod channel;
 mod commands;
 mod control;
@@ -43,6 +44,7 @@ use nix::sys::signal::Signal;
 
 use self::{
     accept::Turns,
+    admin::Admin,
     channel::Channel,
     depends::Depends,
     kernel::Kernel,
@@ -127,6 +129,8 @@ pub(crate) struct Master {
     stopping: Stopping,
     /// By which it is steered from outside, if it is.
     control: Option<control::Server>,
+    /// Where it tells how it is, if anywhere.
+    admin: Option<Admin>,
     /// Which worker gets a connection.
     policy: PolicyName,
     started: Time,
@@ -214,6 +218,7 @@ impl Master {
             orphans: Orphans::default(),
             stopping: Stopping::default(),
             control: None,
+            admin: None,
             policy,
             started: now,
             supervisor: None,
@@ -260,6 +265,7 @@ impl Master {
         self.accept();
         self.go_on_stopping();
         self.serve_control();
+        self.serve_admin();
         self.tell_supervisor();
         Ok(())
     }
@@ -273,6 +279,7 @@ impl Master {
         // An outer loop that watches this one's descriptor is told once, however much there is.
         let control = self.control.as_ref().is_some_and(|server| server.is_pending(resting));
         let peers = control
+            || self.admin.as_ref().is_some_and(Admin::is_pending)
             || self.readiness.is_pending() && !resting
             || self.notices.is_pending()
             || self.orphans.is_pending();
@@ -282,8 +289,10 @@ impl Master {
         let own = [self.accept_again, self.guard_again, self.kernel.deadline(), self.stopping.deadline()];
         let depends = self.depends.as_ref().and_then(Depends::deadline);
         let control = self.control.as_ref().and_then(control::Server::deadline);
+        let admin = self.admin.as_ref().and_then(Admin::deadline);
+        let clients = control.into_iter().chain(admin).min();
         let others =
-            [self.fleet.poll_timeout(), self.supervisor_deadline(), depends, self.next_sample(), control];
+            [self.fleet.poll_timeout(), self.supervisor_deadline(), depends, self.next_sample(), clients];
         let at = own.into_iter().chain(others).flatten().min();
         at.map(|at| at - clock::now())
     }
@@ -351,6 +360,11 @@ impl Master {
             Source::Depends => self.look(),
             Source::Control => self.control_waits(),
             Source::ControlClient(number) => self.control_client(number, event),
+            Source::Admin => self.admin.iter_mut().for_each(Admin::handle_pending),
+            Source::AdminClient(number) => {
+                let is_readable = event.is_readable() || event.is_read_closed() || event.is_error();
+                self.admin.iter_mut().for_each(|admin| admin.handle_client(number, is_readable));
+            }
         }
     }
 }

@@ -40,13 +40,25 @@ pub(super) struct Listener {
 }
 
 /// A socket that is bound, before it is watched.
-struct Bound {
-    socket: OwnedFd,
-    endpoint: Endpoint,
-    file: Option<SocketFile>,
+pub(super) struct Bound {
+    pub(super) socket: OwnedFd,
+    pub(super) endpoint: Endpoint,
+    pub(super) file: Option<SocketFile>,
 }
 
 impl Bound {
+    /// Where a user wants it, with these options.
+    pub(super) fn of(listen: &Listen, options: &Options) -> io::Result<Self> {
+        match &listen.place {
+            Place::Bind(Endpoint::Tcp(address)) => Self::tcp(*address, options),
+            Place::Bind(Endpoint::Unix(path)) => Self::unix(path, options, None),
+            Place::Bind(Endpoint::Udp(address)) => {
+                Self::without_file(bind::bind_udp(*address, options.ipv6_only, false)?)
+            }
+            Place::Inherited(inherited) => take_over(inherited),
+        }
+    }
+
     fn tcp(address: SocketAddr, options: &Options) -> io::Result<Self> {
         Self::without_file(bind::listen_tcp(address, options)?)
     }
@@ -94,14 +106,7 @@ impl Master {
     /// Listens for as long as the cluster lives.
     pub(crate) fn listen(&mut self, listen: &Listen) -> io::Result<Endpoint> {
         let (options, inherited) = (&listen.options, listen.inherited());
-        let bound = match &listen.place {
-            Place::Bind(Endpoint::Tcp(address)) => Bound::tcp(*address, options)?,
-            Place::Bind(Endpoint::Unix(path)) => Bound::unix(path, options, None)?,
-            Place::Bind(Endpoint::Udp(address)) => {
-                Bound::without_file(bind::bind_udp(*address, options.ipv6_only, false)?)?
-            }
-            Place::Inherited(inherited) => take_over(inherited)?,
-        };
+        let bound = Bound::of(listen, options)?;
         let endpoint = bound.endpoint.clone();
         let id = self.fleet.listen(endpoint.clone(), options.ipv6_only);
         if let Some(inherited) = inherited {

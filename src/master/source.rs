@@ -20,6 +20,8 @@ pub(super) enum Source {
     Depends,
     Control,
     ControlClient(u32),
+    Admin,
+    AdminClient(u32),
 }
 
 impl Source {
@@ -38,6 +40,8 @@ impl Source {
             Self::Depends => (10, 0),
             Self::Control => (11, 0),
             Self::ControlClient(id) => (12, id),
+            Self::Admin => (13, 0),
+            Self::AdminClient(id) => (14, id),
         };
         Token((id as usize) << 4 | kind)
     }
@@ -57,7 +61,9 @@ impl Source {
             9 => Self::Notices,
             10 => Self::Depends,
             11 => Self::Control,
-            _ => Self::ControlClient(id),
+            12 => Self::ControlClient(id),
+            13 => Self::Admin,
+            _ => Self::AdminClient(id),
         }
     }
 }

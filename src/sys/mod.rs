@@ -28,6 +28,7 @@ pub(crate) mod runtime_file;
 pub(crate) mod scheduling;
 pub(crate) mod signals;
 pub(crate) mod sock_diag;
+pub(crate) mod this_process;
 pub(crate) mod timer;
 pub(crate) mod unix;
 pub(crate) mod usage;

@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
-use nix::sys::socket::{MsgFlags, Shutdown, SockFlag, recv, send, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, SockFlag, recv, send, setsockopt, shutdown, sockopt};
 
 /// Takes one connection from the kernel's queue, close-on-exec and non-blocking: Node expects the latter of every
 /// socket that it is handed.
@@ -62,6 +62,16 @@ pub(crate) fn is_untouched(connection: impl AsFd) -> bool {
     };
     let unread = u64::try_from(unread).unwrap_or(u64::MAX);
     known == 0 && len == full && counted == 0 && info.bytes_received == unread + fin && info.bytes_sent == 0
+}
+
+/// Says that nothing more will be sent.
+pub(crate) fn shut_down(connection: impl AsFd) -> io::Result<()> {
+    Ok(shutdown(connection.as_fd().as_raw_fd(), Shutdown::Write)?)
+}
+
+/// Has the kernel send what is written at once, and not when the other end has acknowledged what was sent before.
+pub(crate) fn send_at_once(connection: impl AsFd) -> io::Result<()> {
+    Ok(setsockopt(&connection, sockopt::TcpNoDelay, &true)?)
 }
 
 /// The kernel's queue of a listening TCP socket.

@@ -8,6 +8,7 @@
 
 mod activation;
 mod addresses;
+mod admin;
 mod attributes;
 mod cli;
 mod control;
@@ -27,6 +28,7 @@ mod listen_options;
 mod load;
 mod load_report;
 mod messages;
+mod metrics;
 mod node_primary;
 mod node_programs;
 mod pressure;

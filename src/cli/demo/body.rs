@@ -3,10 +3,9 @@
 //! Bytes enter as they come, payload leaves. Strict about RFC 9112 §7.1: CRLF alone ends a line, a size has digits
 //! and does not wrap, and everything that is skipped has a limit.
 
-use super::{
-    answer::Status,
-    http::{Framing, MAX_BODY},
-};
+use pointsman::http::{Framing, Status};
+
+use super::http::MAX_BODY;
 
 /// Longest extension of one chunk, and longest trailer section, in bytes. Both are skipped: nobody here reads them.
 const MAX_SKIPPED: usize = 4 << 10;

@@ -5,10 +5,16 @@
 
 use std::{mem, time::Instant};
 
+use pointsman::http::{
+    Framing, Status,
+    answer::{CONTINUE, Manner},
+    find_head,
+};
+
 use super::{
-    answer::{self, CONTINUE, Manner, PATTERN, Site, Status},
+    answer::{self, PATTERN, Site},
     body::Body,
-    http::{self, Action, Framing, Request},
+    http::{self, Action, Request},
 };
 
 /// With so many bytes of answers pending no further request is looked at.
@@ -221,11 +227,11 @@ impl Conversation {
         if bytes == b"\r" {
             return Ok(None);
         }
-        let Some(length) = http::find_head(bytes, &mut self.scanned)? else { return Ok(None) };
+        let Some(length) = find_head(bytes, &mut self.scanned)? else { return Ok(None) };
         let request = http::parse(&bytes[..length])?;
         self.greeted = true;
-        let Request { action, body, version, keep_alive, head_only, expects_continue } = request;
-        let manner = Manner { version, keep_alive: keep_alive && !site.draining, head_only };
+        let Request { action, body, manner, expects_continue } = request;
+        let manner = Manner { keep_alive: manner.keep_alive && !site.draining, ..manner };
         if body == Framing::Length(0) {
             self.perform(now, site, action, manner, &[]);
         } else {

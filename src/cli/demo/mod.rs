@@ -9,7 +9,6 @@ mod answer;
 mod body;
 mod connection;
 mod conversation;
-mod date;
 mod http;
 
 use std::{
@@ -20,7 +19,7 @@ use std::{
     mem,
     net::{Ipv6Addr, SocketAddr},
     process::{self, ExitCode},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use mio::{Events, Interest, Poll, Token};
@@ -221,7 +220,7 @@ impl Demo {
 
     fn read_clocks(&mut self) -> Instant {
         let (now, wall) = clocks();
-        self.site.date.set(wall);
+        self.site.date.set(wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()));
         now
     }
 

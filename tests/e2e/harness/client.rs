@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
     time::Duration,
@@ -64,6 +64,22 @@ impl Client {
     /// Sends these bytes and nothing else.
     pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
+    }
+
+    /// Sends as many of these bytes as the kernel takes at once.
+    pub(crate) fn send_some(&mut self, bytes: &[u8]) {
+        self.stream.set_nonblocking(true).unwrap();
+        let mut left = bytes;
+        while let Ok(sent @ 1..) = self.stream.write(left) {
+            left = &left[sent..];
+        }
+        self.stream.set_nonblocking(false).unwrap();
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn finish_sending(&self) {
+        // A server that has closed already is told nothing new.
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     pub(crate) fn get(&mut self, path: &str) -> io::Result<Response> {

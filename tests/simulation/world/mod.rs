@@ -160,6 +160,7 @@ impl World {
         let places = queued + books.refused.len() + books.in_hand.len() + books.ended.len();
         assert_eq!(places, self.came_from.len(), "seed {}: {:?}", self.seed, books);
         let counters = self.fleet.counters();
+        assert_eq!(self.fleet.handoff_times().count(), counters.handed, "seed {}: {counters:?}", self.seed);
         let told = counters.handed + counters.lost;
         assert_eq!(books.ended.len() as u64, told, "seed {}: {counters:?}", self.seed);
         drop(books);

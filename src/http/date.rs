@@ -1,9 +1,6 @@
 //! The `Date` of an answer, as RFC 9110 §5.6.7 writes it.
 
-use std::{
-    io::Write,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use super::put;
 
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 const MONTHS: [&str; 12] =
@@ -11,15 +8,14 @@ const MONTHS: [&str; 12] =
 
 /// A date that is written anew only when the second changes.
 #[derive(Debug, Default)]
-pub(super) struct Date {
+pub struct Date {
     seconds: u64,
     text: Vec<u8>,
 }
 
 impl Date {
-    /// The wall clock says `now`.
-    pub(super) fn set(&mut self, now: SystemTime) {
-        let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    /// It is so many seconds since the beginning of 1970.
+    pub fn set(&mut self, seconds: u64) {
         if seconds != self.seconds || self.text.is_empty() {
             self.seconds = seconds;
             self.text.clear();
@@ -28,7 +24,7 @@ impl Date {
     }
 
     /// 29 bytes.
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> &[u8] {
         &self.text
     }
 }
@@ -38,8 +34,7 @@ fn write_date(out: &mut Vec<u8>, seconds: u64) {
     let (year, month, day) = civil(days);
     let (weekday, name) = (entry(&DAYS, days), entry(&MONTHS, month + 11));
     let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
-    // Writing to memory cannot fail.
-    let _ = write!(out, "{weekday}, {day:02} {name} {year:04} {hour:02}:{minute:02}:{second:02} GMT");
+    put(out, format_args!("{weekday}, {day:02} {name} {year:04} {hour:02}:{minute:02}:{second:02} GMT"));
 }
 
 /// The entry of a table that begins anew at its end.
@@ -64,13 +59,12 @@ fn civil(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn dates() {
         let check = |seconds: u64, expected: &str| {
             let mut date = Date::default();
-            date.set(UNIX_EPOCH + Duration::from_secs(seconds));
+            date.set(seconds);
             assert_eq!(std::str::from_utf8(date.as_bytes()).unwrap(), expected);
         };
         check(0, "Thu, 01 Jan 1970 00:00:00 GMT");

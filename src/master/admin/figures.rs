@@ -1,0 +1,84 @@
+//! How the cluster is, as the admin address tells it: put together of what the master knows, and asked for by nobody else.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    super::{Master, depends::Depends},
+    answer::{Answer, Check},
+};
+use crate::{
+    fleet::{ReloadCounts, Restarts},
+    http::Status,
+    metrics::{self, Format, Process, Snapshot},
+    sys::this_process::ThisProcess,
+};
+
+impl Master {
+    /// What must hold for connections to be answered.
+    pub(super) fn ready_checks(&self) -> Vec<Check> {
+        let (mut ready, mut all) = (0, 0);
+        for worker in self.fleet.workers(self.now) {
+            all += 1;
+            ready += usize::from(worker.serving);
+        }
+        let stops = self.fleet.is_stopping() || self.stopping.deadline().is_some();
+        let waits = self.depends.as_ref().map(Depends::waits_for);
+        let waits =
+            waits.map(|what| format!("it waits for {}", what.as_deref().unwrap_or("what it depends on")));
+        let none = match self.fleet.wanted() {
+            0 => "none is wanted".to_owned(),
+            wanted => format!("none of {wanted} is ready"),
+        };
+        vec![
+            Check {
+                name: "running",
+                failure: stops.then(|| format!("it stops, and {all} workers are left")),
+            },
+            Check { name: "depends", failure: waits },
+            Check { name: "workers", failure: (ready == 0).then_some(none) },
+        ]
+    }
+
+    pub(super) fn status_as_json(&self) -> Answer {
+        match serde_json::to_string(&self.status()) {
+            Ok(text) => Answer::ok("application/json", text + "\n"),
+            Err(error) => {
+                // It is made of numbers and text.
+                log::error!("the status cannot be written: {error}");
+                Answer::refusal(Status::ServiceUnavailable)
+            }
+        }
+    }
+
+    pub(super) fn metrics(&self, format: Format, started: Duration) -> String {
+        let mut slots = BTreeMap::new();
+        let workers =
+            self.fleet.workers(self.now).map(|info| (info.slot, (info.restarts, info.handed_in_slot)));
+        let vacant =
+            self.fleet.vacancies(self.now).map(|vacancy| (vacancy.slot, (vacancy.restarts, vacancy.handed)));
+        slots.extend(workers.chain(vacant));
+        let restarts = slots.iter().flat_map(|(&slot, (restarts, _))| {
+            let Restarts { crashed, exited, replaced, .. } = *restarts;
+            [("crashed", crashed), ("exited", exited), ("replaced", replaced)]
+                .map(|(reason, count)| (slot, reason, count))
+        });
+        let ReloadCounts { succeeded, failed, aborted, refused, last_failed, .. } = self.fleet.reloads();
+        let reloads =
+            [("succeeded", succeeded), ("failed", failed), ("aborted", aborted), ("refused", refused)];
+        metrics::write(
+            format,
+            &Snapshot {
+                status: &self.status(),
+                restarts: &restarts.collect::<Vec<_>>(),
+                handed: &slots.iter().map(|(&slot, &(_, handed))| (slot, handed)).collect::<Vec<_>>(),
+                reloads: &reloads,
+                last_reload_successful: !last_failed,
+                handoff: self.fleet.handoff_times(),
+                process: ThisProcess::look().ok().map(|process| {
+                    let ThisProcess { virtual_bytes, open_descriptors, max_descriptors } = process;
+                    Process { virtual_bytes, open_descriptors, max_descriptors, started }
+                }),
+            },
+        )
+    }
+}
