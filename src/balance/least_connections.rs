@@ -45,7 +45,11 @@ mod tests {
         let equal = [(1, 2, 1), (2, 2, 1), (3, 2, 1)];
         let order: Vec<_> = (0..4).filter_map(|_| pick(&mut policy, &equal)).collect();
         assert_eq!(order, [3, 1, 2, 3]);
-        assert_eq!(pick(&mut policy, &[(1, 2, 1), (2, 1, 1), (3, 1, 1)]), Some(2), "only the least take turns");
+        assert_eq!(
+            pick(&mut policy, &[(1, 2, 1), (2, 1, 1), (3, 1, 1)]),
+            Some(2),
+            "only the least take turns"
+        );
         assert_eq!(pick(&mut policy, &[(1, 0, 1), (2, 99, 1)]), Some(1));
         assert_eq!(pick(&mut policy, &[(1, 99, 1), (2, 99, 1)]), None);
     }

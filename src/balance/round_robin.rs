@@ -37,11 +37,23 @@ mod tests {
         let three = [(1, true), (2, true), (3, true)];
         let order: Vec<_> = (0..7).filter_map(|_| pick(&mut policy, &three)).collect();
         assert_eq!(order, [1, 2, 3, 1, 2, 3, 1]);
-        assert_eq!(pick(&mut policy, &[(1, true), (2, false), (3, true)]), Some(3), "a busy one is passed over");
-        assert_eq!(pick(&mut policy, &[(2, true), (4, true)]), Some(4), "the one after the last, though 3 is gone");
+        assert_eq!(
+            pick(&mut policy, &[(1, true), (2, false), (3, true)]),
+            Some(3),
+            "a busy one is passed over"
+        );
+        assert_eq!(
+            pick(&mut policy, &[(2, true), (4, true)]),
+            Some(4),
+            "the one after the last, though 3 is gone"
+        );
         assert_eq!(pick(&mut policy, &[(2, true), (5, true)]), Some(5));
         assert_eq!(pick(&mut policy, &[(2, false), (5, false)]), None);
-        assert_eq!(pick(&mut policy, &[(2, true), (5, true)]), Some(2), "a turn that nobody took is not lost");
+        assert_eq!(
+            pick(&mut policy, &[(2, true), (5, true)]),
+            Some(2),
+            "a turn that nobody took is not lost"
+        );
         assert_eq!(pick(&mut policy, &[]), None);
     }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::timestamp::timestamp;
-use crate::fleet::{Cause, Event, ExitStatus, LoadSource, Loss, ReloadFailure, Request, Trouble, UsedUp, WorkerId};
+use crate::fleet::{
+    Cause, Event, ExitStatus, LoadSource, Loss, ReloadFailure, Request, Trouble, UsedUp, WorkerId,
+};
 
 /// What is known of a worker besides its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -72,7 +72,11 @@ mod tests {
             (LogStream::Stdout, &b"listening on 8000"[..], r#""stream":"stdout","line":"listening on 8000""#),
             (LogStream::Stderr, b"", r#""stream":"stderr","line":"""#),
             (LogStream::Stdout, b"\"\\\x1b[1m\t", r#""stream":"stdout","line":"\"\\\u001b[1m\t""#),
-            (LogStream::Stdout, b"\xc3\xa9\xc3(\0", "\"stream\":\"stdout\",\"line\":\"\u{e9}\u{fffd}(\\u0000\""),
+            (
+                LogStream::Stdout,
+                b"\xc3\xa9\xc3(\0",
+                "\"stream\":\"stdout\",\"line\":\"\u{e9}\u{fffd}(\\u0000\"",
+            ),
         ] {
             let mut out = b"before\n".to_vec();
             log(&id, 1_795_542_520_123, origin(stream), text, &mut out);

@@ -12,10 +12,12 @@ mod status;
 mod timestamp;
 mod waits;
 
+pub use self::log::{LogStream, Origin, end, log};
 pub use answer::{Answer, Code, Refusal, answer, dropped, event, greeting};
 pub use event::{Known, source_name, told};
 pub use request::{MAX_LINE, Patience, Request, RequestId, SignalWord, Target, Verb};
-pub use self::log::{LogStream, Origin, end, log};
-pub use status::{ClusterState, CounterStatus, ExitRecord, ListenerStatus, Status, VacantStatus, WorkerStatus};
+pub use status::{
+    ClusterState, CounterStatus, ExitRecord, ListenerStatus, Status, VacantStatus, WorkerStatus,
+};
 pub use timestamp::timestamp;
 pub use waits::{Due, Until, Waits};

@@ -240,7 +240,8 @@ fn batch<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Bat
     match Value::deserialize(deserializer)? {
         Value::Null => Ok(None),
         Value::Number(number) => {
-            let count = number.as_u64().and_then(|count| usize::try_from(count).ok()).filter(|&count| count > 0);
+            let count =
+                number.as_u64().and_then(|count| usize::try_from(count).ok()).filter(|&count| count > 0);
             count.map(|count| Some(Batch::Count(count))).ok_or_else(wrong)
         }
         Value::String(text) => share(&text).map(Some).ok_or_else(wrong),
@@ -265,7 +266,10 @@ mod tests {
         assert_eq!(scale.patience(), Patience { wait: true, timeout: Some(Duration::from_millis(5)) });
         for (text, expected) in [("2", Batch::Count(2)), ("\"25%\"", Batch::Percent(25))] {
             let reload = verb(&format!(r#"{{"verb":"reload","batch":{text}}}"#)).unwrap();
-            assert!(matches!(&reload, Verb::Reload { batch: Some(batch), .. } if *batch == expected), "{reload:?}");
+            assert!(
+                matches!(&reload, Verb::Reload { batch: Some(batch), .. } if *batch == expected),
+                "{reload:?}"
+            );
         }
         let kill = |signal| Verb::Kill { worker: Some(3), slot: None, signal, wait: false, timeout_ms: None };
         assert_eq!(verb(r#"{"verb":"kill","worker":3}"#), Ok(kill(None)));
@@ -297,7 +301,9 @@ mod tests {
         assert_eq!(id(r#"{"id":"a","verb":"dance"}"#), RequestId(Value::from("a")));
         let long = format!(r#"{{"id":"{}","verb":"status"}}"#, "x".repeat(MAX_ID + 1));
         let nested = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-        for line in ["", "x", "[]", "{}", r#"{"verb":"status"}"#, r#"{"id":[],"verb":"status"}"#, &long, &nested] {
+        for line in
+            ["", "x", "[]", "{}", r#"{"verb":"status"}"#, r#"{"id":[],"verb":"status"}"#, &long, &nested]
+        {
             assert_eq!(id(line), RequestId::NONE, "{line}");
         }
         assert!(Request::parse(b"{\"id\":1,\"verb\":\"\xff\"}").is_err());

@@ -155,7 +155,9 @@ fn outcome(until: Until, event: &Event, slot: Option<u32>) -> Option<Answer> {
         (Until::Gone { worker, .. }, Event::Trouble { worker: of, trouble: Trouble::Unkillable { .. } })
             if *of == worker =>
         {
-            failed(format!("worker {worker} has not ended though it was killed, and is not waited for any longer"))
+            failed(format!(
+                "worker {worker} has not ended though it was killed, and is not waited for any longer"
+            ))
         }
         (Until::Replaced { old, slot: place }, Event::Ready { worker, .. })
             if Some(place) == slot && Some(*worker) != old =>
@@ -180,11 +182,10 @@ fn outcome(until: Until, event: &Event, slot: Option<u32>) -> Option<Answer> {
         {
             Some(Ok(json!({ "generation": generation, "workers": workers, "took_ms": ms(*took) })))
         }
-        (Until::Reloaded { generation, .. }, Event::ReloadFailed { generation: gone, slot, why, rolled_back })
-            if *gone == generation =>
-        {
-            failed(reload_failed(*slot, *why, *rolled_back))
-        }
+        (
+            Until::Reloaded { generation, .. },
+            Event::ReloadFailed { generation: gone, slot, why, rolled_back },
+        ) if *gone == generation => failed(reload_failed(*slot, *why, *rolled_back)),
         (Until::Reloaded { generation, .. }, Event::Reloading { generation: other, .. })
             if *other != generation =>
         {
@@ -305,19 +306,41 @@ mod tests {
             (ready_b, vec![ready(A), exits(A), ready(B)], 2, Ok("{\"worker\":2,\"slot\":0}")),
             (ready_b, vec![exits(B)], 0, Err("worker 2 exited with code 1, before it was ready")),
             (ready_b, vec![stopping.clone()], 0, Err("the cluster stops")),
-            (gone_a, vec![exits(B), stopping.clone(), exits(A)], 2, Ok("{\"worker\":1,\"slot\":0,\"exit\":{\"code\":1}}")),
+            (
+                gone_a,
+                vec![exits(B), stopping.clone(), exits(A)],
+                2,
+                Ok("{\"worker\":1,\"slot\":0,\"exit\":{\"code\":1}}"),
+            ),
             (replaced, vec![ready(A), exits(A), ready(B)], 2, Ok("{\"worker\":2,\"slot\":0}")),
-            (replaced, vec![exits(B)], 0, Err("its successor, worker 2, exited with code 1, before it was ready")),
+            (
+                replaced,
+                vec![exits(B)],
+                0,
+                Err("its successor, worker 2, exited with code 1, before it was ready"),
+            ),
             (reload, vec![reloaded(1), reloaded(2)], 1, Ok("{\"generation\":2,\"workers\":4,\"took_ms\":3}")),
             (
                 reload,
                 vec![failed(1), failed(2)],
                 1,
-                Err("the worker in slot 0 was not ready in time; 1 worker is replaced by the generation before again"),
+                Err(
+                    "the worker in slot 0 was not ready in time; 1 worker is replaced by the generation before again",
+                ),
             ),
             (reload, vec![superseded], 0, Err("another reload has taken its place")),
-            (settled, vec![errored], 0, Err("slot 4 is given up: its workers ended 10 times and none was ready")),
-            (settled, vec![Event::Scaled { from: 2, to: 5 }], 0, Err("5 workers are wanted now, by somebody else")),
+            (
+                settled,
+                vec![errored],
+                0,
+                Err("slot 4 is given up: its workers ended 10 times and none was ready"),
+            ),
+            (
+                settled,
+                vec![Event::Scaled { from: 2, to: 5 }],
+                0,
+                Err("5 workers are wanted now, by somebody else"),
+            ),
             (Until::Stopped, vec![stopping, Event::Stopped], 1, Ok("{\"workers\":0}")),
         ] {
             let expected = expected.map(str::to_owned).map_err(|message| (Code::Failed, message.to_owned()));

@@ -51,7 +51,9 @@ impl Address {
 
     pub(super) fn of(want: &Want) -> Self {
         match want {
-            Want::Tcp { host, port, .. } => Self::Tcp { host: host.map(|host| host.to_string()), port: *port },
+            Want::Tcp { host, port, .. } => {
+                Self::Tcp { host: host.map(|host| host.to_string()), port: *port }
+            }
             Want::Udp { address, .. } => {
                 Self::Udp { host: Some(address.ip().to_string()), port: address.port() }
             }

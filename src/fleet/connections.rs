@@ -82,7 +82,13 @@ impl<C> Fleet<C> {
     }
 
     /// What a worker that is gone had received: `untouched` goes to others, the rest is lost.
-    pub fn handle_examined(&mut self, now: Time, worker: WorkerId, untouched: Vec<Held<C>>, lost: Vec<Held<C>>) {
+    pub fn handle_examined(
+        &mut self,
+        now: Time,
+        worker: WorkerId,
+        untouched: Vec<Held<C>>,
+        lost: Vec<Held<C>>,
+    ) {
         self.counters.replaced += u64::try_from(untouched.len()).unwrap_or(0);
         untouched.into_iter().rev().for_each(|held| self.handoff.hold(held));
         self.lose(worker, lost);
@@ -191,7 +197,8 @@ impl<C> Fleet<C> {
     /// Where connections are turned away and there is room again, that is over.
     fn recover(&mut self, now: Time) {
         let handoff = &self.handoff;
-        while let Some((endpoint, rejected)) = self.listeners.recover(|worker| handoff.has_room(now, worker)) {
+        while let Some((endpoint, rejected)) = self.listeners.recover(|worker| handoff.has_room(now, worker))
+        {
             self.outputs.push_back(Output::Event(Event::Recovered { endpoint, rejected }));
         }
     }
@@ -199,8 +206,7 @@ impl<C> Fleet<C> {
     /// Closes connections that came back and that nobody is going to take.
     fn let_go(&mut self) {
         let cause = if self.phase == Phase::Running { Loss::ServerClosed } else { Loss::Stopping };
-        let lost =
-            |listener| cause == Loss::Stopping || self.listeners.endpoint(listener).is_none();
+        let lost = |listener| cause == Loss::Stopping || self.listeners.endpoint(listener).is_none();
         let mut count = 0;
         while let Some(held) = self.handoff.take_returned(|_, listener| lost(listener)) {
             count += 1;

@@ -33,7 +33,9 @@ impl<C> Fleet<C> {
         }
         let result = match message {
             Message::Cluster(ClusterMessage { seq, act }) => self.handle_act(now, worker, seq, act),
-            Message::HandleAck => self.handoff.acknowledged(now, worker).map_err(|Unexpected| "NODE_HANDLE_ACK"),
+            Message::HandleAck => {
+                self.handoff.acknowledged(now, worker).map_err(|Unexpected| "NODE_HANDLE_ACK")
+            }
             Message::HandleNack => {
                 let until = now + self.rules.refusal_pause;
                 self.counters.refused += 1;
@@ -187,7 +189,8 @@ impl<C> Fleet<C> {
             Act::Close { key } => {
                 // One that leaves closes what its successor will want.
                 if worker.life.is_staying() {
-                    self.outputs.extend(self.listeners.close(id, &key).into_iter().map(Output::CloseListener));
+                    self.outputs
+                        .extend(self.listeners.close(id, &key).into_iter().map(Output::CloseListener));
                 }
             }
             Act::ExitedAfterDisconnect => {
@@ -211,7 +214,8 @@ impl<C> Fleet<C> {
         self.handoff_times.observe(now - accepted);
         let kernel = self.tally.source(id) == LoadSource::Kernel;
         // It tells of TCP only.
-        let told = !kernel || self.listeners.endpoint(listener).is_none_or(|endpoint| endpoint.tcp().is_some());
+        let told =
+            !kernel || self.listeners.endpoint(listener).is_none_or(|endpoint| endpoint.tcp().is_some());
         if !ended && told {
             self.tally.opened(id, seq);
         }
@@ -251,7 +255,8 @@ impl<C> Fleet<C> {
         let address = Address::said(query);
         let told = self.listeners.serves_what_was_told(id);
         if let Some(worker) = self.workers.get_mut(&id) {
-            let elsewhere = || Trouble::ListensElsewhere { address: address.clone(), told: self.listeners.told() };
+            let elsewhere =
+                || Trouble::ListensElsewhere { address: address.clone(), told: self.listeners.told() };
             worker.suspicion = (!told).then(|| (now + GRACE, elsewhere()));
         }
         self.event(Event::Listening { worker: id, address, elsewhere: !told });

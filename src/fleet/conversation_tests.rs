@@ -107,7 +107,9 @@ fn told(policy: PolicyName, words: &[&str], kernel_tells: bool) -> Vec<String> {
                     told.push("kernel?".to_owned());
                     fleet.handle_kernel_tells(worker, kernel_tells);
                 }
-                Output::Event(Event::LoadSource { worker: WORKER, source }) => told.push(format!("{source:?}")),
+                Output::Event(Event::LoadSource { worker: WORKER, source }) => {
+                    told.push(format!("{source:?}"));
+                }
                 _ => {}
             }
         }
@@ -122,7 +124,12 @@ fn what_the_kernel_is_known_for_too_late_changes_nothing() {
         fleet.start(NOW);
         fleet.handle_spawned(WORKER, 100);
         for word in [QUERY, HELLO] {
-            fleet.handle_message(NOW, WORKER, Message::decode(crate::protocol::serialization::Serialization::Json, word.as_bytes()).unwrap());
+            fleet.handle_message(
+                NOW,
+                WORKER,
+                Message::decode(crate::protocol::serialization::Serialization::Json, word.as_bytes())
+                    .unwrap(),
+            );
         }
         fleet.handle_kernel_tells(WORKER, tells);
         assert_eq!(fleet.workers(NOW).next().unwrap().load_source, LoadSource::Script);

@@ -16,9 +16,13 @@ use crate::{endpoint::Endpoint, time::Time};
 pub(super) enum Crowding {
     Room,
     /// They wait.
-    Full { since: Time },
+    Full {
+        since: Time,
+    },
     /// They have waited for too long and are turned away.
-    Refusing { rejected: u64 },
+    Refusing {
+        rejected: u64,
+    },
 }
 
 /// What to do with the next connection of a socket.
@@ -39,7 +43,9 @@ pub(super) enum Change {
     /// They begin to wait.
     Waits,
     /// They are no longer turned away, as so many were.
-    Recovers { rejected: u64 },
+    Recovers {
+        rejected: u64,
+    },
 }
 
 impl Listeners {
@@ -78,8 +84,7 @@ impl Listeners {
 
     /// Turns connections away where they have waited for `after`, and returns where that begins.
     pub(super) fn refuse(&mut self, now: Time, after: Duration) -> Vec<Endpoint> {
-        let is_due =
-            |listener: &&mut Listener| matches!(listener.crowding, Crowding::Full { since } if since + after <= now);
+        let is_due = |listener: &&mut Listener| matches!(listener.crowding, Crowding::Full { since } if since + after <= now);
         let due = self.open.values_mut().filter(is_due);
         let begins = due.map(|listener| {
             listener.crowding = Crowding::Refusing { rejected: 0 };
@@ -93,7 +98,9 @@ impl Listeners {
     /// were turned away.
     pub(super) fn recover(&mut self, has_room: impl Fn(WorkerId) -> bool) -> Option<(Endpoint, u64)> {
         self.open.values_mut().find_map(|listener| match listener.crowding {
-            Crowding::Refusing { rejected } if listener.members.iter().any(|member| has_room(member.worker)) => {
+            Crowding::Refusing { rejected }
+                if listener.members.iter().any(|member| has_room(member.worker)) =>
+            {
                 listener.crowding = Crowding::Room;
                 Some((listener.endpoint.clone(), rejected))
             }
@@ -103,13 +110,16 @@ impl Listeners {
 
     /// A connection was turned away.
     pub(super) fn rejected(&mut self, listener: ListenerId) {
-        if let Some(Listener { crowding: Crowding::Refusing { rejected }, .. }) = self.open.get_mut(&listener) {
+        if let Some(Listener { crowding: Crowding::Refusing { rejected }, .. }) = self.open.get_mut(&listener)
+        {
             *rejected += 1;
         }
     }
 
     /// Whether connections of a socket are turned away.
     pub(super) fn refuses(&self, listener: ListenerId) -> bool {
-        self.open.get(&listener).is_some_and(|listener| matches!(listener.crowding, Crowding::Refusing { .. }))
+        self.open
+            .get(&listener)
+            .is_some_and(|listener| matches!(listener.crowding, Crowding::Refusing { .. }))
     }
 }

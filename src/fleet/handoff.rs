@@ -118,7 +118,9 @@ pub(super) enum Gate {
     /// Its channel is full; opens when it can be written again.
     Full,
     /// It refused one, or the system did; opens by the clock.
-    Refused { until: Time },
+    Refused {
+        until: Time,
+    },
 }
 
 /// Whoever looks at a deadline so long after it was not there when it came: it was stopped, or the machine was.
@@ -168,7 +170,8 @@ impl<C> Handoff<C> {
 
     /// A worker that can be sent sockets from now on, and connections once it is opened.
     pub(super) fn add(&mut self, worker: WorkerId) {
-        let (unacked, acked) = (VecDeque::with_capacity(self.limits.window), VecDeque::with_capacity(self.limits.window));
+        let (unacked, acked) =
+            (VecDeque::with_capacity(self.limits.window), VecDeque::with_capacity(self.limits.window));
         let (shares, gate, answered) = (VecDeque::new(), Gate::Open, Time::default());
         let outbox =
             Outbox { unacked, acked, connections: 0, shares, gate, answered, ready: false, given_up: false };
@@ -190,7 +193,11 @@ impl<C> Handoff<C> {
     /// A worker that is gone. Returns what it may have touched: all but those un-ACKed ones whose listener `takes_word`,
     /// which wait for another worker. That it was not heard to acknowledge one proves nothing: its words wait within it
     /// while its channel is full, and end with it.
-    pub(super) fn remove(&mut self, worker: WorkerId, takes_word: impl Fn(ListenerId) -> bool) -> Vec<Held<C>> {
+    pub(super) fn remove(
+        &mut self,
+        worker: WorkerId,
+        takes_word: impl Fn(ListenerId) -> bool,
+    ) -> Vec<Held<C>> {
         let Some(outbox) = self.outboxes.remove(&worker) else { return Vec::new() };
         self.shares -= outbox.shares.len();
         let mut doubtful = Vec::new();
@@ -301,7 +308,12 @@ impl<C> Handoff<C> {
     }
 
     /// The worker got no descriptor with the oldest handle (it has none free): the connection goes to somebody else.
-    pub(super) fn not_acknowledged(&mut self, now: Time, worker: WorkerId, until: Time) -> Result<(), Unexpected> {
+    pub(super) fn not_acknowledged(
+        &mut self,
+        now: Time,
+        worker: WorkerId,
+        until: Time,
+    ) -> Result<(), Unexpected> {
         let outbox = self.outboxes.get_mut(&worker).ok_or(Unexpected)?;
         outbox.answered = now;
         let parcel = outbox.unacked.pop_front().ok_or(Unexpected)?;
@@ -325,12 +337,23 @@ impl<C> Handoff<C> {
     }
 
     /// The worker has taken the connection: ours to let go. Also says whether it has ended already.
-    pub(super) fn accepted(&mut self, now: Time, worker: WorkerId, seq: u64) -> Result<(Held<C>, bool), Unexpected> {
+    pub(super) fn accepted(
+        &mut self,
+        now: Time,
+        worker: WorkerId,
+        seq: u64,
+    ) -> Result<(Held<C>, bool), Unexpected> {
         self.answered(now, worker, seq).map(|flight| (flight.held, flight.ended))
     }
 
     /// The worker does not take the connection: it goes to somebody else, and the worker gets none until `until`.
-    pub(super) fn refused(&mut self, now: Time, worker: WorkerId, seq: u64, until: Time) -> Result<(), Unexpected> {
+    pub(super) fn refused(
+        &mut self,
+        now: Time,
+        worker: WorkerId,
+        seq: u64,
+        until: Time,
+    ) -> Result<(), Unexpected> {
         let flight = self.answered(now, worker, seq)?;
         if let Some(outbox) = self.outboxes.get_mut(&worker) {
             outbox.gate = Gate::Refused { until };
@@ -395,7 +418,11 @@ impl<C> Handoff<C> {
 
     /// When [`Handoff::handle_timeout`] is to be called.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.outboxes.values().flat_map(|outbox| [self.gate_opens(outbox), self.gives_up(outbox)]).flatten().min()
+        self.outboxes
+            .values()
+            .flat_map(|outbox| [self.gate_opens(outbox), self.gives_up(outbox)])
+            .flatten()
+            .min()
     }
 
     fn gate_opens(&self, outbox: &Outbox<C>) -> Option<Time> {

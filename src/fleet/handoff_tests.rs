@@ -193,7 +193,11 @@ fn a_socket_waits_for_room_and_is_acknowledged_among_connections() {
     assign(&mut handoff, A, 1, 10);
     handoff.share(A, share(2));
     assert_eq!((handoff.next_share(), handoff.next_share()), (Some((A, 2)), None));
-    assert!(handoff.shared(A, 2).is_some() && handoff.shared(A, 1).is_none() && handoff.connection(A, 2).is_none());
+    assert!(
+        handoff.shared(A, 2).is_some()
+            && handoff.shared(A, 1).is_none()
+            && handoff.connection(A, 2).is_none()
+    );
     assert_eq!(handoff.in_flight(A), 1, "it is no connection");
     handoff.unsent(A, 2, Gate::Full);
     assert_eq!(handoff.next_share(), None, "until there is room");

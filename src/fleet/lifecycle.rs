@@ -138,7 +138,10 @@ impl Lifecycle {
             (State::Starting { ready_at, deadline, .. }, H::Online) => {
                 self.speaks = true;
                 let complain_at = Some(now + rules.patience).filter(|_| rules.mode == Mode::Shared);
-                (State::Starting { complain_at: self.complains_at().or(complain_at), ready_at, deadline }, None)
+                (
+                    State::Starting { complain_at: self.complains_at().or(complain_at), ready_at, deadline },
+                    None,
+                )
             }
             (_, H::Online) => {
                 self.speaks = true;
@@ -169,7 +172,9 @@ impl Lifecycle {
                 H::StopGracefully | H::StopWithoutDeadline,
             ) => return None,
 
-            (State::Starting { .. } | State::Ready, H::Leaves | H::ChannelClosed | H::ChannelBroken) if alone => {
+            (State::Starting { .. } | State::Ready, H::Leaves | H::ChannelClosed | H::ChannelBroken)
+                if alone =>
+            {
                 return None;
             }
             (State::Starting { .. } | State::Ready, H::Leaves | H::ChannelClosed) => {
@@ -266,8 +271,14 @@ impl Lifecycle {
 
     /// Its time to disconnect is over: with connections open it may have more.
     fn stop_waiting(&mut self, now: Time, since: Time, rules: &Rules, open: bool) -> Action {
-        if let Some(end) = rules.linger_timeout.map(|timeout| since + timeout).filter(|&end| open && end > now) {
-            self.state = State::Disconnecting { since, deadline: Some(end), remind_at: now + (now - since).max(REMIND) };
+        if let Some(end) =
+            rules.linger_timeout.map(|timeout| since + timeout).filter(|&end| open && end > now)
+        {
+            self.state = State::Disconnecting {
+                since,
+                deadline: Some(end),
+                remind_at: now + (now - since).max(REMIND),
+            };
             return Action::Remind { left: Some(end - now) };
         }
         self.state = State::Terminating { since: now, deadline: Some(now + rules.kill_timeout) };

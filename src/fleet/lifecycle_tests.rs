@@ -48,7 +48,11 @@ fn a_graceful_end_is_told_ever_more_plainly() {
     let give_up = Action::GiveUp { after: Duration::from_secs(5) };
     assert_eq!(with(&[(40, None), (45, None), (49, None)]), [DISCONNECT, term, kill]);
     assert_eq!(with(&[(40, None), (45, None), (50, None), (99, None)]), [DISCONNECT, term, kill, give_up]);
-    assert_eq!(with(&[(11, Some(StopGracefully)), (40, None)]), [DISCONNECT, term], "a second word changes nothing");
+    assert_eq!(
+        with(&[(11, Some(StopGracefully)), (40, None)]),
+        [DISCONNECT, term],
+        "a second word changes nothing"
+    );
     assert_eq!(with(&[(11, Some(StopNow)), (15, None)]), [DISCONNECT, KILL]);
     let closed = Action::Terminate { overdue: overdue(6) };
     assert_eq!(with(&[(11, Some(ChannelClosed)), (16, None)]), [DISCONNECT, closed], "nothing left to serve");
@@ -84,7 +88,8 @@ fn silence_and_idleness_are_reported_once() {
 fn one_that_leaves_by_itself_is_waited_for() {
     use Happening::*;
     for left in [Leaves, ChannelClosed] {
-        let (life, actions) = live(&[(0, Some(Online)), (1, Some(left)), (2, Some(ChannelClosed)), (31, None)]);
+        let (life, actions) =
+            live(&[(0, Some(Online)), (1, Some(left)), (2, Some(ChannelClosed)), (31, None)]);
         assert_eq!(actions, [Action::Terminate { overdue: overdue(30) }]);
         assert!(!life.is_staying() && !life.is_unheard(&rules()));
     }
@@ -93,7 +98,19 @@ fn one_that_leaves_by_itself_is_waited_for() {
 #[test]
 fn every_state_answers_every_event_and_nothing_follows_the_end() {
     use Happening::*;
-    let all = [Online, Listening, SentReady, Notified, Leaves, ChannelClosed, ChannelBroken, StopGracefully, StopWithoutDeadline, StopNow, Exited];
+    let all = [
+        Online,
+        Listening,
+        SentReady,
+        Notified,
+        Leaves,
+        ChannelClosed,
+        ChannelBroken,
+        StopGracefully,
+        StopWithoutDeadline,
+        StopNow,
+        Exited,
+    ];
     // Every path of four events, with the timer run out after each.
     let mut steps = Vec::new();
     for path in 0..all.len().pow(4) {
@@ -130,7 +147,8 @@ fn a_worker_is_ready_by_what_it_is_to_be_ready_by() {
     ] {
         for (word, expected) in words.into_iter().zip(by) {
             let rules = Rules { ready_on, mode, ..rules() };
-            let (life, actions) = live_by(&rules, false, &[(0, Some(Online)), (1, Some(word)), (1, Some(word))]);
+            let (life, actions) =
+                live_by(&rules, false, &[(0, Some(Online)), (1, Some(word)), (1, Some(word))]);
             assert_eq!(life.is_ready(), expected, "{ready_on} {word:?}");
             assert_eq!(actions.contains(&Action::Welcome), expected);
             assert_eq!(life.ready_since(), expected.then(|| START + Duration::from_secs(1)));
@@ -157,7 +175,8 @@ fn being_alive_is_enough_where_workers_need_not_speak() {
 #[test]
 fn one_that_is_not_ready_in_time_is_ended() {
     use Happening::*;
-    let rules = Rules { start_timeout: Some(Duration::from_secs(20)), patience: Duration::from_secs(99), ..rules() };
+    let rules =
+        Rules { start_timeout: Some(Duration::from_secs(20)), patience: Duration::from_secs(99), ..rules() };
     let reject = Action::Reject { after: Duration::from_secs(20) };
     let kill = Action::Kill { overdue: overdue(5) };
     let (life, actions) = live_by(&rules, false, &[(1, Some(Online)), (19, None), (20, None), (25, None)]);

@@ -120,7 +120,18 @@ impl Listeners {
         let shared = self.shared || matches!(endpoint, Endpoint::Udp(_));
         let (members, policy) = (Vec::new(), self.policy.start());
         let (served, reported, crowding) = (false, false, Crowding::Room);
-        let listener = Listener { endpoint, shared, ipv6_only, kept, served, reported, members, policy, crowding, accepted: 0 };
+        let listener = Listener {
+            endpoint,
+            shared,
+            ipv6_only,
+            kept,
+            served,
+            reported,
+            members,
+            policy,
+            crowding,
+            accepted: 0,
+        };
         self.open.insert(id, listener);
         id
     }
@@ -177,7 +188,8 @@ impl Listeners {
     /// Whether there is something for [`Listeners::take_unused`].
     pub(super) fn has_unused(&self) -> bool {
         let kept = || self.open.values().filter(|listener| listener.kept);
-        let endpoint = kept().any(|listener| listener.served) && kept().any(|one| !one.served && !one.reported);
+        let endpoint =
+            kept().any(|listener| listener.served) && kept().any(|one| !one.served && !one.reported);
         endpoint || self.map.iter().any(|(_, used)| !used)
     }
 
@@ -185,7 +197,8 @@ impl Listeners {
     /// and mappings.
     pub(super) fn take_unused(&mut self) -> (Vec<Endpoint>, Vec<Place>) {
         let any = self.open.values().any(|listener| listener.kept && listener.served);
-        let unused = |listener: &&mut Listener| any && listener.kept && !listener.served && !listener.reported;
+        let unused =
+            |listener: &&mut Listener| any && listener.kept && !listener.served && !listener.reported;
         let endpoints = self.open.values_mut().filter(unused).map(|listener| {
             listener.reported = true;
             listener.endpoint.clone()
@@ -224,7 +237,8 @@ impl Listeners {
         if self.keys.contains_key(&wish.key) {
             return (None, Self::not_bound(wish, errno::EADDRINUSE));
         }
-        let ipv6_only = matches!(wish.want, Want::Tcp { ipv6_only: true, .. } | Want::Udp { ipv6_only: true, .. });
+        let ipv6_only =
+            matches!(wish.want, Want::Tcp { ipv6_only: true, .. } | Want::Udp { ipv6_only: true, .. });
         let listener = self.open(endpoint, ipv6_only, false);
         if let Want::Inherited { descriptor } = wish.want {
             self.inherited.insert(descriptor, Some(listener));
@@ -273,7 +287,10 @@ impl Listeners {
 
     /// A worker takes connections from now on, where it is a member.
     pub(super) fn serve(&mut self, worker: WorkerId) {
-        self.open.values_mut().filter(|listener| listener.place(worker).is_ok()).for_each(|listener| listener.served = true);
+        self.open
+            .values_mut()
+            .filter(|listener| listener.place(worker).is_ok())
+            .for_each(|listener| listener.served = true);
     }
 
     /// A worker has closed its server for `key`. Returns the sockets that nobody has a use for any more.
@@ -315,7 +332,8 @@ impl Listeners {
     /// nobody has a use for any more.
     pub(super) fn forget_oldest(&mut self) -> Vec<ListenerId> {
         let waiting = self.keys.iter().filter(|(_, key)| key.workers.is_empty() && !self.is_kept(key));
-        let mut waiting: Vec<_> = waiting.map(|(name, key)| (key.listeners.first().copied(), name.clone())).collect();
+        let mut waiting: Vec<_> =
+            waiting.map(|(name, key)| (key.listeners.first().copied(), name.clone())).collect();
         // Sockets are numbered in the order in which they were opened.
         waiting.sort_unstable();
         let too_many = waiting.len().saturating_sub(MAX_WAITING);
@@ -376,7 +394,11 @@ impl Listeners {
 
     /// The addresses that the user gave.
     pub(super) fn told(&self) -> Vec<Endpoint> {
-        self.open.values().filter(|listener| listener.kept).map(|listener| listener.endpoint.clone()).collect()
+        self.open
+            .values()
+            .filter(|listener| listener.kept)
+            .map(|listener| listener.endpoint.clone())
+            .collect()
     }
 
     /// What a socket is bound to.

@@ -86,11 +86,19 @@ fn the_same_listen_in_two_workers_shares_a_socket() {
     let listener = listener.unwrap();
     assert_eq!(reply.reply.key, "null:0:4:undefined:0");
     assert_eq!(ask(&mut listeners, B, &query(None, 0, 0)), Ok(Some(":: 4711".to_owned())));
-    assert_eq!(ask(&mut listeners, A, &query(None, 0, 1)), Ok(None), "a second listen(0) gets a port of its own");
+    assert_eq!(
+        ask(&mut listeners, A, &query(None, 0, 1)),
+        Ok(None),
+        "a second listen(0) gets a port of its own"
+    );
     assert_eq!(listeners.members(listener).collect::<Vec<_>>(), [A, B]);
     listeners.leave(A);
     listeners.leave(B);
-    assert_eq!(ask(&mut listeners, B, &query(None, 0, 0)), Ok(Some(":: 4711".to_owned())), "a successor finds it");
+    assert_eq!(
+        ask(&mut listeners, B, &query(None, 0, 0)),
+        Ok(Some(":: 4711".to_owned())),
+        "a successor finds it"
+    );
 }
 
 #[test]
@@ -160,7 +168,8 @@ fn data_of_the_first_is_given_to_all() {
 #[test]
 fn nobody_can_have_the_master_open_sockets_without_end() {
     let mut listeners = with(&["127.0.0.1:8000"]);
-    let open = |listeners: &mut Listeners, worker, index| match listeners.ask(worker, &query(None, 0, index)) {
+    let open = |listeners: &mut Listeners, worker, index| match listeners.ask(worker, &query(None, 0, index))
+    {
         Answer::Bind(wish) => listeners.bound(worker, &wish, "[::]:4711".parse().unwrap()).1.reply.errno,
         Answer::Reply(Reply { reply, .. }) => reply.errno,
     };
@@ -204,7 +213,11 @@ fn datagrams_and_the_shared_mode_share_the_socket_itself() {
     let mut handing = listeners();
     assert_eq!(shared(&mut handing, A, &udp), (Some(ListenerId(0)), Some(0)));
     assert_eq!(shared(&mut handing, B, &udp), (Some(ListenerId(0)), Some(0)));
-    assert_eq!(handing.admit(Time(0), ListenerId(0), true), (Admission::Leave, Change::Nothing), "the master takes nothing");
+    assert_eq!(
+        handing.admit(Time(0), ListenerId(0), true),
+        (Admission::Leave, Change::Nothing),
+        "the master takes nothing"
+    );
     let mut sharing = Listeners::new(PolicyName::RoundRobin, true, Vec::new());
     assert_eq!(shared(&mut sharing, A, &tcp), (Some(ListenerId(0)), Some(0)));
     assert_eq!(shared(&mut sharing, B, &tcp), (Some(ListenerId(0)), Some(0)));

@@ -67,7 +67,9 @@ impl<C> Fleet<C> {
             self.event(Event::Disconnect { worker: id });
         }
         let Some(worker) = self.remove(id, Fate::Over) else { return };
-        if let Some(slot) = self.slots.get_mut(worker.slot as usize).filter(|slot| slot.seat == Seat::Taken(id)) {
+        if let Some(slot) =
+            self.slots.get_mut(worker.slot as usize).filter(|slot| slot.seat == Seat::Taken(id))
+        {
             slot.record.exited(now, status);
         }
         let end = ended(now, &worker, status);
@@ -323,7 +325,8 @@ mod tests {
                     fleet.handle_channel_closed(NOW, WORKER);
                 }
                 fleet.handle_timeout(NOW + Rules::default().patience);
-                let is_trouble = |output: &&Output<u32>| matches!(output, Output::Event(Event::Trouble { .. }));
+                let is_trouble =
+                    |output: &&Output<u32>| matches!(output, Output::Event(Event::Trouble { .. }));
                 let troubles = outputs(&mut fleet).iter().filter(is_trouble).count();
                 assert_eq!(troubles, expected, "{mode:?} {closes}");
             }
@@ -340,7 +343,11 @@ mod tests {
             fleet.handle_timeout(later);
             assert_eq!(outputs(&mut fleet).iter().any(is_told), leaves, "{mode:?}");
             fleet.stop(later, Stop::Graceful);
-            assert_eq!(outputs(&mut fleet).iter().any(is_told), !leaves, "{mode:?}: at once, if it was not before");
+            assert_eq!(
+                outputs(&mut fleet).iter().any(is_told),
+                !leaves,
+                "{mode:?}: at once, if it was not before"
+            );
         }
     }
 }

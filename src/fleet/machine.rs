@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Counters, Event, ListenerId, ListenerInfo, Mode, Output, Overload, ReloadCounts, Rules, Stop, Trouble, Vacancy, WorkerId,
-    WorkerInfo,
+    Counters, Event, ListenerId, ListenerInfo, Mode, Output, Overload, ReloadCounts, Rules, Stop, Trouble,
+    Vacancy, WorkerId, WorkerInfo,
     chance::Chance,
     handoff::Handoff,
     lifecycle::{Action, Happening, Lifecycle},
@@ -101,7 +101,6 @@ pub(super) enum Phase {
     Stopping,
     Stopped,
 }
-
 
 impl<C> Fleet<C> {
     /// A fleet that has not started anything.
@@ -217,7 +216,8 @@ impl<C> Fleet<C> {
     /// When [`Fleet::handle_timeout`] is to be called.
     pub fn poll_timeout(&self) -> Option<Time> {
         let lives = self.workers.values().filter_map(|worker| worker.life.deadline());
-        let suspicions = self.workers.values().filter_map(|worker| worker.suspicion.as_ref()).map(|&(at, _)| at);
+        let suspicions =
+            self.workers.values().filter_map(|worker| worker.suspicion.as_ref()).map(|&(at, _)| at);
         let refuses = match self.rules.overload {
             Overload::Wait => None,
             Overload::Reject { after } => self.listeners.refuses_at(after),

@@ -33,18 +33,20 @@ mod wish;
 
 use std::fmt;
 
-pub use crowding::Admission;
 pub use address::Address;
+pub use crowding::Admission;
 pub use event::{Cause, Event, ExitStatus, Loss, ReloadFailure, ReloadRequest, Request, UsedUp, WorkerId};
-pub use trouble::Trouble;
 pub use handoff::{Held, Share};
-pub use orders::Unable;
-pub use record::Restarts;
 pub use machine::Fleet;
-pub use output::{Counters, ListenerInfo, Output, ReloadCounts, Told, Unsent, Vacancy, WorkerInfo, WorkerState};
-pub use slots::MAX_SLOTS;
+pub use orders::Unable;
+pub use output::{
+    Counters, ListenerInfo, Output, ReloadCounts, Told, Unsent, Vacancy, WorkerInfo, WorkerState,
+};
+pub use record::Restarts;
 pub use rules::{Batch, Mode, Overload, ReadyOn, Rules, StopWith, UnknownReadyOn};
+pub use slots::MAX_SLOTS;
 pub use tally::LoadSource;
+pub use trouble::Trouble;
 pub use wish::{Mapping, Place, Want, Wish};
 
 /// Names a listening socket; never given twice.

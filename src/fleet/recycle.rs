@@ -81,7 +81,9 @@ impl<C> Fleet<C> {
     /// Looks who is too old.
     pub(super) fn expire(&mut self, now: Time) {
         let old = self.workers.iter().filter(|(_, worker)| worker.wear.expires.is_some_and(|at| at <= now));
-        let old: Vec<_> = old.map(|(&id, worker)| (id, worker.life.ready_since().map_or(Duration::ZERO, |since| now - since))).collect();
+        let old: Vec<_> = old
+            .map(|(&id, worker)| (id, worker.life.ready_since().map_or(Duration::ZERO, |since| now - since)))
+            .collect();
         for (id, age) in old {
             if let Some(worker) = self.workers.get_mut(&id) {
                 worker.wear.expires = None;
@@ -109,7 +111,8 @@ impl<C> Fleet<C> {
 
     /// Starts a successor for the next that is used up, if none is on its way.
     pub(super) fn recycle(&mut self, now: Time) {
-        let busy = self.phase != Phase::Running || self.reload.is_some() || self.recycling.successor.is_some();
+        let busy =
+            self.phase != Phase::Running || self.reload.is_some() || self.recycling.successor.is_some();
         if busy || self.recycling.worn.is_empty() || now < self.recycling.not_before || !self.may_start(now) {
             return;
         }
@@ -117,7 +120,10 @@ impl<C> Fleet<C> {
             let (id, limit) = self.recycling.worn.remove(0);
             let place = self.workers.get(&id).map(|worker| (worker.slot as usize, worker.generation));
             // It may be gone meanwhile, or be told to leave.
-            let Some((place, _)) = place.filter(|&(place, _)| self.slots[place].seat == Seat::Taken(id)) else { continue };
+            let Some((place, _)) = place.filter(|&(place, _)| self.slots[place].seat == Seat::Taken(id))
+            else {
+                continue;
+            };
             self.event(Event::Recycling { worker: id, limit });
             self.recycling.successor = Some(self.spawn(now, place, self.generation, Entry::Succession));
             return;
@@ -126,7 +132,8 @@ impl<C> Fleet<C> {
 
     /// When [`Fleet::recycle`] has something to do.
     pub(super) fn recycles_at(&self) -> Option<Time> {
-        let idle = self.reload.is_none() && self.recycling.successor.is_none() && !self.recycling.worn.is_empty();
+        let idle =
+            self.reload.is_none() && self.recycling.successor.is_none() && !self.recycling.worn.is_empty();
         idle.then_some(self.recycling.not_before)
     }
 

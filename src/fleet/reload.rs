@@ -211,7 +211,9 @@ impl<C> Fleet<C> {
                 self.outputs.push_back(Output::Forget { generation });
                 // Of this one, or of one that it took the place of.
                 let of_it = |seat| match seat {
-                    Seat::Taken(id) => self.workers.get(&id).is_some_and(|worker| worker.generation != self.generation),
+                    Seat::Taken(id) => {
+                        self.workers.get(&id).is_some_and(|worker| worker.generation != self.generation)
+                    }
                     Seat::Empty | Seat::Waiting(_) | Seat::Errored => false,
                 };
                 let rolled_back = self.slots.iter().filter(|slot| of_it(slot.seat)).count();

@@ -74,7 +74,8 @@ impl History {
             return Verdict::Errored { crashes };
         }
         // The system needs a moment, even the first time.
-        let doublings = if end == End::NotStarted { Some(self.streak - 1) } else { self.streak.checked_sub(2) };
+        let doublings =
+            if end == End::NotStarted { Some(self.streak - 1) } else { self.streak.checked_sub(2) };
         Verdict::Again(now + doublings.map_or(Duration::ZERO, |doublings| pause(doublings, rules, chance)))
     }
 }
@@ -158,9 +159,8 @@ mod tests {
 
     #[test]
     fn who_was_steady_or_left_in_order_is_followed_at_once() {
-        let [died, left] = [Duration::from_secs(10), Duration::from_secs(1)].map(|ready| {
-            [End::Died { ready }, End::Left { ready }]
-        });
+        let [died, left] = [Duration::from_secs(10), Duration::from_secs(1)]
+            .map(|ready| [End::Died { ready }, End::Left { ready }]);
         let short = End::Died { ready: Duration::from_secs(1) };
         assert_eq!(pauses(&[short, short, died[0], short], &rules()), [Some(0), Some(99), Some(0), Some(99)]);
         assert_eq!(pauses(&[short, short, left[1], short], &rules()), [Some(0), Some(99), Some(0), Some(0)]);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{balance::PolicyName, protocol::message::Message, protocol::serialization::Serialization, time::Time};
+use crate::{
+    balance::PolicyName, protocol::message::Message, protocol::serialization::Serialization, time::Time,
+};
 
 pub(super) const START: Time = Time(1_000_000_000);
 
@@ -17,7 +19,8 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn new(rules: Rules) -> Self {
-        let mut stage = Self { fleet: Fleet::new(rules, PolicyName::RoundRobin), now: START, said: Vec::new() };
+        let mut stage =
+            Self { fleet: Fleet::new(rules, PolicyName::RoundRobin), now: START, said: Vec::new() };
         stage.fleet.start(stage.now);
         stage.collect();
         stage
@@ -44,13 +47,23 @@ impl Stage {
                     self.fleet.handle_spawned(worker, worker.0 + 100);
                 }
                 Output::Forget { generation } => self.said.push(format!("forget {generation}")),
-                Output::Tell(worker, Told::Disconnect { .. }) => self.said.push(format!("disconnect {worker}")),
-                Output::Tell(worker, Told::Leave { text }) => self.said.push(format!("say {text} to {worker}")),
+                Output::Tell(worker, Told::Disconnect { .. }) => {
+                    self.said.push(format!("disconnect {worker}"));
+                }
+                Output::Tell(worker, Told::Leave { text }) => {
+                    self.said.push(format!("say {text} to {worker}"));
+                }
                 Output::Signal(worker, signal) => self.said.push(format!("signal {signal} to {worker}")),
-                Output::Event(Event::Errored { slot, crashes, .. }) => self.said.push(format!("errored {slot} after {crashes}")),
+                Output::Event(Event::Errored { slot, crashes, .. }) => {
+                    self.said.push(format!("errored {slot} after {crashes}"));
+                }
                 Output::Event(Event::Failed { ends }) => self.said.push(format!("failed, ends: {ends}")),
-                Output::Event(Event::Reloaded { generation, .. }) => self.said.push(format!("reloaded {generation}")),
-                Output::Event(Event::RolledBack { generation, .. }) => self.said.push(format!("rolled back to {generation}")),
+                Output::Event(Event::Reloaded { generation, .. }) => {
+                    self.said.push(format!("reloaded {generation}"));
+                }
+                Output::Event(Event::RolledBack { generation, .. }) => {
+                    self.said.push(format!("rolled back to {generation}"));
+                }
                 Output::Event(Event::ReloadFailed { generation, slot, rolled_back, .. }) => {
                     self.said.push(format!("failed {generation} in {slot:?}, {rolled_back} go back"));
                 }
@@ -119,4 +132,3 @@ impl Stage {
 pub(super) fn rules(workers: usize) -> Rules {
     Rules { workers, ..Rules::default() }
 }
-

@@ -129,7 +129,11 @@ fn when_every_slot_is_errored_a_fleet_may_fail() {
 fn scaling_keeps_the_lowest_slots() {
     let mut stage = Stage::ready(rules(3));
     assert_eq!(stage.does(|fleet, now| fleet.scale(now, 1)), ["disconnect 3", "disconnect 2"]);
-    assert_eq!(stage.does(|fleet, now| fleet.scale(now, 2)), ["spawn 4 in 1 of 1"], "while the old one leaves");
+    assert_eq!(
+        stage.does(|fleet, now| fleet.scale(now, 2)),
+        ["spawn 4 in 1 of 1"],
+        "while the old one leaves"
+    );
     assert!(stage.exits(2, CRASH).is_empty(), "it was told to leave");
     assert_eq!(stage.does(|fleet, now| fleet.drain(now)), ["signal 15 to 4", "disconnect 1"]);
     assert_eq!(stage.fleet.wanted(), 0);
@@ -140,7 +144,10 @@ fn scaling_down_takes_slots_out_of_a_reload() {
     let mut stage = Stage::ready(rules(2));
     stage.reload();
     stage.becomes_ready(3);
-    assert_eq!(stage.does(|fleet, now| fleet.scale(now, 1)), ["signal 15 to 4", "disconnect 2", "forget 1", "reloaded 2"]);
+    assert_eq!(
+        stage.does(|fleet, now| fleet.scale(now, 1)),
+        ["signal 15 to 4", "disconnect 2", "forget 1", "reloaded 2"]
+    );
     assert!(stage.exits(4, CRASH).is_empty(), "that is no failure");
 }
 
@@ -159,7 +166,8 @@ fn workers_may_start_one_after_the_other() {
 #[test]
 fn a_worker_that_is_used_up_is_replaced_once_and_one_at_a_time() {
     let mut stage = Stage::ready(Rules { max_memory: Some(1000), ..rules(2) });
-    let memory = |stage: &mut Stage, id, bytes| stage.does(|fleet, now| fleet.handle_memory(now, WorkerId(id), bytes));
+    let memory =
+        |stage: &mut Stage, id, bytes| stage.does(|fleet, now| fleet.handle_memory(now, WorkerId(id), bytes));
     assert!(memory(&mut stage, 1, 1000).is_empty());
     assert_eq!(memory(&mut stage, 1, 1001), ["recycle 1", "spawn 3 in 0 of 1"]);
     assert!(memory(&mut stage, 1, 1001).is_empty());
@@ -207,7 +215,8 @@ fn no_connection_goes_to_a_worker_that_is_not_ready() {
     let listener = stage.fleet.listen("127.0.0.1:8000".parse().unwrap(), false);
     stage.speaks(1);
     let say = |stage: &mut Stage, text: &str| stage.says(1, text);
-    let query = r#"{"cmd":"NODE_CLUSTER","act":"ACT","seq":1,"index":0,"address":null,"port":8000,"addressType":4}"#;
+    let query =
+        r#"{"cmd":"NODE_CLUSTER","act":"ACT","seq":1,"index":0,"address":null,"port":8000,"addressType":4}"#;
     say(&mut stage, &query.replace("ACT", "queryServer"));
     say(&mut stage, &query.replace("ACT", "listening"));
     assert!(!stage.fleet.has_room(stage.now, listener) && !stage.fleet.is_served(listener));
@@ -252,7 +261,8 @@ fn a_reload_brings_its_rules_and_takes_them_back_when_it_fails() {
 #[test]
 fn a_successor_that_inherits_and_fails_keeps_nobody_from_being_replaced() {
     let mut stage = Stage::ready(Rules { max_memory: Some(1000), ..rules(2) });
-    let memory = |stage: &mut Stage, id| stage.does(|fleet, now| fleet.handle_memory(now, WorkerId(id), 1001));
+    let memory =
+        |stage: &mut Stage, id| stage.does(|fleet, now| fleet.handle_memory(now, WorkerId(id), 1001));
     assert_eq!(memory(&mut stage, 1), ["recycle 1", "spawn 3 in 0 of 1"]);
     assert!(stage.exits(1, CRASH).is_empty(), "one is on its way");
     assert_eq!(stage.exits(3, CRASH), ["spawn 4 in 0 of 1"]);
@@ -285,7 +295,10 @@ fn all_that_are_sent_away_during_a_reload_stay_away_and_it_has_failed() {
     let mut stage = Stage::ready(rules(2));
     stage.reload();
     let said = stage.does(|fleet, now| fleet.drain(now));
-    assert_eq!(said, ["signal 15 to 3", "forget 2", "failed 2 in None, 0 go back", "disconnect 2", "disconnect 1"]);
+    assert_eq!(
+        said,
+        ["signal 15 to 3", "forget 2", "failed 2 in None, 0 go back", "disconnect 2", "disconnect 1"]
+    );
     assert_eq!((stage.fleet.wanted(), stage.fleet.generation), (0, 1));
     assert_eq!(stage.reload()[..2], ["forget 1", "reloaded 3"], "of nobody");
     assert_eq!(stage.fleet.wanted(), 2, "they come back");

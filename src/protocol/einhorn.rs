@@ -68,7 +68,17 @@ mod tests {
         ] {
             assert!(is_ack(line.as_bytes()), "{line}");
         }
-        for line in ["", "{}", "worker:ack", r#"{"command":"die"}"#, "command: worker:ackx", "%", "%0", "%zz", "\u{e4}%e4"] {
+        for line in [
+            "",
+            "{}",
+            "worker:ack",
+            r#"{"command":"die"}"#,
+            "command: worker:ackx",
+            "%",
+            "%0",
+            "%zz",
+            "\u{e4}%e4",
+        ] {
             assert!(!is_ack(line.as_bytes()), "{line}");
         }
     }

@@ -131,7 +131,11 @@ fn backlog<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D:
         Some(serde_json::Value::Number(number)) => number.as_f64().unwrap_or(0.0),
         _ => 0.0,
     };
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped into range just before")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped into range just before"
+    )]
     let length = length.clamp(0.0, f64::from(i32::MAX)) as u32;
     Ok((length > 0).then_some(length))
 }

@@ -13,17 +13,17 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::{
-    listen::{ListenReply, Query},
-    serialization::Serialization,
-    source::{Source, each_field, json, number, text, truth},
-    v8::{Leaf, Place, V8Error},
-};
 pub use super::{
     encode::{encode_newconn, encode_user},
     own::Own,
     sockets::Sockets,
     source::User,
+};
+use super::{
+    listen::{ListenReply, Query},
+    serialization::Serialization,
+    source::{Source, each_field, json, number, text, truth},
+    v8::{Leaf, Place, V8Error},
 };
 
 /// The commonest frame of all, in both forms; after V8's header.
@@ -209,9 +209,10 @@ impl<'a> Message<'a> {
             "NODE_HANDLE" => read_handle(source).map(Self::Handle),
             "NODE_HANDLE_ACK" => Ok(Self::HandleAck),
             "NODE_HANDLE_NACK" => Ok(Self::HandleNack),
-            "NODE_SOCKET_NOTIFY_CLOSE" | "NODE_SOCKET_ALL_CLOSED" | "NODE_SOCKET_GET_COUNT" | "NODE_SOCKET_COUNT" => {
-                Sockets::read(&command, source).map(Self::Sockets)
-            }
+            "NODE_SOCKET_NOTIFY_CLOSE"
+            | "NODE_SOCKET_ALL_CLOSED"
+            | "NODE_SOCKET_GET_COUNT"
+            | "NODE_SOCKET_COUNT" => Sockets::read(&command, source).map(Self::Sockets),
             "NODE_POINTSMAN" => Own::read(source).map(Self::Pointsman),
             // Node asks for more than the bare prefix.
             other if other.starts_with(PREFIX) && other.len() > PREFIX.len() => Ok(Self::Internal),
@@ -220,7 +221,11 @@ impl<'a> Message<'a> {
     }
 }
 
-pub(super) fn need<T>(command: &'static str, field: &'static str, content: Option<T>) -> Result<T, MessageError> {
+pub(super) fn need<T>(
+    command: &'static str,
+    field: &'static str,
+    content: Option<T>,
+) -> Result<T, MessageError> {
     content.ok_or(MessageError::Missing { command, field })
 }
 

@@ -263,11 +263,16 @@ fn a_handle_carries_any_message_but_another_handle() {
     let user = r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":{"a":1},"key":"6::::8140"}"#;
     check(user, HandleKind::NetSocket, Some(serde_json::json!({"a": 1})));
     check(r#"{"cmd":"NODE_HANDLE","type":"dgram.Socket"}"#, HandleKind::DgramSocket, Some(Value::Null));
-    check(r#"{"cmd":"NODE_HANDLE","type":"dgram.Native","msg":null}"#, HandleKind::DgramNative, Some(Value::Null));
+    check(
+        r#"{"cmd":"NODE_HANDLE","type":"dgram.Native","msg":null}"#,
+        HandleKind::DgramNative,
+        Some(Value::Null),
+    );
     let deep = r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_HANDLE","type":"net.Native"}}"#;
     check(deep, HandleKind::NetNative, None);
     let levels = 10_000;
-    let abyss = [r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":"#.repeat(levels), "}".repeat(levels)].join("1");
+    let abyss =
+        [r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":"#.repeat(levels), "}".repeat(levels)].join("1");
     let Message::Handle(handle) = decode(Json, abyss.as_bytes()) else { panic!() };
     assert!(matches!(*handle.message, Message::Internal), "however deep");
 }
@@ -342,13 +347,11 @@ fn any_query() -> impl Strategy<Value = Box<Query>> {
 }
 
 fn any_reply() -> impl Strategy<Value = Box<ListenReply>> {
-    (any::<Option<i32>>(), ".+", any::<Option<(String, bool, u16)>>()).prop_map(
-        |(errno, key, name)| {
-            let family = |v6: bool| if v6 { "IPv6" } else { "IPv4" }.to_owned();
-            let sockname = name.map(|(address, v6, port)| SockName { address, family: family(v6), port });
-            Box::new(ListenReply { errno, key, data: None, sockname })
-        },
-    )
+    (any::<Option<i32>>(), ".+", any::<Option<(String, bool, u16)>>()).prop_map(|(errno, key, name)| {
+        let family = |v6: bool| if v6 { "IPv6" } else { "IPv4" }.to_owned();
+        let sockname = name.map(|(address, v6, port)| SockName { address, family: family(v6), port });
+        Box::new(ListenReply { errno, key, data: None, sockname })
+    })
 }
 
 fn any_act() -> impl Strategy<Value = Act<'static>> {

@@ -138,7 +138,8 @@ impl<'a> Seqs<'a> {
 }
 
 fn items(text: &str) -> impl Iterator<Item = &str> + Clone {
-    let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or_default().trim_ascii();
+    let inside =
+        text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or_default().trim_ascii();
     inside.split(',').map(str::trim_ascii).filter(move |_| !inside.is_empty())
 }
 

@@ -98,7 +98,9 @@ mod tests {
         for text in ["READY=1", "READY=1\n", "STATUS=x\nREADY=1\nMAINPID=3", "READY=1\0", "\nREADY=1"] {
             assert!(is_ready(text.as_bytes()), "{text:?}");
         }
-        for text in ["", "READY=0", "READY=11", "STATUS=READY=1", "ready=1", "READY", "READY=1\0\0", "X\0\nREADY=1"] {
+        for text in
+            ["", "READY=0", "READY=11", "STATUS=READY=1", "ready=1", "READY", "READY=1\0\0", "X\0\nREADY=1"]
+        {
             assert!(!is_ready(text.as_bytes()), "{text:?}");
         }
         let long = "x".repeat(MAX_DATAGRAM) + "\nREADY=1";

@@ -130,7 +130,10 @@ impl<'a> Source<'a> {
     }
 }
 
-pub(super) fn json<'a, T: Deserialize<'a>>(context: &'static str, frame: &'a [u8]) -> Result<T, MessageError> {
+pub(super) fn json<'a, T: Deserialize<'a>>(
+    context: &'static str,
+    frame: &'a [u8],
+) -> Result<T, MessageError> {
     serde_json::from_slice(frame).map_err(|source| MessageError::Json { context, source })
 }
 
@@ -174,7 +177,9 @@ pub(super) fn text<'a>(command: &'static str, field: Field<'a>) -> Result<Cow<'a
 pub(super) fn number(command: &'static str, field: Field<'_>) -> Result<Option<u64>, MessageError> {
     match field.leaf {
         Some(Leaf::Null) => Ok(None),
-        leaf => leaf.and_then(whole).map(Some).ok_or_else(|| wrong(command, field, "a whole number, 0 or more")),
+        leaf => {
+            leaf.and_then(whole).map(Some).ok_or_else(|| wrong(command, field, "a whole number, 0 or more"))
+        }
     }
 }
 
@@ -196,7 +201,9 @@ pub(super) fn whole(leaf: Leaf<'_>) -> Option<u64> {
             clippy::cast_sign_loss,
             reason = "it is a whole number within the range just looked at"
         )]
-        Leaf::Number(number) if number.fract() == 0.0 && (0.0..=LARGEST).contains(&number) => Some(number as u64),
+        Leaf::Number(number) if number.fract() == 0.0 && (0.0..=LARGEST).contains(&number) => {
+            Some(number as u64)
+        }
         _ => None,
     }
 }

@@ -18,8 +18,9 @@
 use serde_json::{Map, Number, Value};
 
 use super::{
-    Place, V8Error, date,
+    Place, V8Error,
     bytes::BigInt,
+    date,
     read::{Key, Kind, Leaf, Make, View},
 };
 use crate::protocol::frame::MAX_VALUES;
@@ -171,7 +172,10 @@ fn exactly<const N: usize>(chunk: &[u8]) -> [u8; N] {
 
 fn number_of(number: f64) -> Value {
     if number.fract() == 0.0 && number.abs() <= INTEGERS {
-        #[expect(clippy::cast_possible_truncation, reason = "it is an integer within the range just looked at")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "it is an integer within the range just looked at"
+        )]
         return Value::from(number as i64);
     }
     Number::from_f64(number).map_or(Value::Null, Value::Number)

@@ -23,15 +23,15 @@ mod write;
 
 use thiserror::Error;
 
+#[cfg(test)]
+pub(super) use self::tests::bytes_of;
+use self::text::Text;
 pub use self::{json::to_json, place::Place};
 pub(super) use self::{
     place::Field,
     read::Leaf,
     write::{Writer, write_header},
 };
-#[cfg(test)]
-pub(super) use self::tests::bytes_of;
-use self::text::Text;
 use super::frame::MAX_VALUES;
 
 /// The oldest version that is read, and the one that is written: Node 16 writes it, and all later ones read it.
@@ -89,7 +89,9 @@ pub enum V8Error {
     #[error("it does not begin with the header of V8's format")]
     NoHeader,
     /// A version that has come since, or one from before Node 16.
-    #[error("it is in version {0} of V8's format, not in {OLDEST} to {NEWEST}; serialization = \"json\" works with every Node")]
+    #[error(
+        "it is in version {0} of V8's format, not in {OLDEST} to {NEWEST}; serialization = \"json\" works with every Node"
+    )]
     Version(u8),
     /// The frame is over and the value is not.
     #[error("it ends within a value")]

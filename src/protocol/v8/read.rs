@@ -205,7 +205,8 @@ impl<'a> Reader<'a> {
             count += 1;
         }
         let at = self.bytes.at();
-        let agrees = self.bytes.varint()? == count && length.is_none_or(|length| self.bytes.varint() == Ok(length));
+        let agrees =
+            self.bytes.varint()? == count && length.is_none_or(|length| self.bytes.varint() == Ok(length));
         if agrees { Ok(()) } else { Err(V8Error::Malformed { what: "a wrong number of fields", at }) }
     }
 

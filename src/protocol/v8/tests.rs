@@ -63,7 +63,11 @@ fn what_v8_reads_and_node_does_not_write_to_channels() {
         ("with its flags", "FF0E 41 03 42020102 5642 000200 5E02 5E01 24 00 03", "[{},{},{}]"),
         ("one that grows", "FF0F 7E 01 04 2A", "{}"),
         ("an object of Node's own", "FF0F 5C 01 6F 220161 4902 7B01", "{\"a\":1}"),
-        ("and again", "FF0F 41 03 5C 01 6F 220161 4902 7B01 5E01 5E02 24 00 03", "[{\"a\":1},{\"a\":1},{\"a\":1}]"),
+        (
+            "and again",
+            "FF0F 41 03 5C 01 6F 220161 4902 7B01 5E01 5E02 24 00 03",
+            "[{\"a\":1},{\"a\":1},{\"a\":1}]",
+        ),
         ("a Map within itself", "FF0F 3B 22016B 5E00 3A02", "{}"),
         ("an odd view", "FF0F 5C 00 63 01 00", "!cannot be passed on"),
         ("another host object", "FF0F 5C 02", "!cannot be passed on"),
@@ -205,7 +209,9 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i32>().prop_map(Value::from),
         (-(1i64 << 53)..=1 << 53).prop_map(Value::from),
-        any::<f64>().prop_filter("an integer becomes one", |number| number.fract() != 0.0).prop_map(Value::from),
+        any::<f64>()
+            .prop_filter("an integer becomes one", |number| number.fract() != 0.0)
+            .prop_map(Value::from),
         ".{0,20}".prop_map(Value::from),
         "[a-zà-ü]{0,9}".prop_map(Value::from),
     ];

@@ -19,10 +19,12 @@ impl<'a> Text<'a> {
     pub(crate) fn to_str(self) -> Result<Cow<'a, str>, V8Error> {
         match self {
             Self::Utf8(text) => Ok(Cow::Borrowed(text)),
-            Self::OneByte(bytes) => Ok(match std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii()) {
-                Some(text) => Cow::Borrowed(text),
-                None => Cow::Owned(bytes.iter().copied().map(char::from).collect()),
-            }),
+            Self::OneByte(bytes) => {
+                Ok(match std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii()) {
+                    Some(text) => Cow::Borrowed(text),
+                    None => Cow::Owned(bytes.iter().copied().map(char::from).collect()),
+                })
+            }
             Self::TwoByte(bytes) => {
                 let units = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
                 let text: Result<String, _> = char::decode_utf16(units).collect();
