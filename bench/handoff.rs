@@ -12,6 +12,7 @@
 mod floor;
 #[allow(dead_code, unused_imports, reason = "each bench uses its part of the runner")]
 mod runner;
+mod stalled;
 mod wrk;
 
 use std::path::Path;
@@ -62,6 +63,9 @@ const FLOOR: Subject = Subject {
 const POINTSMAN_CRATE: Subject =
     Subject { name: "pointsman-crate", who: "/", start: pointsman_crate, ..POINTSMAN };
 
+const POINTSMAN_STALLED: Subject =
+    Subject { name: "pointsman-stalled", title: "with clients", start: pointsman_stalled, ..POINTSMAN_CRATE };
+
 const NODE_NONE: Subject = Subject { name: "node-none", title: "Node's none", start: node_none, ..NODE };
 
 const POINTSMAN_SHARED: Subject = Subject { name: "pointsman-shared", start: pointsman_shared, ..POINTSMAN };
@@ -92,7 +96,7 @@ const BENCH: Bench<Wrk> = Bench {
     needs: wrk::version,
 };
 
-const CONTESTS: [Contest<Wrk>; 4] = [
+const CONTESTS: [Contest<Wrk>; 5] = [
     Contest {
         name: "close",
         baseline: &NODE,
@@ -109,6 +113,18 @@ const CONTESTS: [Contest<Wrk>; 4] = [
         name: "crate",
         baseline: &FLOOR,
         candidate: &POINTSMAN_CRATE,
+        workload: CLOSE,
+        figures: &[
+            Figure { target: Some(Target::RatioAtLeast(0.95)), ..CONNECTIONS },
+            FRONT_CPU,
+            FRONT_RSS,
+            HELPER_RSS,
+        ],
+    },
+    Contest {
+        name: "stalled",
+        baseline: &POINTSMAN_CRATE,
+        candidate: &POINTSMAN_STALLED,
         workload: CLOSE,
         figures: &[
             Figure { target: Some(Target::RatioAtLeast(0.95)), ..CONNECTIONS },
@@ -174,6 +190,12 @@ fn pointsman_crate(site: &Site) -> Command {
     let mut command = site.command(Path::new(POINTSMAN_BINARY));
     command.args(["run", "-w", &WORKERS.to_string(), "-l", &site.address().to_string()]);
     command
+}
+
+/// The same, with a thousand clients of its control socket that have connected and stall.
+fn pointsman_stalled(site: &Site) -> Command {
+    stalled::stall(site.runtime_dir.join("pointsman/default.sock"));
+    pointsman_crate(site)
 }
 
 /// This program again, see [`floor`].

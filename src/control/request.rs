@@ -251,6 +251,8 @@ fn batch<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Bat
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn verb(text: &str) -> Result<Verb, String> {
@@ -307,6 +309,42 @@ mod tests {
             assert_eq!(id(line), RequestId::NONE, "{line}");
         }
         assert!(Request::parse(b"{\"id\":1,\"verb\":\"\xff\"}").is_err());
+    }
+
+    /// Requests to be damaged.
+    const SOUND: [&str; 6] = [
+        r#"{"id":1,"verb":"status"}"#,
+        r#"{"id":"a","verb":"reload","batch":"25%","env":{"A":"b"},"wait":true,"timeout_ms":5}"#,
+        r#"{"id":2,"verb":"kill","worker":3,"signal":"HUP"}"#,
+        r#"{"id":3,"verb":"fork","program":["node","a.js"],"cwd":"/","env":{"A":"b"}}"#,
+        r#"{"id":4,"verb":"send","slot":0,"message":{"a":[1,2.5,null,"x"]}}"#,
+        r#"{"id":5,"verb":"logs","worker":1,"lines":10,"follow":true}"#,
+    ];
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(line in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Request::parse(&line);
+        }
+
+        #[test]
+        fn damaged_requests_are_read_or_refused(
+            which in 0..SOUND.len(),
+            damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), 0..3u8), 1..6),
+        ) {
+            let mut line = SOUND[which].as_bytes().to_vec();
+            for (place, byte, how) in damage {
+                let place = place.index(line.len().max(1)).min(line.len());
+                match how {
+                    0 if place < line.len() => line[place] = byte,
+                    1 if place < line.len() => drop(line.remove(place)),
+                    _ => line.insert(place, byte),
+                }
+            }
+            if let Err((_, refusal)) = Request::parse(&line) {
+                prop_assert!(!refusal.message.is_empty());
+            }
+        }
     }
 
     #[test]

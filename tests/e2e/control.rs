@@ -263,6 +263,55 @@ fn an_environment_that_is_sent_takes_the_place_of_the_masters_own() {
     master.finish();
 }
 
+/// A request with a few bytes replaced, removed or doubled, and no line feed in it.
+fn damaged(random: &mut u64) -> Vec<u8> {
+    const SOUND: [&str; 4] = [
+        r#"{"id":1,"verb":"status"}"#,
+        r#"{"id":"two","verb":"abort"}"#,
+        r#"{"id":3,"verb":"send","worker":99,"message":{"a":[1,2.5,null,"x"]}}"#,
+        r#"{"id":4,"verb":"restart","slot":77,"wait":true,"timeout_ms":10}"#,
+    ];
+    let mut next = |below: usize| {
+        *random ^= *random << 13;
+        *random ^= *random >> 7;
+        *random ^= *random << 17;
+        usize::try_from(*random % u64::try_from(below).unwrap()).unwrap()
+    };
+    let mut line = SOUND[next(SOUND.len())].as_bytes().to_vec();
+    for _ in 0..next(4) {
+        let (place, byte) = (next(line.len()), u8::try_from(next(256)).unwrap());
+        match next(3) {
+            0 => line[place] = byte,
+            1 => drop(line.remove(place)),
+            _ => line.insert(place, line[place]),
+        }
+    }
+    line.retain(|&byte| byte != b'\n');
+    line
+}
+
+#[test]
+fn each_line_has_one_answer_whatever_is_in_it() {
+    // CONTROL_FUZZ=1000000 for a long run.
+    let lines = std::env::var("CONTROL_FUZZ").map_or(3000, |count| count.parse().unwrap());
+    let master = start(1, "moods.js");
+    let seed = u64::from(std::process::id()) << 20 | 1;
+    eprintln!("seed {seed}");
+    let mut random = seed;
+    let mut control = master.control();
+    for number in 0..lines {
+        let mut line = damaged(&mut random);
+        line.push(b'\n');
+        control.try_send(&line).unwrap();
+        let answer = control.line();
+        let is_one = answer.get("ok").is_some() != answer.get("error").is_some();
+        assert!(is_one, "line {number}, {:?}: {answer}", String::from_utf8_lossy(&line));
+    }
+    assert_eq!(control.done(&json!({ "verb": "status" }))["wanted"], 1, "and nothing is the worse for it");
+    drop(control);
+    master.finish();
+}
+
 #[test]
 fn a_line_that_is_too_long_ends_the_connection_and_nothing_else() {
     let master = start(1, "moods.js");
