@@ -4,6 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::{AsRawFd, RawFd},
+    path::Path,
     time::Duration,
 };
 
@@ -268,6 +269,11 @@ impl Cluster {
     /// Everything it listens on now.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         self.master.endpoints().cloned().collect()
+    }
+
+    /// The socket that it is [steered](Settings::control) by, if it has one.
+    pub fn control_path(&self) -> Option<&Path> {
+        self.master.control_path()
     }
 
     /// Where it [tells](Settings::admin) how it is, with the port that the kernel chose.

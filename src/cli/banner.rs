@@ -32,8 +32,15 @@ pub(super) fn admin(endpoint: &Endpoint) -> String {
     }
 }
 
+/// By which it is steered and seen.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Doors<'a> {
+    pub(super) has_control: bool,
+    pub(super) admin: Option<&'a Endpoint>,
+}
+
 /// The lines for a person at a terminal.
-pub(super) fn lines(config: &Config, endpoints: &[Endpoint], told: Option<&Endpoint>, pid: u32) -> String {
+pub(super) fn lines(config: &Config, endpoints: &[Endpoint], doors: Doors<'_>, pid: u32) -> String {
     let mut text = format!("pointsman {}: {}", env!("CARGO_PKG_VERSION"), summary(config, endpoints));
     match endpoints.first() {
         Some(Endpoint::Tcp(address)) => text += &format!("\n  try   curl {}/", url(*address)),
@@ -46,7 +53,14 @@ pub(super) fn lines(config: &Config, endpoints: &[Endpoint], told: Option<&Endpo
         let command = std::env::args().next().unwrap_or_else(|| "pointsman".into());
         text += &format!("\n  next  {command} run -- node app.js   (your own program)");
     }
-    if let Some(endpoint) = told {
+    if doors.has_control {
+        let asked = config.plain.to_ask();
+        let verb = if config.workers.value == 0 { "scale 1" } else { "status" };
+        text += &format!(
+            "\n  steer pointsman {verb}{asked}   (also reload, scale, logs -f; `pointsman --help` has all)"
+        );
+    }
+    if let Some(endpoint) = doors.admin {
         text += &format!("\n  admin {} (/livez /readyz /metrics /status)", admin(endpoint));
     }
     let time = show_duration(config.plain.stop_timeout.value);
@@ -94,12 +108,14 @@ mod tests {
     fn the_banner_says_what_where_next_and_how_to_stop() {
         let admin = "0.0.0.0:9090".parse().unwrap();
         let places = ["127.0.0.1:8000".parse().unwrap()];
-        let text = lines(&config(&["node", "app.js"], 4), &places, Some(&admin), 4711);
+        let doors = Doors { has_control: true, admin: Some(&admin) };
+        let text = lines(&config(&["node", "app.js"], 4), &places, doors, 4711);
         let expected = concat!(
             "pointsman ",
             env!("CARGO_PKG_VERSION"),
             ": 4 workers of `node app.js` behind http://127.0.0.1:8000 (handoff, round-robin)\n",
             "  try   curl http://127.0.0.1:8000/\n",
+            "  steer pointsman status   (also reload, scale, logs -f; `pointsman --help` has all)\n",
             "  admin http://localhost:9090 (/livez /readyz /metrics /status)\n",
             "  stop  Ctrl-C (or kill 4711): requests in flight get 30s to finish; a second Ctrl-C stops at once",
         );
@@ -125,7 +141,7 @@ mod tests {
     #[test]
     fn the_demo_says_what_to_type_next() {
         let addresses = ["[::]:80".parse().unwrap(), "[::1]:81".parse().unwrap()];
-        let text = lines(&config(&[], 1), &addresses, None, 1);
+        let text = lines(&config(&[], 1), &addresses, Doors::default(), 1);
         for part in [
             "1 worker of the built-in demo worker behind port 80 of every interface and http://[::1]:81",
             "curl http://localhost:80/\n",

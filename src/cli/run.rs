@@ -7,7 +7,8 @@ use pointsman::{Cluster, Error, Event, Request};
 
 use super::{
     activation::{self, Activation},
-    banner, failure,
+    banner::{self, Doors},
+    failure,
     logging::{self, BANNER, Style},
     reload::Reloads,
     report::Report,
@@ -55,7 +56,9 @@ fn serve(config: &Config, inputs: &Inputs, activation: &Activation, style: Style
     let pid = std::process::id();
     match style {
         Style::Terminal => {
-            let lines = banner::lines(config, &endpoints, cluster.admin_endpoint(), pid);
+            let doors =
+                Doors { has_control: cluster.control_path().is_some(), admin: cluster.admin_endpoint() };
+            let lines = banner::lines(config, &endpoints, doors, pid);
             info!(target: BANNER, "{lines}");
         }
         Style::Journal | Style::Plain => {

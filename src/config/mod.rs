@@ -40,6 +40,8 @@ use std::{
 
 use pointsman::PolicyName;
 
+pub(crate) use pointsman::shell_words as words;
+
 pub(crate) use attribute::{Affinity, account, named_limit, nice, path, show_limit, show_umask, umask};
 pub(crate) use control::{ControlPlace, name as control_name};
 pub(crate) use depends::Depend;
@@ -192,20 +194,6 @@ fn sockets(listen: &Given<Vec<Listen>>, problems: &mut Problems) -> Vec<Socket> 
         problems.push(Problem::new(listen.origin.clone(), "", bad));
     }
     found.into_iter().map(|(socket, _)| socket).collect()
-}
-
-/// Words as they would be typed into a shell.
-pub(crate) fn words<'a>(words: impl IntoIterator<Item = &'a OsString>) -> String {
-    let quote = |word: &OsString| {
-        let text = word.to_string_lossy();
-        let plain = |letter: char| letter.is_alphanumeric() || "-_./=:,@%+".contains(letter);
-        if !text.is_empty() && text.chars().all(plain) {
-            text.into_owned()
-        } else {
-            format!("'{}'", text.replace('\'', r"'\''"))
-        }
-    };
-    words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
 impl Config {

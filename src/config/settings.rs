@@ -1,6 +1,6 @@
 //! A checked [`Config`] -> [`Settings`]: what each key does.
 
-use pointsman::{Control, ControlName, Rotation, Settings};
+use pointsman::{Control, ControlName, Rotation, Settings, shell_words};
 
 use super::{Config, ControlPlace, DEMO_WORKER, Map, Mode, Overload, Plain, output::ErrorOutput};
 
@@ -61,6 +61,17 @@ impl Plain {
     }
 
     /// How the whole is steered from outside, if it is.
+    /// What a client is told that is to ask this one.
+    pub(crate) fn to_ask(&self) -> String {
+        match &self.control.value {
+            ControlPlace::Path(path) => format!(" --control {}", shell_words([path])),
+            ControlPlace::Auto | ControlPlace::Off if self.name.value == ControlName::default() => {
+                String::new()
+            }
+            ControlPlace::Auto | ControlPlace::Off => format!(" --name {}", self.name.value),
+        }
+    }
+
     fn control(&self) -> Option<Control> {
         let control = match &self.control.value {
             ControlPlace::Off => return None,

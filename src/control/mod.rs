@@ -11,6 +11,7 @@ mod request;
 mod status;
 mod timestamp;
 mod waits;
+mod words;
 
 pub use self::log::{LogStream, Origin, end, log};
 pub use answer::{Answer, Code, Refusal, answer, dropped, event, greeting};
@@ -21,3 +22,4 @@ pub use status::{
 };
 pub use timestamp::timestamp;
 pub use waits::{Due, Until, Waits};
+pub use words::shell_words;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    control::shell_words,
     protocol::serialization::Serialization,
     sys::{
         attributes::{Attributes, check_directory},
@@ -167,12 +168,7 @@ impl Program {
         if self.is_self() {
             return "the built-in demo worker".into();
         }
-        let words = std::iter::once(&self.program).chain(&self.args).map(|word| {
-            let text = word.to_string_lossy();
-            let plain = |letter: char| letter.is_alphanumeric() || "_-./:=,@%+".contains(letter);
-            if !text.is_empty() && text.chars().all(plain) { text.into_owned() } else { format!("{text:?}") }
-        });
-        words.collect::<Vec<_>>().join(" ")
+        shell_words(std::iter::once(&self.program).chain(&self.args))
     }
 
     /// Whether it is this very program, run again.

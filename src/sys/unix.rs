@@ -55,6 +55,10 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn remove(&self) -> io::Result<()> {
         let _rights = self.user.as_ref().map(Borrowed::of).transpose()?;
         let place = Place::of(&self.path)?;

@@ -54,7 +54,7 @@ const BACKLOG: u32 = 64;
 #[derive(Debug)]
 pub(super) struct Server {
     listener: OwnedFd,
-    _file: SocketFile,
+    file: SocketFile,
     /// What this master is called.
     name: Option<String>,
     /// Whose members may steer it.
@@ -219,7 +219,7 @@ impl Master {
         self.watch(&listener, Source::Control)?;
         self.control = Some(Server {
             listener,
-            _file: file,
+            file,
             name,
             group,
             pending: false,
@@ -234,6 +234,10 @@ impl Master {
             next_ticket: 0,
         });
         Ok(())
+    }
+
+    pub(crate) fn control_path(&self) -> Option<&Path> {
+        self.control.as_ref().map(|server| server.file.path())
     }
 
     /// The kernel's queue of clients is not empty.
