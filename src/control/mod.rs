@@ -1,11 +1,12 @@
 //! How a cluster is steered and seen from outside: requests, answers, events and what is waited for, as values. Pure.
 //!
 //! CONTROL.md describes the protocol. Bytes of a line enter at `request`, and leave as lines at `answer`; `event` is what is
-//! told of what happens, `log` what workers have written, `status` how things are, `waits` what clients wait for. Nothing
+//! told of what happens, `log` what workers have written, `status` how things are, `families` the same in figures, `waits` what clients wait for. Nothing
 //! here knows of sockets, or does what is asked for.
 
 mod answer;
 mod event;
+mod families;
 mod log;
 mod request;
 mod status;
@@ -16,6 +17,7 @@ mod words;
 pub use self::log::{LogStream, Origin, end, log};
 pub use answer::{Answer, Code, Refusal, answer, dropped, event, greeting};
 pub use event::{Known, source_name, told};
+pub use families::{Process, Snapshot, write as write_metrics};
 pub use request::{MAX_LINE, Patience, Request, RequestId, SignalWord, Target, Verb};
 pub use status::{
     ClusterState, CounterStatus, ExitRecord, ListenerStatus, Status, VacantStatus, WorkerStatus,

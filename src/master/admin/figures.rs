@@ -7,9 +7,10 @@ use super::{
     answer::{Answer, Check},
 };
 use crate::{
+    control::{Process, Snapshot, write_metrics},
     fleet::{ReloadCounts, Restarts},
     http::Status,
-    metrics::{self, Format, Process, Snapshot},
+    metrics::Format,
     sys::this_process::ThisProcess,
 };
 
@@ -65,7 +66,7 @@ impl Master {
         let ReloadCounts { succeeded, failed, aborted, refused, last_failed, .. } = self.fleet.reloads();
         let reloads =
             [("succeeded", succeeded), ("failed", failed), ("aborted", aborted), ("refused", refused)];
-        metrics::write(
+        write_metrics(
             format,
             &Snapshot {
                 status: &self.status(),

@@ -5,8 +5,8 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use super::{Exposition, Family, Format, Kind, Latency, Seconds};
-use crate::control::Status;
+use super::Status;
+use crate::metrics::{Exposition, Family, Format, Kind, Latency, Seconds};
 
 /// A master at one moment.
 #[derive(Debug)]
