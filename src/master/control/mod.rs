@@ -4,13 +4,13 @@
 //! events for those that want them. Nobody is waited for: what a client does not read waits in bounded memory, and events
 //! beyond that are dropped and counted. What requests and answers mean is `crate::control`'s business.
 //!
-//! What happens while a request is carried out is told to those that wait after it, so that none is missed.
+//! `server` is the state and `client` one of those who are connected. What happens while a request is carried out is told to those that wait after it, so that none is missed.
 
 mod client;
+mod server;
 mod verbs;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
     io, mem,
     os::fd::{AsFd, OwnedFd},
     path::Path,
@@ -18,21 +18,21 @@ use std::{
 
 use serde_json::json;
 
-use self::client::{Client, Standing};
+pub(super) use self::server::Server;
+use self::{
+    client::{Client, Standing},
+    server::Ticket,
+};
 use super::{Master, Source, stream::Heard};
 use crate::{
-    control::{
-        Answer, Code, Due, Known, MAX_LINE, Patience, Refusal, Request, RequestId, Until, Waits, answer,
-        greeting, told,
-    },
-    fleet::{Event, Request as Asked, Trouble, WorkerId},
+    control::{Answer, Code, MAX_LINE, Refusal, Request, RequestId, Until, answer, greeting},
+    fleet::{Event, Request as Asked},
     sys::{
         bind::Options,
-        clock, net,
+        net,
         peer::Peer,
-        unix::{self, Access, SocketFile},
+        unix::{self, Access},
     },
-    time::Time,
 };
 
 /// Who may be connected at once: a few people, dashboards and scripts.
@@ -50,157 +50,6 @@ const MAX_WAITS: usize = 64;
 /// Connections that wait to be accepted, which happens at the next turn.
 const BACKLOG: u32 = 64;
 
-/// The socket and its clients.
-#[derive(Debug)]
-pub(super) struct Server {
-    listener: OwnedFd,
-    file: SocketFile,
-    /// What this master is called.
-    name: Option<String>,
-    /// Whose members may steer it.
-    group: Option<u32>,
-    /// The kernel's queue was not seen empty.
-    pending: bool,
-    /// A client may have something to be done.
-    stirred: bool,
-    /// The system has refused to give a client out, which was told.
-    failed: bool,
-    clients: BTreeMap<u32, Client>,
-    next: u32,
-    waits: Waits,
-    /// Workers whose end was not told yet.
-    known: BTreeMap<WorkerId, Known>,
-    /// What has happened and was not told yet, and when.
-    news: VecDeque<(u64, Event)>,
-    /// Who has asked for a reload that the program has not begun, by the number of the question.
-    tickets: BTreeMap<u32, Ticket>,
-    next_ticket: u32,
-}
-
-/// Whose a question is.
-#[derive(Debug)]
-struct Ticket {
-    client: u32,
-    id: RequestId,
-    patience: Patience,
-}
-
-impl Server {
-    /// What the master is called.
-    pub(super) fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
-
-    /// A process is being started for a worker.
-    pub(super) fn learn(&mut self, worker: WorkerId, known: Known) {
-        self.known.insert(worker, known);
-    }
-
-    /// Something has happened.
-    pub(super) fn handle_event(&mut self, event: &Event) {
-        // Nobody waits for a message, and it may be large.
-        if !matches!(event, Event::Message { .. }) || self.has_listeners() {
-            self.news.push_back((clock::wall(), event.clone()));
-        }
-    }
-
-    fn has_listeners(&self) -> bool {
-        self.clients.values().any(Client::listens)
-    }
-
-    /// Tells what has happened.
-    fn tell_news(&mut self) {
-        while let Some((wall, news)) = self.news.pop_front() {
-            let known = |worker| self.known.get(&worker).copied();
-            self.waits.handle_event(&news, |worker| Some(known(worker)?.slot));
-            if self.has_listeners() {
-                let text = told(&news, wall, known).to_string();
-                self.clients.values_mut().for_each(|client| client.hear(&text));
-            }
-            match news {
-                Event::Exit { worker, .. } => drop(self.known.remove(&worker)),
-                Event::Trouble {
-                    worker,
-                    trouble: Trouble::Unkillable { .. } | Trouble::SpawnFailed { .. },
-                } => {
-                    self.known.remove(&worker);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Gives those that have waited what they have waited for.
-    fn answer_due(&mut self) {
-        while let Some(Due { client, id, answer }) = self.waits.poll_answer() {
-            self.answer(client, &id, &answer);
-        }
-    }
-
-    fn answer(&mut self, client: u32, id: &RequestId, said: &Answer) {
-        if let Some(client) = self.clients.get_mut(&client) {
-            client.stream.queue(&answer(id, said));
-        }
-    }
-
-    /// Whether a client is owed something, so that it is there for a reason.
-    fn is_owed(&self, number: u32) -> bool {
-        self.clients.get(&number).is_some_and(Client::listens)
-            || self.waits.count(number) > 0
-            || self.tickets.values().any(|ticket| ticket.client == number)
-    }
-
-    /// The client that has been of no use for longest.
-    fn idlest(&self) -> Option<u32> {
-        let idle = self.clients.iter().filter(|(number, _)| !self.is_owed(**number));
-        idle.min_by_key(|(_, client)| client.last).map(|(&number, _)| number)
-    }
-
-    fn forget(&mut self, number: u32) -> Option<Client> {
-        self.waits.forget(number);
-        self.tickets.retain(|_, ticket| ticket.client != number);
-        self.clients.remove(&number)
-    }
-
-    /// Sends what the clients take, and lets go of those that are done or gone. Returns the latter.
-    fn flush(&mut self) -> Vec<Client> {
-        let mut gone = Vec::new();
-        for (&number, client) in &mut self.clients {
-            if client.is_gone || client.flush().is_err() {
-                gone.push(number);
-            }
-        }
-        let done = |(number, client): (&u32, &Client)| client.is_done() && !self.is_owed(*number);
-        gone.extend(self.clients.iter().filter(|&entry| done(entry)).map(|(&number, _)| number));
-        gone.into_iter().filter_map(|number| self.forget(number)).collect()
-    }
-
-    /// Whether there is something to do at once.
-    pub(super) fn is_pending(&self, resting: bool) -> bool {
-        self.pending && !resting || self.stirred || !self.news.is_empty()
-    }
-
-    /// Whether a turn has anything to do here.
-    fn is_due(&self, now: Time, settled: impl FnOnce() -> bool) -> bool {
-        self.is_pending(false)
-            || self.deadline().is_some_and(|at| at <= now)
-            || self.waits.wants_settled() && settled()
-    }
-
-    /// When something is due.
-    pub(super) fn deadline(&self) -> Option<Time> {
-        self.waits.poll_timeout()
-    }
-
-    /// Says the last words to everybody.
-    pub(super) fn end(&mut self) {
-        self.tell_news();
-        self.answer_due();
-        drop(self.flush());
-        mem::take(&mut self.clients).into_values().for_each(|client| client.stream.close());
-    }
-}
-
 impl Master {
     /// Has the cluster steered by a socket at this absolute path.
     pub(crate) fn open_control(
@@ -217,22 +66,7 @@ impl Master {
         };
         let (listener, file) = unix::listen_unix(path, &options, None)?;
         self.watch(&listener, Source::Control)?;
-        self.control = Some(Server {
-            listener,
-            file,
-            name,
-            group,
-            pending: false,
-            stirred: false,
-            failed: false,
-            clients: BTreeMap::new(),
-            next: 0,
-            waits: Waits::default(),
-            known: BTreeMap::new(),
-            news: VecDeque::new(),
-            tickets: BTreeMap::new(),
-            next_ticket: 0,
-        });
+        self.control = Some(Server::new(listener, file, name, group));
         Ok(())
     }
 
@@ -328,7 +162,7 @@ impl Master {
         server.next = server.next.wrapping_add(1);
         let mut client =
             Client::new(socket, self.now, standing.as_ref().copied().unwrap_or(Standing::Member));
-        client.stream.queue(&greeting(env!("CARGO_PKG_VERSION"), std::process::id(), server.name.as_deref()));
+        client.stream.queue(&greeting(env!("CARGO_PKG_VERSION"), std::process::id(), server.name()));
         let evicted = if server.clients.len() >= MAX_CLIENTS { server.idlest() } else { None };
         let is_full = server.clients.len() >= MAX_CLIENTS && evicted.is_none();
         let full =

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::{MAX_WAITS, Standing, Ticket};
+use super::{MAX_WAITS, client::Standing, server::Ticket};
 use crate::{
     control::{Answer, Code, Patience, Refusal, Request, RequestId, SignalWord, Target, Until, Verb},
     fleet::{Batch, Event, MAX_SLOTS, ReloadRequest, Request as Asked, Stop, Unable, WorkerId},
