@@ -46,7 +46,8 @@ pub use api::{
 };
 pub use balance::{PolicyName, UnknownPolicy};
 pub use control::{
-    ClusterState, CounterStatus, ExitRecord, ListenerStatus, Status, VacantStatus, WorkerStatus, shell_words,
+    ClusterState, CounterStatus, ExitRecord, ListenerStatus, ReloadRecord, Status, VacantStatus,
+    WorkerStatus, shell_words,
 };
 pub use endpoint::Endpoint;
 pub use fleet::{

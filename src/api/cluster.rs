@@ -16,7 +16,7 @@ use crate::{
     endpoint::Endpoint,
     fleet::{Counters, Event, ReloadRequest, Stop, WorkerId, WorkerInfo},
     master::{Fork, Master, Output, SendError, signals},
-    sys::{self, guard, launch},
+    sys::{self, control_place, guard, launch},
 };
 
 /// Worker processes behind the addresses that they share.
@@ -86,6 +86,13 @@ impl Cluster {
 
     fn open_control(&mut self, control: &Control) -> Result<(), Error> {
         let path = control.path().map_err(Error::control(control.shown()))?;
+        if let Some(closed) = control.gid().and_then(|gid| control_place::closed_to(&path, gid)) {
+            log::warn!(
+                "the members of control_group cannot get into {}, and so not to the control socket; choose another place \
+                 with --control PATH, such as in /run/pointsman",
+                closed.display()
+            );
+        }
         let opened = self.master.open_control(&path, control.name(), control.gid());
         opened.map_err(Error::control(path))
     }
@@ -184,21 +191,27 @@ impl Cluster {
     /// As [`Settings::validate`]; then nothing changes.
     pub fn reload(&mut self, settings: &Settings) -> Result<bool, Error> {
         settings.validate()?;
-        Ok(self.master.reload(None, settings.to_program(), settings.rules.clone()))
+        Ok(self.master.reload((None, &[]), settings.to_program(), settings.rules.clone()))
     }
 
     /// The same, as an answer to [`Request::Reload`](crate::Request::Reload): whoever has asked is told what becomes of it.
-    /// What the request says besides is for `settings` already.
+    /// What the request says besides is for `settings` already; `warnings` are told to whoever has asked, and to nobody else.
     ///
     /// # Errors
     ///
     /// As [`Settings::validate`]; then nothing changes, and whoever has asked is told.
-    pub fn reload_as_asked(&mut self, asked: &ReloadRequest, settings: &Settings) -> Result<bool, Error> {
+    pub fn reload_as_asked(
+        &mut self,
+        asked: &ReloadRequest,
+        settings: &Settings,
+        warnings: &[String],
+    ) -> Result<bool, Error> {
         if let Err(error) = settings.validate() {
             self.refuse_reload(asked, &error.to_string());
             return Err(error);
         }
-        Ok(self.master.reload(asked.ticket, settings.to_program(), settings.rules.clone()))
+        let asked = (asked.ticket, warnings);
+        Ok(self.master.reload(asked, settings.to_program(), settings.rules.clone()))
     }
 
     /// Says that a reload is not begun which was asked for, and why: something is wrong with the settings.

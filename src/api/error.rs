@@ -131,7 +131,8 @@ pub enum Error {
     AllErrored,
     /// Another master has the control socket.
     #[error(
-        "another master answers at {}; give this one a name of its own with --name, or steer that one: `pointsman status`",
+        "another master answers at {}; give this one a name of its own with --name, or steer that one: `pointsman status \
+         --control {0}`",
         path.display()
     )]
     ControlInUse {

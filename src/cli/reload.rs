@@ -49,15 +49,16 @@ impl<'a> Reloads<'a> {
                 return cluster.refuse_reload(asked, &why);
             }
         };
-        for warning in &anew.warnings {
-            warn!("{warning}");
-        }
+        let mut warnings: Vec<_> = anew.warnings.iter().map(ToString::to_string).collect();
         let unchangeable = self.running.needs_restart(&anew);
         if !unchangeable.is_empty() {
             let keys = unchangeable.join(", ");
-            warn!(
+            warnings.push(format!(
                 "a reload does not change {keys}: that takes a stop and a start; everything else is reloaded"
-            );
+            ));
+        }
+        for warning in &warnings {
+            warn!("{warning}");
         }
         let mut settings = self.activation.settings(&anew);
         if let Some(batch) = asked.batch {
@@ -67,7 +68,7 @@ impl<'a> Reloads<'a> {
         if let Some(variables) = &environment {
             settings = settings.base_env(variables.iter().cloned());
         }
-        match cluster.reload_as_asked(asked, &settings) {
+        match cluster.reload_as_asked(asked, &settings, &warnings) {
             Ok(true) => self.attempted = environment,
             Ok(false) => info!("no reload: there are no workers to replace yet, or no more"),
             Err(error) => {

@@ -148,6 +148,7 @@ fn described_of_all(event: &Event) -> (&'static str, Value) {
             fields.extend(reload_failure(*why));
             ("reload_failed", Value::Object(fields))
         }
+        Event::ReloadRefused { why } => ("reload_refused", json!({ "why": why })),
         Event::Asked(Request::Reload(_)) => ("asked", json!({ "cause": "reload" })),
         Event::Asked(Request::Reopen) => ("asked", json!({ "cause": "reopen" })),
         Event::Stopping { workers, timeout } => {

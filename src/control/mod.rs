@@ -20,8 +20,8 @@ pub use event::{Known, source_name, told};
 pub use families::{Process, Snapshot, write as write_metrics};
 pub use request::{MAX_LINE, Patience, Request, RequestId, SignalWord, Target, Verb};
 pub use status::{
-    ClusterState, CounterStatus, ExitRecord, ListenerStatus, Status, VacantStatus, WorkerStatus,
+    ClusterState, CounterStatus, ExitRecord, ListenerStatus, ReloadRecord, Status, VacantStatus, WorkerStatus,
 };
 pub use timestamp::timestamp;
-pub use waits::{Due, Until, Waits};
+pub use waits::{Due, Until, Waits, reload_failed};
 pub use words::shell_words;

@@ -28,6 +28,9 @@ pub struct Status {
     pub state: ClusterState,
     /// Of the workers that are wanted.
     pub generation: u32,
+    /// How the last reload ended, if there was one.
+    #[serde(default)]
+    pub last_reload: Option<ReloadRecord>,
     /// How many workers are wanted.
     pub wanted: usize,
     /// How many are ready.
@@ -59,6 +62,20 @@ pub enum ClusterState {
     Reloading,
     /// It is told to stop.
     Stopping,
+}
+
+/// How a reload ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ReloadRecord {
+    /// `succeeded`, `failed` (called off, or a new worker was not ready) or `refused` (not begun).
+    pub result: String,
+    /// The new generation, if it was begun.
+    pub generation: Option<u32>,
+    /// Why it did not succeed.
+    pub why: Option<String>,
+    /// How long ago.
+    pub ago_ms: u64,
 }
 
 /// A socket that is listened on.
@@ -103,6 +120,9 @@ pub struct WorkerStatus {
     pub pid: u32,
     /// The generation of its program.
     pub generation: u32,
+    /// What it runs, if that is a program of its own.
+    #[serde(default)]
+    pub program: Option<String>,
     /// `starting`, `ready` or `draining`.
     pub state: String,
     /// For how long it has been so.
@@ -133,6 +153,9 @@ pub struct WorkerStatus {
 pub struct VacantStatus {
     /// The place.
     pub slot: u32,
+    /// What its workers run, if that is a program of their own.
+    #[serde(default)]
+    pub program: Option<String>,
     /// `waiting` or `errored`.
     pub state: String,
     /// How often it was filled again after a worker had ended by itself.

@@ -40,6 +40,8 @@ struct Wait {
     id: RequestId,
     until: Until,
     deadline: Option<(Time, Duration)>,
+    /// What an answer says besides.
+    warnings: Option<Value>,
 }
 
 /// An answer, and whose it is.
@@ -64,7 +66,14 @@ impl Waits {
     /// A client waits from now on, at most for `timeout`.
     pub fn add(&mut self, now: Time, client: u32, id: RequestId, until: Until, timeout: Option<Duration>) {
         let deadline = timeout.map(|timeout| (now + timeout, timeout));
-        self.all.push(Wait { client, id, until, deadline });
+        self.all.push(Wait { client, id, until, deadline, warnings: None });
+    }
+
+    /// What the last one that was added is to be told besides.
+    pub fn warn(&mut self, warnings: &[String]) {
+        if let Some(wait) = self.all.last_mut() {
+            wait.warnings = Some(json!(warnings));
+        }
     }
 
     /// Something has happened. `slot_of` tells the place of a worker.
@@ -124,7 +133,13 @@ impl Waits {
         while let Some(wait) = self.all.get(place) {
             match outcome(wait.until) {
                 Some(answer) => {
-                    let Wait { client, id, .. } = self.all.remove(place);
+                    let Wait { client, id, warnings, .. } = self.all.remove(place);
+                    let answer = answer.map(|mut value| {
+                        if let (Some(object), Some(warnings)) = (value.as_object_mut(), warnings) {
+                            object.insert("warnings".into(), warnings);
+                        }
+                        value
+                    });
                     self.due.push_back(Due { client, id, answer });
                 }
                 None => place += 1,
@@ -231,7 +246,8 @@ fn ended(status: ExitStatus) -> String {
     }
 }
 
-fn reload_failed(slot: Option<u32>, why: ReloadFailure, rolled_back: usize) -> String {
+/// Why a reload has failed, and what follows, for people.
+pub fn reload_failed(slot: Option<u32>, why: ReloadFailure, rolled_back: usize) -> String {
     let place = slot.map_or_else(|| "a worker".to_owned(), |slot| format!("the worker in slot {slot}"));
     let why = match why {
         ReloadFailure::Exited(status) => format!("{place} {}", ended(status)),

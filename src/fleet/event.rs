@@ -140,6 +140,11 @@ pub enum Event {
         /// Workers that had been replaced, and are replaced again by the generation before.
         rolled_back: usize,
     },
+    /// A reload that was asked for is not begun: something is wrong with the settings, and nothing has changed.
+    ReloadRefused {
+        /// What.
+        why: String,
+    },
     /// All workers are again of the generation before a reload that has failed.
     RolledBack {
         /// It.

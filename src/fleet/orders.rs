@@ -105,7 +105,25 @@ impl<C> Fleet<C> {
         Ok(())
     }
 
-    /// Who is in this place, or is to follow.
+    /// The same by its place; one that is empty is not filled.
+    pub fn disconnect_slot(&mut self, now: Time, slot: u32) -> Result<(), Unable> {
+        let place = slot as usize;
+        match self.slots.get(place).map_or(Seat::Empty, |slot| slot.seat) {
+            Seat::Taken(id) => self.disconnect(now, id),
+            Seat::Waiting(_) | Seat::Errored if self.phase == Phase::Running => {
+                if self.wanted() == 1 {
+                    self.abort_reload(now);
+                }
+                self.empty(now, place, Cause::Disconnected);
+                self.fill(now);
+                self.settle(now);
+                Ok(())
+            }
+            Seat::Empty | Seat::Waiting(_) | Seat::Errored => Err(Unable::NoSuchSlot),
+        }
+    }
+
+    /// Who is in this place.
     pub fn in_slot(&self, slot: u32) -> Option<WorkerId> {
         match self.slots.get(slot as usize)?.seat {
             Seat::Taken(id) => Some(id),
@@ -208,6 +226,14 @@ mod tests {
         let revived = stage.does(|fleet, now| fleet.restart_slot(now, 0).unwrap());
         assert_eq!(revived, ["spawn 2 in 0 of 1"]);
         assert_eq!(stage.fleet.restart_slot(stage.now, 1), Err(Unable::NoSuchSlot));
+        stage.exits(2, CRASH);
+        stage.does(|fleet, now| fleet.disconnect_slot(now, 0).unwrap());
+        assert_eq!(
+            (stage.fleet.wanted(), stage.fleet.errored()),
+            (0, 0),
+            "or nobody is wanted there any more"
+        );
+        assert_eq!(stage.fleet.disconnect_slot(stage.now, 0), Err(Unable::NoSuchSlot));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use super::{Fork, Master, Program};
 use crate::{
     control::{Code, Refusal},
-    fleet::{Rules, Unable, WorkerId},
+    fleet::{Event, Rules, Unable, WorkerId},
     sys::clock,
 };
 
@@ -54,6 +54,14 @@ impl Master {
         done
     }
 
+    /// Nobody is wanted in a slot any more that waits for its next start, or was given up.
+    pub(super) fn disconnect_slot(&mut self, slot: u32) -> Result<(), Unable> {
+        self.now = clock::now();
+        let done = self.fleet.disconnect_slot(self.now, slot);
+        self.perform();
+        done
+    }
+
     /// Sends a worker a signal, and nothing else: SIGKILL to its whole process group.
     pub(crate) fn kill(&mut self, worker: WorkerId, signal: Signal) -> io::Result<()> {
         let Some(worker) = self.workers.get(&worker) else { return Err(io::ErrorKind::NotFound.into()) };
@@ -66,8 +74,9 @@ impl Master {
     /// Replaces the workers by those that run `program`, under other rules. Says whether that began: it does not while the
     /// cluster stops, nor before it has started what it waits to start.
     ///
-    /// `ticket` is the number of the question that this answers, if it does.
-    pub(crate) fn reload(&mut self, ticket: Option<u32>, program: Program, rules: Rules) -> bool {
+    /// `asked` is the number of the question that this answers, if it does, and what is to be said besides.
+    pub(crate) fn reload(&mut self, asked: (Option<u32>, &[String]), program: Program, rules: Rules) -> bool {
+        let (ticket, warnings) = asked;
         self.now = clock::now();
         // Before anybody is started: the fleet's next generation is known.
         let Some(generation) = self.fleet.next_generation().filter(|_| self.depends.is_none()) else {
@@ -76,7 +85,7 @@ impl Master {
             return false;
         };
         let workers = self.fleet.wanted();
-        self.reload_begins(ticket, generation, workers);
+        self.reload_begins(ticket, warnings, generation, workers);
         self.preload.try_again();
         self.programs.add(generation, program);
         self.fleet.reload(self.now, rules);
@@ -87,6 +96,8 @@ impl Master {
     /// A reload that was asked for is not begun: something is wrong with the settings.
     pub(crate) fn refuse_reload(&mut self, ticket: Option<u32>, why: &str) {
         self.fleet.handle_reload_refused();
+        self.note_reload("refused", None, Some(why.to_owned()));
+        self.happens(Event::ReloadRefused { why: why.to_owned() });
         self.reload_is_refused(ticket, Refusal::new(Code::Invalid, why));
     }
 

@@ -73,6 +73,7 @@ pub(crate) use self::{
 };
 use crate::{
     balance::PolicyName,
+    control::ReloadRecord,
     endpoint::Endpoint,
     fleet::{Counters, Event, Fleet, ListenerId, Mode, Rules, WorkerId, WorkerInfo},
     sys::{
@@ -127,6 +128,8 @@ pub(crate) struct Master {
     depends: Option<Depends>,
     orphans: Orphans,
     stopping: Stopping,
+    /// How the last reload ended, and when.
+    last_reload: Option<(Time, ReloadRecord)>,
     /// By which it is steered from outside, if it is.
     control: Option<control::Server>,
     /// Where it tells how it is, if anywhere.
@@ -217,6 +220,7 @@ impl Master {
             depends: None,
             orphans: Orphans::default(),
             stopping: Stopping::default(),
+            last_reload: None,
             control: None,
             admin: None,
             policy,

@@ -223,6 +223,12 @@ impl Programs {
         self.own.remove(&slot);
     }
 
+    /// What workers of this slot run, if that is a program of their own.
+    pub(super) fn own(&self, slot: u32) -> Option<String> {
+        let (program, args) = self.own.get(&slot)?.program.as_ref()?;
+        Some(shell_words(std::iter::once(program).chain(args)))
+    }
+
     /// What a worker of this generation runs (of one that is forgotten, what comes closest), in a slot that may have its
     /// `own`.
     pub(super) fn of(&self, generation: u32, slot: u32, own: bool) -> Program {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::Master;
 use crate::{
     control::{
-        ClusterState, CounterStatus, ExitRecord, ListenerStatus, Status, VacantStatus, WorkerStatus,
-        source_name, timestamp,
+        ClusterState, CounterStatus, ExitRecord, ListenerStatus, ReloadRecord, Status, VacantStatus,
+        WorkerStatus, reload_failed, source_name, timestamp,
     },
-    fleet::{Counters, ExitStatus, Mode, Restarts, Vacancy, WorkerInfo, WorkerState},
+    fleet::{Counters, Event, ExitStatus, Mode, Restarts, Vacancy, WorkerInfo, WorkerState},
     sys::{clock, net, usage::Usage},
 };
 
@@ -17,8 +17,9 @@ impl Master {
     pub(crate) fn status(&self) -> Status {
         let now = clock::now();
         let uptime = now - self.started;
-        let own = Usage::of(std::process::id()).ok();
-        let mut workers: Vec<_> = self.fleet.workers(now).map(|info| worker(&info)).collect();
+        let usage = Usage::of(std::process::id()).ok();
+        let own = |slot| self.programs.own(slot);
+        let mut workers: Vec<_> = self.fleet.workers(now).map(|info| worker(&info, own(info.slot))).collect();
         workers.sort_by_key(|worker| (worker.slot, worker.id));
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -34,15 +35,37 @@ impl Master {
             program: self.programs.latest().shown(),
             state: self.state(),
             generation: self.fleet.generation(),
+            last_reload: self.last_reload.as_ref().map(|(at, record)| {
+                let mut record = record.clone();
+                record.ago_ms = ms(now - *at);
+                record
+            }),
             wanted: self.fleet.wanted(),
             ready: workers.iter().filter(|worker| worker.state == "ready").count(),
-            cpu_ms: own.map_or(0, |usage| ms(usage.cpu)),
-            rss: own.map_or(0, |usage| usage.rss),
+            cpu_ms: usage.map_or(0, |usage| ms(usage.cpu)),
+            rss: usage.map_or(0, |usage| usage.rss),
             listeners: self.listeners_status(),
             counters: counters(self.fleet.counters()),
             workers,
-            vacant: self.fleet.vacancies(now).map(|vacancy| vacant(&vacancy)).collect(),
+            vacant: self.fleet.vacancies(now).map(|vacancy| vacant(&vacancy, own(vacancy.slot))).collect(),
         }
+    }
+
+    /// Remembers how a reload has ended.
+    pub(super) fn note_event(&mut self, event: &Event) {
+        match event {
+            Event::Reloaded { generation, .. } => self.note_reload("succeeded", Some(*generation), None),
+            Event::ReloadFailed { generation, slot, why, rolled_back } => {
+                let why = reload_failed(*slot, *why, *rolled_back);
+                self.note_reload("failed", Some(*generation), Some(why));
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn note_reload(&mut self, result: &str, generation: Option<u32>, why: Option<String>) {
+        let record = ReloadRecord { result: result.to_owned(), generation, why, ago_ms: 0 };
+        self.last_reload = Some((self.now, record));
     }
 
     fn state(&self) -> ClusterState {
@@ -73,13 +96,14 @@ impl Master {
     }
 }
 
-fn worker(info: &WorkerInfo) -> WorkerStatus {
+fn worker(info: &WorkerInfo, program: Option<String>) -> WorkerStatus {
     let usage = Usage::of(info.pid).ok();
     WorkerStatus {
         id: info.id.0,
         slot: info.slot,
         pid: info.pid,
         generation: info.generation,
+        program,
         state: match info.state {
             WorkerState::Starting => "starting".into(),
             WorkerState::Ready => "ready".into(),
@@ -98,9 +122,10 @@ fn worker(info: &WorkerInfo) -> WorkerStatus {
     }
 }
 
-fn vacant(vacancy: &Vacancy) -> VacantStatus {
+fn vacant(vacancy: &Vacancy, program: Option<String>) -> VacantStatus {
     VacantStatus {
         slot: vacancy.slot,
+        program,
         state: if vacancy.start_in.is_some() { "waiting".into() } else { "errored".into() },
         restarts: by_itself(vacancy.restarts),
         last_exit: record(vacancy.last_exit),

@@ -282,6 +282,7 @@ impl Master {
         if let Some(supervisor) = &mut self.supervisor {
             supervisor.handle(self.now, &event);
         }
+        self.note_event(&event);
         if let Some(control) = &mut self.control {
             control.handle_event(&event);
         }

@@ -97,6 +97,19 @@ pub(crate) fn is_trusted(path: &Path) -> bool {
     given && data.is_dir() && data.mode() & SHARED == 0
 }
 
+/// The first directory on the way to this path that members of a group cannot get into.
+pub(crate) fn closed_to(path: &Path, gid: u32) -> Option<PathBuf> {
+    /// What it takes to use a directory on the way.
+    const SEARCH: (u32, u32) = (0o010, 0o001);
+    let is_closed = |directory: &&Path| {
+        fs::symlink_metadata(directory).is_ok_and(|data| {
+            let bit = if data.gid() == gid { SEARCH.0 } else { SEARCH.1 };
+            data.mode() & bit == 0
+        })
+    };
+    path.ancestors().skip(1).find(is_closed).map(Path::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +143,21 @@ mod tests {
         assert_eq!(fs::metadata(path("new")).unwrap().mode() & 0o777, 0o700);
         assert!(is_trusted(&made) && is_trusted(Path::new("/nowhere/a.sock")));
         assert!(!is_trusted(&open.join("a.sock")));
+    }
+
+    #[test]
+    fn a_group_is_told_where_it_cannot_get_through() {
+        let base = tempfile::tempdir().unwrap();
+        let (open, closed) = (base.path().join("open"), base.path().join("open/closed"));
+        fs::create_dir_all(&closed).unwrap();
+        for (path, mode) in [(base.path(), 0o755), (&open, 0o711), (&closed, 0o700)] {
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        }
+        assert_eq!(closed_to(&open.join("a.sock"), 4_000_000_000), None);
+        assert_eq!(closed_to(&closed.join("a.sock"), 4_000_000_000), Some(closed.clone()));
+        let gid = fs::metadata(&closed).unwrap().gid();
+        fs::set_permissions(&closed, Permissions::from_mode(0o710)).unwrap();
+        assert_eq!(closed_to(&closed.join("a.sock"), gid), None);
     }
 
     #[test]

@@ -247,6 +247,75 @@ fn a_reload_tells_whoever_asked_how_it_ends() {
 }
 
 #[test]
+fn what_is_asked_for_after_a_reload_waits_until_that_is_begun() {
+    let master = start_with(2, "moods.js", |run| run.allow_log("reload failed"));
+    let mut control = master.control();
+    control.send("{\"id\":1,\"verb\":\"reload\",\"wait\":true}\n{\"id\":2,\"verb\":\"abort\"}\n");
+    let mut said = [control.line(), control.line()];
+    said.sort_by_key(|line| line["id"].as_u64());
+    assert_eq!((&said[0]["error"]["code"], &said[1]["ok"]), (&json!("failed"), &json!({})), "{said:?}");
+    let last = control.done(&json!({ "verb": "status" }))["last_reload"].clone();
+    assert_eq!((&last["result"], &last["generation"]), (&json!("failed"), &json!(2)));
+    drop(control);
+    master.finish();
+}
+
+#[test]
+fn a_reload_warns_of_what_it_does_not_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("p.toml");
+    fs::write(&file, "window = 4\n").unwrap();
+    let master = start_with(1, "moods.js", |run| {
+        run.option("-c", &file).expect_log("a reload does not change policy").expect_log("reload refused")
+    });
+    let mut control = master.control();
+    fs::write(&file, "window = 4\npolicy = \"least-connections\"\n").unwrap();
+    for wait in [false, true] {
+        let done = control.done(&json!({ "verb": "reload", "wait": wait }));
+        assert!(done["warnings"][0].as_str().unwrap().contains("does not change policy"), "{done}");
+    }
+    fs::write(&file, "window = 0\n").unwrap();
+    control.done(&json!({ "verb": "events" }));
+    assert_eq!(control.refused(&json!({ "verb": "reload" })), "invalid");
+    assert!(control.event("reload_refused")["why"].as_str().unwrap().contains("window"));
+    let last = control.done(&json!({ "verb": "status" }))["last_reload"].clone();
+    assert_eq!(last["result"], "refused", "{last}");
+    drop(control);
+    master.finish();
+}
+
+#[test]
+fn a_slot_where_nobody_is_can_be_given_up_or_filled() {
+    let master = start_with(1, "moods.js", |run| {
+        run.option("--max-crashes", "1")
+            .allow_log("errored")
+            .allow_log("exited")
+            .allow_log("program of its own")
+    });
+    let mut control = master.control();
+    let own = json!({ "verb": "fork", "program": ["false"], "wait": true });
+    assert_eq!(control.refused(&own), "failed");
+    let vacant = control.done(&json!({ "verb": "status" }))["vacant"].clone();
+    assert_eq!((&vacant[0]["slot"], &vacant[0]["program"]), (&json!(1), &json!("false")), "{vacant}");
+    assert_eq!(control.refused(&json!({ "verb": "scale", "to": 2, "wait": true })), "failed", "at once");
+    assert_eq!(control.refused(&json!({ "verb": "restart", "slot": 1, "wait": true })), "failed");
+    let gone = control.done(&json!({ "verb": "disconnect", "slot": 1, "wait": true }));
+    assert_eq!(gone, json!({ "worker": null, "slot": 1 }));
+    assert_eq!(control.done(&json!({ "verb": "status" }))["wanted"], 1);
+    for (request, code) in [
+        (json!({ "verb": "scale", "by": -9 }), "bad_request"),
+        (json!({ "verb": "scale", "to": 1025 }), "bad_request"),
+        (json!({ "verb": "fork", "env": { "PORT": "1" } }), "bad_request"),
+        (json!({ "verb": "fork", "env": { "A=B": "1" } }), "bad_request"),
+        (json!({ "verb": "logs" }), "failed"),
+    ] {
+        assert_eq!(control.refused(&request), code, "{request}");
+    }
+    drop(control);
+    master.finish();
+}
+
+#[test]
 fn an_environment_that_is_sent_takes_the_place_of_the_masters_own() {
     let master = start_with(1, "moods.js", |run| run.env("VERSION", "one").env("GONE", "1"));
     let mut control = master.control();

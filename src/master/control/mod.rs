@@ -204,7 +204,9 @@ impl Master {
         }
         self.buffer = buffer;
         for _ in 0..REQUESTS {
-            let client = self.control.as_mut().and_then(|server| server.clients.get_mut(&number));
+            // What comes after a reload waits until that is begun, as it is in order.
+            let server = self.control.as_mut().filter(|server| !server.has_ticket(number));
+            let client = server.and_then(|server| server.clients.get_mut(&number));
             let Some(line) = client.and_then(Client::next_line) else { return };
             match line {
                 Ok(line) => self.handle_line(number, &line),
@@ -237,7 +239,13 @@ impl Master {
     }
 
     /// A reload that somebody has asked for is begun.
-    pub(super) fn reload_begins(&mut self, ticket: Option<u32>, generation: u32, workers: usize) {
+    pub(super) fn reload_begins(
+        &mut self,
+        ticket: Option<u32>,
+        warnings: &[String],
+        generation: u32,
+        workers: usize,
+    ) {
         let now = self.now;
         let Some((server, Ticket { client, id, patience })) = self.take_ticket(ticket) else { return };
         // What was before must not be taken for what comes of this.
@@ -245,8 +253,10 @@ impl Master {
         if patience.wait {
             let until = Until::Reloaded { generation, workers };
             server.waits.add(now, client, id, until, patience.timeout);
+            server.waits.warn(warnings);
         } else {
-            server.answer(client, &id, &Ok(json!({ "generation": generation, "workers": workers })));
+            let value = json!({ "generation": generation, "workers": workers, "warnings": warnings });
+            server.answer(client, &id, &Ok(value));
         }
         server.stirred = true;
     }

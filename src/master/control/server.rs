@@ -134,7 +134,12 @@ impl Server {
     pub(super) fn is_owed(&self, number: u32) -> bool {
         self.clients.get(&number).is_some_and(Client::listens)
             || self.waits.count(number) > 0
-            || self.tickets.values().any(|ticket| ticket.client == number)
+            || self.has_ticket(number)
+    }
+
+    /// Whether it has asked for a reload that is not begun.
+    pub(super) fn has_ticket(&self, number: u32) -> bool {
+        self.tickets.values().any(|ticket| ticket.client == number)
     }
 
     /// The client that has been of no use for longest.

@@ -65,11 +65,7 @@ impl Master {
                 self.stop(if fast { Stop::Now } else { Stop::Graceful });
                 Ok(Next::Begun(json!({ "workers": self.workers.len() }), Until::Stopped))
             }
-            Verb::Disconnect { worker, slot, .. } => {
-                let (worker, slot) = self.find(Target::of(worker, slot)?)?;
-                self.disconnect(worker).map_err(|why| unable(why, worker))?;
-                Ok(gone(worker, slot))
-            }
+            Verb::Disconnect { worker, slot, .. } => self.disconnect_target(Target::of(worker, slot)?),
             Verb::Kill { worker, slot, signal, .. } => {
                 let (worker, slot) = self.find(Target::of(worker, slot)?)?;
                 let signal = signal_of(signal)?;
@@ -196,12 +192,30 @@ impl Master {
         Ok(Next::Begun(value, Until::Replaced { old, slot }))
     }
 
+    fn disconnect_target(&mut self, target: Target) -> Step {
+        match (self.find(target), target) {
+            (Ok((worker, slot)), _) => {
+                self.disconnect(worker).map_err(|why| unable(why, worker))?;
+                Ok(gone(worker, slot))
+            }
+            // It waits for its next start, or was given up: there is nobody to wait for.
+            (Err(refusal), Target::Slot(slot)) => match self.disconnect_slot(slot) {
+                Ok(()) => Ok(Next::Answer(json!({ "worker": null, "slot": slot }))),
+                Err(_) => Err(refusal),
+            },
+            (Err(refusal), Target::Worker(_)) => Err(refusal),
+        }
+    }
+
     fn scale_by_request(&mut self, to: Option<u32>, by: Option<i32>, waits: bool) -> Step {
         self.check_started()?;
         let from = self.fleet.wanted();
         let to = match (to, by) {
             (Some(to), None) => to as usize,
-            (None, Some(by)) => from.saturating_add_signed(by as isize),
+            (None, Some(by)) => from.checked_add_signed(by as isize).ok_or_else(|| {
+                let message = format!("only {from} workers are wanted; scale 0 sends all away");
+                Refusal::new(Code::BadRequest, message)
+            })?,
             _ => return refuse(Code::BadRequest, "how many workers? give to, or by"),
         };
         if to > MAX_SLOTS {
@@ -268,7 +282,8 @@ impl Master {
         if !self.output.is_captured() {
             let message = "workers write past pointsman (output = \"inherit\"): look where it writes itself, such as \
                 journalctl, or run it with --output prefix or a file";
-            return refuse(Code::Refused, message);
+            // Trying again does not help.
+            return refuse(Code::Failed, message);
         }
         if self.control.as_ref().is_some_and(|server| server.is_owed(number)) {
             return refuse(

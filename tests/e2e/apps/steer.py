@@ -78,7 +78,7 @@ assert types[:2] == ["recycling", "fork"], types
 
 logs = ask("logs", slot=0, lines=1)
 if "ok" not in logs:
-    assert logs["error"]["code"] == "refused", logs
+    assert logs["error"]["code"] == "failed", logs
 
 connection = socket.socket(socket.AF_UNIX)
 connection.connect(sys.argv[1])
