@@ -300,7 +300,7 @@ impl Cluster {
     }
 
     /// How it is, as `pointsman status` tells.
-    pub fn status(&self) -> Status {
+    pub fn status(&mut self) -> Status {
         self.master.status()
     }
 

@@ -90,7 +90,10 @@ fn write_slots(out: &mut Exposition, snapshot: &Snapshot<'_>) {
         let slot = slots.entry(worker.slot).or_default();
         slot.connections += worker.connections;
         add(&mut slot.resident_bytes, worker.rss);
-        add(&mut slot.cpu, worker.cpu_ms.map(Duration::from_millis));
+        // Of one: to Prometheus, a sum that loses a part of it begins anew, and what is left of it is work done since.
+        if worker.state == "ready" || slot.cpu.is_none() {
+            slot.cpu = worker.cpu_ms.map(Duration::from_millis);
+        }
     }
     let help = "How often a slot was filled again, by why its worker was gone.";
     let mut restarts = out.family(Kind::Counter, "pointsman_worker_restarts", help);
@@ -104,7 +107,7 @@ fn write_slots(out: &mut Exposition, snapshot: &Snapshot<'_>) {
     let help = "Memory that the processes of workers use.";
     let family = out.family(Kind::Gauge, "pointsman_worker_resident_memory_bytes", help);
     of_slots(family, &slots, |slot| slot.resident_bytes);
-    let help = "Processor time of the workers in a slot; it begins anew with each worker.";
+    let help = "Processor time of the worker that has a slot; it begins anew with each worker.";
     let family = out.family(Kind::Counter, "pointsman_worker_cpu_seconds", help);
     of_slots(family, &slots, |slot| slot.cpu.map(Seconds));
     let help = "Connections that workers have accepted from the master.";
@@ -279,7 +282,7 @@ mod tests {
             "pointsman_worker_connections{slot=\"0\"} 4",
             "pointsman_worker_connections{slot=\"2\"} 0",
             "pointsman_worker_resident_memory_bytes{slot=\"0\"} 1500",
-            "pointsman_worker_cpu_seconds_total{slot=\"0\"} 1.5",
+            "pointsman_worker_cpu_seconds_total{slot=\"0\"} 0.5",
             "pointsman_connections_handed_total{slot=\"1\"} 3",
             "pointsman_handoff_seconds_bucket{le=\"0.00005\"} 0",
             "pointsman_handoff_seconds_bucket{le=\"0.0001\"} 1",

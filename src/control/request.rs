@@ -14,6 +14,9 @@ use crate::fleet::{Batch, WorkerId};
 /// Longest line of a request, in bytes: an environment in a `reload` is seldom a tenth of it.
 pub const MAX_LINE: usize = 256 << 10;
 
+/// Its number on Linux.
+const USR1: i32 = 10;
+
 /// A client's word for a request, which its answers carry: a number or a string.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RequestId(Value);
@@ -200,9 +203,14 @@ impl Verb {
         Patience { wait, timeout: timeout_ms.map(Duration::from_millis) }
     }
 
-    /// Whether it runs a program that the client names, or changes what a program's environment is.
+    /// Whether it runs a program that the client names, changes what a program's environment is, or opens a debugger to
+    /// everybody on this machine, which is what Node does on SIGUSR1.
     pub fn is_for_owner(&self) -> bool {
         match self {
+            Self::Kill { signal: Some(SignalWord::Number(number)), .. } => *number == USR1,
+            Self::Kill { signal: Some(SignalWord::Name(name)), .. } => {
+                name.trim_start_matches("SIG").eq_ignore_ascii_case("USR1")
+            }
             Self::Fork { program, cwd, env, .. } => program.is_some() || cwd.is_some() || !env.is_empty(),
             Self::Reload { env, .. } => env.is_some(),
             _ => false,
@@ -352,6 +360,11 @@ mod tests {
         let of = |text: &str| verb(text).unwrap().is_for_owner();
         assert!(!of(r#"{"verb":"fork"}"#) && !of(r#"{"verb":"reload","batch":1}"#));
         assert!(of(r#"{"verb":"fork","program":["x"]}"#) && of(r#"{"verb":"fork","cwd":"/"}"#));
+        for signal in ["10", "\"USR1\"", "\"SIGUSR1\"", "\"sigusr1\""] {
+            let kill = of(&format!(r#"{{"verb":"kill","worker":1,"signal":{signal}}}"#));
+            assert_eq!(kill, signal != "\"sigusr1\"", "{signal}");
+        }
+        assert!(!of(r#"{"verb":"kill","worker":1}"#) && !of(r#"{"verb":"kill","worker":1,"signal":9}"#));
         assert!(of(r#"{"verb":"fork","env":{"LD_PRELOAD":"x"}}"#) && of(r#"{"verb":"reload","env":{}}"#));
     }
 

@@ -13,7 +13,7 @@ use super::{
     request::RequestId,
 };
 use crate::{
-    fleet::{Event, ExitStatus, ReloadFailure, Trouble, WorkerId},
+    fleet::{Event, ExitStatus, ReloadFailure, Replacement, Trouble, WorkerId},
     time::Time,
 };
 
@@ -24,8 +24,8 @@ pub enum Until {
     Ready { worker: WorkerId, slot: u32 },
     /// This worker has ended.
     Gone { worker: WorkerId, slot: Option<u32> },
-    /// Another than this one has this place, and is ready.
-    Replaced { old: Option<WorkerId>, slot: u32 },
+    /// One that was started from this id on has this place, and is ready.
+    Replaced { slot: u32, since: WorkerId },
     /// There are as many workers as are wanted.
     Settled { from: usize, to: usize },
     /// All are of this generation.
@@ -60,6 +60,8 @@ pub struct Due {
 pub struct Waits {
     all: Vec<Wait>,
     due: VecDeque<Due>,
+    /// When the first of them has waited for long enough.
+    earliest: Option<Time>,
 }
 
 impl Waits {
@@ -67,6 +69,7 @@ impl Waits {
     pub fn add(&mut self, now: Time, client: u32, id: RequestId, until: Until, timeout: Option<Duration>) {
         let deadline = timeout.map(|timeout| (now + timeout, timeout));
         self.all.push(Wait { client, id, until, deadline, warnings: None });
+        self.find_earliest();
     }
 
     /// What the last one that was added is to be told besides.
@@ -84,10 +87,31 @@ impl Waits {
         }
     }
 
-    /// There are as many workers as are wanted, each is ready, and no others are left.
-    pub fn handle_settled(&mut self) {
+    /// How the fleet is: how many workers are wanted, whether there are as many, each ready, and no others, and what has become
+    /// of the replacement of a slot's worker.
+    pub fn handle_state(
+        &mut self,
+        wanted: usize,
+        settled: bool,
+        replacement: impl Fn(u32, WorkerId) -> Replacement,
+    ) {
         self.answer(|until| match until {
-            Until::Settled { from, to } => Some(Ok(json!({ "from": from, "to": to }))),
+            Until::Settled { to, .. } if to != wanted => {
+                let message = format!("{wanted} workers are wanted now, by somebody else");
+                Some(refuse(Code::Failed, message))
+            }
+            Until::Settled { from, to } if settled => Some(Ok(json!({ "from": from, "to": to }))),
+            Until::Replaced { slot, since } => match replacement(slot, since) {
+                Replacement::Done(worker) => Some(Ok(named(worker, Some(slot)))),
+                Replacement::Pending => None,
+                Replacement::Unwanted => {
+                    Some(refuse(Code::Failed, format!("nobody is wanted in slot {slot} any more")))
+                }
+                Replacement::Dropped => {
+                    let message = format!("the worker in slot {slot} goes on: something else came between");
+                    Some(refuse(Code::Failed, message))
+                }
+            },
             _ => None,
         });
     }
@@ -100,12 +124,14 @@ impl Waits {
             let message = format!("not done after {after} ms; it goes on");
             Due { client: wait.client, id: wait.id, answer: refuse(Code::TimedOut, message) }
         }));
+        self.find_earliest();
     }
 
     /// A client is gone.
     pub fn forget(&mut self, client: u32) {
         self.all.retain(|wait| wait.client != client);
         self.due.retain(|due| due.client != client);
+        self.find_earliest();
     }
 
     /// The next answer.
@@ -115,7 +141,11 @@ impl Waits {
 
     /// When [`Waits::handle_timeout`] is to be called.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.all.iter().filter_map(|wait| wait.deadline).map(|(at, _)| at).min()
+        self.earliest
+    }
+
+    fn find_earliest(&mut self) {
+        self.earliest = self.all.iter().filter_map(|wait| wait.deadline).map(|(at, _)| at).min();
     }
 
     /// For how much a client waits.
@@ -123,9 +153,9 @@ impl Waits {
         self.all.iter().filter(|wait| wait.client == client).count()
     }
 
-    /// Whether [`Waits::handle_settled`] would be of use.
-    pub fn wants_settled(&self) -> bool {
-        self.all.iter().any(|wait| matches!(wait.until, Until::Settled { .. }))
+    /// Whether [`Waits::handle_state`] would be of use.
+    pub fn looks_at_fleet(&self) -> bool {
+        self.all.iter().any(|wait| matches!(wait.until, Until::Settled { .. } | Until::Replaced { .. }))
     }
 
     fn answer(&mut self, outcome: impl Fn(Until) -> Option<Answer>) {
@@ -145,6 +175,7 @@ impl Waits {
                 None => place += 1,
             }
         }
+        self.find_earliest();
     }
 }
 
@@ -174,24 +205,22 @@ fn outcome(until: Until, event: &Event, slot: Option<u32>) -> Option<Answer> {
                 "worker {worker} has not ended though it was killed, and is not waited for any longer"
             ))
         }
-        (Until::Replaced { old, slot: place }, Event::Ready { worker, .. })
-            if Some(place) == slot && Some(*worker) != old =>
+        (Until::Replaced { slot: place, since }, Event::Ready { worker, .. })
+            if Some(place) == slot && *worker >= since =>
         {
             Some(Ok(named(*worker, slot)))
         }
-        (Until::Replaced { old, slot: place }, _)
-            if Some(place) == slot && worker_of(event).is_some_and(|worker| Some(worker) != old) =>
+        (Until::Replaced { slot: place, .. }, Event::Errored { slot, crashes, .. }) if *slot == place => {
+            failed(given_up(*slot, *crashes))
+        }
+        (Until::Replaced { slot: place, since }, _)
+            if Some(place) == slot && worker_of(event).is_some_and(|worker| worker >= since) =>
         {
             let successor = worker_of(event)?;
             let how = ends(event, successor)?;
             failed(format!("its successor, worker {successor}, {how}, before it was ready"))
         }
-        (Until::Settled { .. } | Until::Replaced { .. }, Event::Errored { slot, crashes, .. }) => {
-            failed(format!("slot {slot} is given up: its workers ended {crashes} times and none was ready"))
-        }
-        (Until::Settled { to, .. }, Event::Scaled { to: other, .. }) if *other != to => {
-            failed(format!("{other} workers are wanted now, by somebody else"))
-        }
+        (Until::Settled { .. }, Event::Errored { slot, crashes, .. }) => failed(given_up(*slot, *crashes)),
         (Until::Reloaded { generation, workers }, Event::Reloaded { generation: done, took })
             if *done == generation =>
         {
@@ -211,6 +240,10 @@ fn outcome(until: Until, event: &Event, slot: Option<u32>) -> Option<Answer> {
         (_, Event::Stopping { .. }) => failed("the cluster stops".into()),
         _ => None,
     }
+}
+
+fn given_up(slot: u32, crashes: u32) -> String {
+    format!("slot {slot} is given up: its workers ended {crashes} times and none was ready")
 }
 
 fn named(worker: WorkerId, slot: Option<u32>) -> Value {
@@ -315,7 +348,7 @@ mod tests {
         let errored = Event::Errored { slot: 4, crashes: 10, within: took };
         let ready_b = Until::Ready { worker: B, slot: 0 };
         let gone_a = Until::Gone { worker: A, slot: Some(0) };
-        let replaced = Until::Replaced { old: Some(A), slot: 0 };
+        let replaced = Until::Replaced { slot: 0, since: B };
         let reload = Until::Reloaded { generation: 2, workers: 4 };
         let settled = Until::Settled { from: 1, to: 2 };
         for (until, events, place, expected) in [
@@ -351,12 +384,6 @@ mod tests {
                 0,
                 Err("slot 4 is given up: its workers ended 10 times and none was ready"),
             ),
-            (
-                settled,
-                vec![Event::Scaled { from: 2, to: 5 }],
-                0,
-                Err("5 workers are wanted now, by somebody else"),
-            ),
             (Until::Stopped, vec![stopping, Event::Stopped], 1, Ok("{\"workers\":0}")),
         ] {
             let expected = expected.map(str::to_owned).map_err(|message| (Code::Failed, message.to_owned()));
@@ -364,15 +391,42 @@ mod tests {
         }
     }
 
-    #[test]
-    fn as_many_as_are_wanted_are_told_by_the_fleet() {
+    /// What is answered to somebody who waits for this, when the fleet is like that.
+    fn seen(
+        until: Until,
+        wanted: usize,
+        settled: bool,
+        replacement: Replacement,
+    ) -> Option<Result<Value, String>> {
         let mut waits = Waits::default();
-        assert!(!waits.wants_settled());
-        waits.add(START, 1, id(1), Until::Settled { from: 1, to: 3 }, None);
+        assert!(!waits.looks_at_fleet());
+        waits.add(START, 1, id(1), until, None);
         waits.handle_event(&Event::Scaled { from: 1, to: 3 }, |_| None);
-        assert!(waits.wants_settled() && waits.poll_answer().is_none());
-        waits.handle_settled();
-        assert_eq!(waits.poll_answer().unwrap().answer, Ok(json!({ "from": 1, "to": 3 })));
+        assert!(waits.looks_at_fleet() && waits.poll_answer().is_none());
+        waits.handle_state(wanted, settled, |slot, since| {
+            assert_eq!((slot, since), (4, B));
+            replacement
+        });
+        Some(waits.poll_answer()?.answer.map_err(|refusal| refusal.message))
+    }
+
+    #[test]
+    fn what_no_event_says_is_seen_at_the_fleet() {
+        let (settled, replaced) = (Until::Settled { from: 1, to: 3 }, Until::Replaced { slot: 4, since: B });
+        let pending = Replacement::Pending;
+        assert_eq!(seen(settled, 3, false, pending), None);
+        assert_eq!(seen(settled, 3, true, pending), Some(Ok(json!({ "from": 1, "to": 3 }))));
+        assert!(
+            seen(settled, 2, true, pending).unwrap().unwrap_err().starts_with("2 workers are wanted now")
+        );
+        assert_eq!(seen(replaced, 3, true, pending), None);
+        let done = json!({ "worker": 2, "slot": 4 });
+        assert_eq!(seen(replaced, 3, false, Replacement::Done(B)), Some(Ok(done)));
+        for (replacement, expected) in
+            [(Replacement::Unwanted, "nobody is wanted in slot 4"), (Replacement::Dropped, "slot 4 goes on")]
+        {
+            assert!(seen(replaced, 3, true, replacement).unwrap().unwrap_err().contains(expected));
+        }
     }
 
     #[test]

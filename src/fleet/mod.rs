@@ -38,7 +38,7 @@ pub use crowding::Admission;
 pub use event::{Cause, Event, ExitStatus, Loss, ReloadFailure, ReloadRequest, Request, UsedUp, WorkerId};
 pub use handoff::{Held, Share};
 pub use machine::Fleet;
-pub use orders::Unable;
+pub use orders::{Replacement, Unable};
 pub use output::{
     Counters, ListenerInfo, Output, ReloadCounts, Told, Unsent, Vacancy, WorkerInfo, WorkerState,
 };

@@ -5,7 +5,7 @@
 use thiserror::Error;
 
 use super::{
-    Cause, Output, UsedUp, WorkerId,
+    Cause, Event, Output, UsedUp, WorkerId,
     lifecycle::Lifecycle,
     machine::{Fleet, Phase},
     restart::History,
@@ -37,6 +37,19 @@ pub enum Unable {
     Stopping,
 }
 
+/// What has become of the replacement of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replacement {
+    /// This one has its place, and is ready.
+    Done(WorkerId),
+    /// It is on its way.
+    Pending,
+    /// Nobody is wanted in its place any more, or nobody lives there.
+    Unwanted,
+    /// It goes on.
+    Dropped,
+}
+
 impl<C> Fleet<C> {
     /// Adds one worker, in the lowest place that is not wanted for another. `own`: it is not what the others of its
     /// generation are, and neither is whoever follows it.
@@ -47,8 +60,9 @@ impl<C> Fleet<C> {
         if self.wanted() >= MAX_SLOTS {
             return Err(Unable::Full);
         }
-        let place = self.empty_place();
+        let (place, from) = (self.empty_place(), self.wanted());
         self.slots[place].own = own;
+        self.event(Event::Scaled { from, to: from + 1 });
         let worker = self.spawn(now, place, self.generation, Entry::Seat);
         Ok((worker, u32::try_from(place).unwrap_or(u32::MAX)))
     }
@@ -92,16 +106,7 @@ impl<C> Fleet<C> {
     /// Has a worker leave that nobody is to follow.
     pub fn disconnect(&mut self, now: Time, id: WorkerId) -> Result<(), Unable> {
         let place = self.place_of(id)?;
-        if self.wanted() == 1 {
-            // With nobody left to be replaced, it would be over, and nobody has seen the new generation serve.
-            self.abort_reload(now);
-        }
-        // A reload that was called off may have taken it away already.
-        if self.slots[place].seat == Seat::Taken(id) {
-            self.empty(now, place, Cause::Disconnected);
-        }
-        self.fill(now);
-        self.settle(now);
+        self.want_one_fewer(now, place);
         Ok(())
     }
 
@@ -111,15 +116,44 @@ impl<C> Fleet<C> {
         match self.slots.get(place).map_or(Seat::Empty, |slot| slot.seat) {
             Seat::Taken(id) => self.disconnect(now, id),
             Seat::Waiting(_) | Seat::Errored if self.phase == Phase::Running => {
-                if self.wanted() == 1 {
-                    self.abort_reload(now);
-                }
-                self.empty(now, place, Cause::Disconnected);
-                self.fill(now);
-                self.settle(now);
+                self.want_one_fewer(now, place);
                 Ok(())
             }
             Seat::Empty | Seat::Waiting(_) | Seat::Errored => Err(Unable::NoSuchSlot),
+        }
+    }
+
+    fn want_one_fewer(&mut self, now: Time, place: usize) {
+        let from = self.wanted();
+        if from == 1 {
+            // With nobody left to be replaced, it would be over, and nobody has seen the new generation serve.
+            self.abort_reload(now);
+        }
+        self.event(Event::Scaled { from, to: from - 1 });
+        self.empty(now, place, Cause::Disconnected);
+        self.fill(now);
+        self.settle(now);
+    }
+
+    /// The id that the next worker gets.
+    pub fn next_id(&self) -> WorkerId {
+        WorkerId(self.next_worker)
+    }
+
+    /// What has become of the replacement of a slot's worker by one that was started from this id on.
+    pub fn replacement(&self, slot: u32, since: WorkerId) -> Replacement {
+        let Some(slot) = self.slots.get(slot as usize) else { return Replacement::Unwanted };
+        match slot.seat {
+            Seat::Empty | Seat::Errored => Replacement::Unwanted,
+            Seat::Waiting(_) => Replacement::Pending,
+            Seat::Taken(id) if id >= since => {
+                let ready = self.workers.get(&id).is_some_and(|worker| worker.life.is_ready());
+                if ready { Replacement::Done(id) } else { Replacement::Pending }
+            }
+            Seat::Taken(id) if slot.successor.is_some() || self.reload.is_some() || self.is_worn(id) => {
+                Replacement::Pending
+            }
+            Seat::Taken(_) => Replacement::Dropped,
         }
     }
 
@@ -203,6 +237,27 @@ mod tests {
     }
 
     #[test]
+    fn of_those_that_wait_to_be_replaced_it_is_known_what_became_of_it() {
+        let mut stage = Stage::ready(rules(4));
+        let since = stage.fleet.next_id();
+        (1..=4).for_each(|id| drop(restart(&mut stage, id)));
+        assert_eq!(stage.fleet.replacement(0, since), Replacement::Pending, "its successor is on its way");
+        assert_eq!(stage.fleet.replacement(1, since), Replacement::Pending, "it is the next");
+        disconnect(&mut stage, 4);
+        assert_eq!(stage.fleet.replacement(3, since), Replacement::Unwanted);
+        stage.is_ready(5);
+        assert_eq!(stage.fleet.replacement(0, since), Replacement::Done(WorkerId(5)));
+        stage.exits(1, ExitStatus::Code(0));
+        stage.exits(6, CRASH);
+        assert_eq!(stage.fleet.replacement(1, since), Replacement::Dropped, "its successor has failed");
+        assert_eq!(stage.fleet.replacement(2, since), Replacement::Pending);
+        stage.reload();
+        stage.does(|fleet, now| assert!(fleet.abort_reload(now)));
+        assert_eq!(stage.fleet.replacement(2, since), Replacement::Dropped, "a reload came between");
+        assert_eq!(stage.fleet.replacement(9, since), Replacement::Unwanted);
+    }
+
+    #[test]
     fn a_successor_that_fails_leaves_the_worker_and_another_try() {
         let mut stage = Stage::ready(rules(1));
         restart(&mut stage, 1);
@@ -227,6 +282,7 @@ mod tests {
         assert_eq!(revived, ["spawn 2 in 0 of 1"]);
         assert_eq!(stage.fleet.restart_slot(stage.now, 1), Err(Unable::NoSuchSlot));
         stage.exits(2, CRASH);
+        assert_eq!(stage.fleet.replacement(0, WorkerId(2)), Replacement::Unwanted, "given up");
         stage.does(|fleet, now| fleet.disconnect_slot(now, 0).unwrap());
         assert_eq!(
             (stage.fleet.wanted(), stage.fleet.errored()),

@@ -99,14 +99,20 @@ impl<C> Fleet<C> {
         }
     }
 
-    /// The same of one that is to come before the others, and at once.
+    /// The same of one that is to come before those with other limits, and at once.
     pub(super) fn wears_out_first(&mut self, id: WorkerId, limit: UsedUp) {
         self.recycling.worn.retain(|(worn, _)| *worn != id);
-        self.recycling.worn.insert(0, (id, limit));
+        let first = self.recycling.worn.iter().take_while(|(_, other)| *other == limit).count();
+        self.recycling.worn.insert(first, (id, limit));
         self.recycling.not_before = Time::default();
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.wear.worn = true;
         }
+    }
+
+    /// Whether it waits to be replaced.
+    pub(super) fn is_worn(&self, id: WorkerId) -> bool {
+        self.recycling.worn.iter().any(|(worn, _)| *worn == id)
     }
 
     /// Starts a successor for the next that is used up, if none is on its way.

@@ -55,6 +55,7 @@ use self::{
     readiness::Readiness,
     sockets::{Listener, PublicPort},
     source::Source,
+    status::Usages,
     stop::Stopping,
     supervisor::Supervisor,
     workers::Until,
@@ -128,6 +129,8 @@ pub(crate) struct Master {
     depends: Option<Depends>,
     orphans: Orphans,
     stopping: Stopping,
+    /// What processes have used, as of a moment ago.
+    usages: Usages,
     /// How the last reload ended, and when.
     last_reload: Option<(Time, ReloadRecord)>,
     /// By which it is steered from outside, if it is.
@@ -220,6 +223,7 @@ impl Master {
             depends: None,
             orphans: Orphans::default(),
             stopping: Stopping::default(),
+            usages: Usages::default(),
             last_reload: None,
             control: None,
             admin: None,
@@ -281,7 +285,7 @@ impl Master {
             listener.pending && !resting && self.fleet.admits(self.now, id)
         };
         // An outer loop that watches this one's descriptor is told once, however much there is.
-        let control = self.control.as_ref().is_some_and(|server| server.is_pending(resting));
+        let control = self.control.as_ref().is_some_and(control::Server::is_pending);
         let peers = control
             || self.admin.as_ref().is_some_and(Admin::is_pending)
             || self.readiness.is_pending() && !resting

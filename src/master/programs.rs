@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     env,
     ffi::{OsStr, OsString},
-    io,
+    fmt, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What the workers of a generation run, and how.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Program {
     pub(crate) program: OsString,
     pub(crate) args: Vec<OsString>,
@@ -38,11 +38,29 @@ pub(crate) struct Program {
 }
 
 /// What one worker runs otherwise than the others: see [`Cluster::fork_with`](crate::Cluster::fork_with).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Fork {
     program: Option<(OsString, Vec<OsString>)>,
     cwd: Option<PathBuf>,
     env: Vec<(OsString, OsString)>,
+}
+
+impl fmt::Debug for Program {
+    /// Of the environment, only how large it is: there are secrets in it.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = out.debug_struct("Program");
+        shown.field("program", &self.program).field("args", &self.args).field("variables", &self.env.len());
+        shown.field("attributes", &self.attributes).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Fork {
+    /// The same.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = out.debug_struct("Fork");
+        shown.field("program", &self.program).field("cwd", &self.cwd);
+        shown.field("variables", &self.env.len()).finish()
+    }
 }
 
 impl Fork {

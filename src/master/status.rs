@@ -1,6 +1,6 @@
 //! How the cluster is, put together from what the fleet knows and what the kernel tells.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::Master;
 use crate::{
@@ -10,16 +10,49 @@ use crate::{
     },
     fleet::{Counters, Event, ExitStatus, Mode, Restarts, Vacancy, WorkerInfo, WorkerState},
     sys::{clock, net, usage::Usage},
+    time::Time,
 };
+
+/// What is asked of the kernel for each process is asked no more often than this, however often somebody asks for it:
+/// connections wait meanwhile.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// What processes have used, as of a moment ago.
+#[derive(Debug, Default)]
+pub(super) struct Usages {
+    at: Time,
+    by_pid: BTreeMap<u32, Usage>,
+}
+
+impl Usages {
+    fn look(&mut self, now: Time, pids: impl Iterator<Item = u32>) {
+        let is_fresh = !self.by_pid.is_empty() && now < self.at + FRESH;
+        if !is_fresh {
+            self.at = now;
+            self.by_pid = pids.filter_map(|pid| Some((pid, Usage::of(pid).ok()?))).collect();
+        }
+    }
+
+    fn of(&self, pid: u32) -> Option<Usage> {
+        self.by_pid.get(&pid).copied()
+    }
+}
 
 impl Master {
     /// How it is now. Asks the kernel a few things of each worker and each socket.
-    pub(crate) fn status(&self) -> Status {
+    pub(crate) fn status(&mut self) -> Status {
         let now = clock::now();
+        let own_pid = std::process::id();
+        let pids = self.fleet.workers(now).map(|info| info.pid).chain([own_pid]);
+        self.usages.look(now, pids);
         let uptime = now - self.started;
-        let usage = Usage::of(std::process::id()).ok();
+        let usage = self.usages.of(own_pid);
         let own = |slot| self.programs.own(slot);
-        let mut workers: Vec<_> = self.fleet.workers(now).map(|info| worker(&info, own(info.slot))).collect();
+        let mut workers: Vec<_> = self
+            .fleet
+            .workers(now)
+            .map(|info| worker(&info, self.usages.of(info.pid), own(info.slot)))
+            .collect();
         workers.sort_by_key(|worker| (worker.slot, worker.id));
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -96,8 +129,7 @@ impl Master {
     }
 }
 
-fn worker(info: &WorkerInfo, program: Option<String>) -> WorkerStatus {
-    let usage = Usage::of(info.pid).ok();
+fn worker(info: &WorkerInfo, usage: Option<Usage>, program: Option<String>) -> WorkerStatus {
     WorkerStatus {
         id: info.id.0,
         slot: info.slot,

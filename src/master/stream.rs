@@ -1,8 +1,8 @@
 //! A client of the master on a stream socket: what it has sent, and what waits for it to read.
 //!
 //! Bytes enter and leave without waiting, and no more than so many are kept: what to do with more, and what the bytes mean,
-//! others know. Under mio, which tells of each change once: a read that stopped early, and an output that has no room, must
-//! be [watched](Master::watch_stream) again.
+//! others know. Under mio, which tells of each change once, a read that stopped early must be remembered, and an output that
+//! has no room [watched](Master::watch_stream).
 
 use std::{
     io,
@@ -20,6 +20,8 @@ use crate::sys::channel;
 pub(super) struct Stream {
     socket: OwnedFd,
     input: Vec<u8>,
+    /// How much of the input is done with.
+    taken: usize,
     output: Vec<u8>,
     /// How much of the output was taken.
     sent: usize,
@@ -40,11 +42,12 @@ pub(super) enum Heard {
 
 impl Stream {
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Self { socket, input: Vec::new(), output: Vec::new(), sent: 0, watched: false }
+        Self { socket, input: Vec::new(), taken: 0, output: Vec::new(), sent: 0, watched: false }
     }
 
     /// Reads what there is, until `most` bytes are kept. The buffer is what they pass through.
     pub(super) fn read(&mut self, buffer: &mut [u8], most: usize) -> Heard {
+        self.input.drain(..std::mem::take(&mut self.taken));
         while self.input.len() < most {
             let room = buffer.len().min(most - self.input.len());
             match channel::receive(self.socket.as_fd(), &mut buffer[..room]) {
@@ -59,15 +62,18 @@ impl Stream {
 
     /// What it has sent and nobody has [taken](Self::take).
     pub(super) fn input(&self) -> &[u8] {
-        &self.input
+        &self.input[self.taken..]
     }
 
     /// So much of it is done with.
     pub(super) fn take(&mut self, bytes: usize) {
-        self.input.drain(..bytes.min(self.input.len()));
-        if self.input.is_empty() {
+        // Moved to the front once, when more is read.
+        self.taken = self.input.len().min(self.taken.saturating_add(bytes));
+        if self.taken == self.input.len() {
+            self.input.clear();
             // Long requests are rare.
             self.input.shrink_to(KEPT);
+            self.taken = 0;
         }
     }
 
@@ -128,16 +134,10 @@ impl AsFd for Stream {
 }
 
 impl Master {
-    /// Watches for room as long as something waits for it, and if `again`, has the kernel tell once more of what is there
-    /// to be read.
-    pub(super) fn watch_stream(
-        poll: &mio::Poll,
-        stream: &mut Stream,
-        source: Source,
-        again: bool,
-    ) -> io::Result<()> {
+    /// Watches for room as long as something waits for it.
+    pub(super) fn watch_stream(poll: &mio::Poll, stream: &mut Stream, source: Source) -> io::Result<()> {
         let wants_room = stream.waiting() > 0;
-        if wants_room == stream.watched && !again {
+        if wants_room == stream.watched {
             return Ok(());
         }
         stream.watched = wants_room;

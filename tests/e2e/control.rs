@@ -316,6 +316,58 @@ fn a_slot_where_nobody_is_can_be_given_up_or_filled() {
 }
 
 #[test]
+fn a_restart_is_told_of_its_own_successor_and_of_nobody_else() {
+    let master = start(1, "moods.js");
+    let mut control = master.control();
+    // The first worker cannot leave as long as somebody is connected.
+    let mut kept = master.connect();
+    kept.get("/").unwrap();
+    let restart = json!({ "verb": "restart", "slot": 0, "wait": true });
+    assert_eq!(control.done(&restart)["worker"], 2);
+    let id = control.request(&restart);
+    drop(kept);
+    let said = control.line();
+    assert_eq!((&said["id"], &said["ok"]), (&json!(id), &json!({ "worker": 3, "slot": 0 })), "{said}");
+    drop(control);
+    master.finish();
+}
+
+#[test]
+fn a_wait_that_others_have_made_vain_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let gate = directory.path().join("gate");
+    fs::write(&gate, "").unwrap();
+    let master = start_with(3, "moods.js", |run| {
+        run.env("MOOD", "late").env("GATE", &gate).option("--ready-on", "message")
+    });
+    fs::remove_file(&gate).unwrap();
+    let (mut control, mut other) = (master.control(), master.control());
+    // The second of these waits for the first, which waits for the gate.
+    control.request(&json!({ "verb": "restart", "slot": 0, "wait": true }));
+    let second = control.request(&json!({ "verb": "restart", "slot": 2, "wait": true }));
+    eventually("both are begun", || {
+        other.done(&json!({ "verb": "status" }))["workers"].as_array().unwrap().len() == 4
+    });
+    other.done(&json!({ "verb": "scale", "to": 2 }));
+    let vain = control.line();
+    assert_eq!((&vain["id"], &vain["error"]["code"]), (&json!(second), &json!("failed")), "{vain}");
+    let third = control.request(&json!({ "verb": "scale", "to": 4, "wait": true }));
+    eventually("it is begun", || other.done(&json!({ "verb": "status" }))["wanted"] == 4);
+    other.done(&json!({ "verb": "disconnect", "slot": 1 }));
+    let vain = control.line();
+    assert_eq!((&vain["id"], &vain["error"]["code"]), (&json!(third), &json!("failed")), "{vain}");
+    assert_eq!(
+        other.refused(&json!({ "verb": "send", "slot": 0, "message": { "cmd": "NODE_X" } })),
+        "bad_request"
+    );
+    fs::write(&gate, "").unwrap();
+    assert_eq!(control.line()["ok"]["slot"], 0, "the first is done after all");
+    other.done(&json!({ "verb": "scale", "to": 3, "wait": true }));
+    drop((control, other));
+    master.finish();
+}
+
+#[test]
 fn an_environment_that_is_sent_takes_the_place_of_the_masters_own() {
     let master = start_with(1, "moods.js", |run| run.env("VERSION", "one").env("GONE", "1"));
     let mut control = master.control();
@@ -569,14 +621,15 @@ fn root_the_owner_and_the_group_may_steer_and_nobody_else() {
             json!({ "id": 3, "verb": "fork", "program": ["id"] }),
             json!({ "id": 4, "verb": "fork", "env": { "NODE_OPTIONS": "-r /tmp/x" } }),
             json!({ "id": 5, "verb": "reload", "env": {} }),
-            json!({ "id": 6, "verb": "fork" }),
+            json!({ "id": 6, "verb": "kill", "slot": 0, "signal": "USR1" }),
+            json!({ "id": 7, "verb": "fork" }),
         ],
     );
     let has = |place: usize, text: &str| assert!(said[place].contains(text), "{said:?}");
     has(1, "\"ok\"");
     has(2, "\"ok\"");
-    (3..=5).for_each(|place| has(place, "not_permitted"));
-    has(6, "\"ok\"");
+    (3..=6).for_each(|place| has(place, "not_permitted"));
+    has(7, "\"ok\"");
     assert_eq!(as_user(&path, NOBODY, GROUP + 1, &[]), ["PermissionError"]);
     Control::connect(&path).done(&json!({ "verb": "scale", "to": 1, "wait": true }));
     master.finish();

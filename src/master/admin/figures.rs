@@ -40,7 +40,7 @@ impl Master {
         ]
     }
 
-    pub(super) fn status_as_json(&self) -> Answer {
+    pub(super) fn status_as_json(&mut self) -> Answer {
         match serde_json::to_string(&self.status()) {
             Ok(text) => Answer::ok("application/json", text + "\n"),
             Err(error) => {
@@ -51,7 +51,8 @@ impl Master {
         }
     }
 
-    pub(super) fn metrics(&self, format: Format, started: Duration) -> String {
+    pub(super) fn metrics(&mut self, format: Format, started: Duration) -> String {
+        let status = self.status();
         let mut slots = BTreeMap::new();
         let workers =
             self.fleet.workers(self.now).map(|info| (info.slot, (info.restarts, info.handed_in_slot)));
@@ -69,7 +70,7 @@ impl Master {
         write_metrics(
             format,
             &Snapshot {
-                status: &self.status(),
+                status: &status,
                 restarts: &restarts.collect::<Vec<_>>(),
                 handed: &slots.iter().map(|(&slot, &(_, handed))| (slot, handed)).collect::<Vec<_>>(),
                 reloads: &reloads,

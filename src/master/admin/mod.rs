@@ -214,7 +214,7 @@ impl Master {
                 Next::Answer(_) | Next::Again => return admin.has_turn(number),
                 Next::Wait => {
                     let source = Source::AdminClient(number);
-                    if Self::watch_stream(&self.poll, &mut client.stream, source, false).is_err() {
+                    if Self::watch_stream(&self.poll, &mut client.stream, source).is_err() {
                         admin.forget(number);
                     }
                     return;
@@ -224,7 +224,7 @@ impl Master {
         }
     }
 
-    fn admin_answer(&self, wants: Wants) -> Answer {
+    fn admin_answer(&mut self, wants: Wants) -> Answer {
         match wants {
             Wants::Alive { verbose } => {
                 Answer::checks("livez", &[Check { name: "loop", failure: None }], verbose)

@@ -33,6 +33,10 @@ pub(super) struct Client {
     pub(super) is_gone: bool,
     /// What it sends is not looked at any more.
     refused: bool,
+    /// Bytes of its input that have no end of a line in them.
+    scanned: usize,
+    /// It stands in the queue of those that have something to be done.
+    pub(super) is_due: bool,
     listens: Option<Listens>,
 }
 
@@ -55,6 +59,8 @@ impl Client {
             ended: false,
             is_gone: false,
             refused: false,
+            scanned: 0,
+            is_due: true,
             listens: None,
         }
     }
@@ -114,13 +120,26 @@ impl Client {
     }
 
     /// Whether a request, or more to read, is there to be handled.
-    pub(super) fn has_requests(&self) -> bool {
-        self.wants_to_read()
-            || self.takes() && !self.refused && memchr::memchr(b'\n', self.stream.input()).is_some()
+    pub(super) fn has_requests(&mut self) -> bool {
+        self.wants_to_read() || self.takes() && !self.refused && self.find_end().is_some()
     }
 
+    /// It takes what it is told, or would have: what it asked for before it went is still done.
     fn takes(&self) -> bool {
-        self.stream.waiting() <= MAX_WAITING && !self.is_gone
+        self.stream.waiting() <= MAX_WAITING
+    }
+
+    /// It wants events, and does not read them.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.listens.as_ref().is_some_and(|listens| listens.dropped > 0)
+    }
+
+    /// Where the first line ends. What was searched before is not searched again.
+    fn find_end(&mut self) -> Option<usize> {
+        let input = self.stream.input();
+        let end = memchr::memchr(b'\n', &input[self.scanned..]).map(|at| self.scanned + at);
+        self.scanned = end.unwrap_or(input.len());
+        end
     }
 
     /// The next line that it has sent, without its line feed. What cannot be one is the last that is looked at.
@@ -128,8 +147,9 @@ impl Client {
         if self.refused || !self.takes() {
             return None;
         }
+        let end = self.find_end();
         let input = self.stream.input();
-        let (line, taken) = match memchr::memchr(b'\n', input) {
+        let (line, taken) = match end {
             Some(end) if end <= MAX_LINE => (input[..end].to_vec(), end + 1),
             None if self.ended && !input.is_empty() && input.len() <= MAX_LINE => {
                 (input.to_vec(), input.len())
@@ -143,6 +163,7 @@ impl Client {
             }
         };
         self.stream.take(taken);
+        self.scanned = 0;
         Some(Ok(line))
     }
 
@@ -193,7 +214,8 @@ mod tests {
             client.stream.read(&mut buffer, MAX_LINE + 1);
         }
         assert_eq!(client.next_line().unwrap().unwrap_err().code, Code::BadRequest);
-        assert!(client.next_line().is_none() && !client.has_requests() && client.is_done());
+        let has_requests = client.has_requests();
+        assert!(client.next_line().is_none() && !has_requests && client.is_done());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use self::{
 };
 use super::{Master, Source, stream::Heard};
 use crate::{
-    control::{Answer, Code, MAX_LINE, Refusal, Request, RequestId, Until, answer, greeting},
+    control::{Answer, Code, MAX_LINE, Refusal, Request, RequestId, Until, Verb, answer, greeting},
     fleet::{Event, Request as Asked},
     sys::{
         bind::Options,
@@ -38,17 +38,47 @@ use crate::{
 /// Who may be connected at once: a few people, dashboards and scripts.
 const MAX_CLIENTS: usize = 64;
 
-/// Requests of one client carried out in one turn.
+/// Requests carried out in one turn, of all clients together: connections are to wait for none of them.
 const REQUESTS: usize = 16;
 
 /// What may wait for a client to read, in bytes; then its events are dropped, and its requests wait.
 const MAX_WAITING: usize = 256 << 10;
+
+/// Clients that are let in because of the group that they are in: the owner finds a place in any case.
+const MAX_MEMBERS: usize = MAX_CLIENTS - 8;
 
 /// What one client may wait for at once.
 const MAX_WAITS: usize = 64;
 
 /// Connections that wait to be accepted, which happens at the next turn.
 const BACKLOG: u32 = 64;
+
+/// How long a request keeps the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cost {
+    Cheap,
+    /// It asks the kernel something of each worker, or starts some: it is the last in a turn.
+    Dear,
+}
+
+impl Cost {
+    fn of(verb: &Verb) -> Self {
+        match verb {
+            Verb::Status {}
+            | Verb::Reload { .. }
+            | Verb::Restart { .. }
+            | Verb::Scale { .. }
+            | Verb::Stop { .. }
+            | Verb::Fork { .. } => Self::Dear,
+            Verb::Abort {}
+            | Verb::Disconnect { .. }
+            | Verb::Kill { .. }
+            | Verb::Send { .. }
+            | Verb::Events {}
+            | Verb::Logs { .. } => Self::Cheap,
+        }
+    }
+}
 
 impl Master {
     /// Has the cluster steered by a socket at this absolute path.
@@ -89,28 +119,27 @@ impl Master {
         client.is_gone |= ready.is_write_closed() || ready.is_error();
         client.unread |= ready.is_readable() || ready.is_read_closed();
         if let Some(server) = &mut self.control {
-            server.stirred = true;
+            server.stir(number);
         }
     }
 
     /// One turn of the control socket: takes who has connected, does what is asked for, tells what has happened.
     pub(super) fn serve_control(&mut self) {
-        let is_due = |server: &Server| server.is_due(self.now, || self.fleet.is_settled());
-        if !self.control.as_ref().is_some_and(is_due) {
+        if !self.control.as_ref().is_some_and(|server| server.is_due(self.now)) {
             return;
         }
         self.accept_clients();
-        let numbers: Vec<u32> =
-            self.control.iter().flat_map(|server| server.clients.keys().copied()).collect();
-        numbers.into_iter().for_each(|number| self.serve_client(number));
+        self.serve_clients();
         self.refuse_unanswered();
-        let (now, settled) = (self.now, self.fleet.is_settled());
+        let now = self.now;
         let Some(server) = &mut self.control else { return };
         server.tell_news();
-        if settled && server.waits.wants_settled() {
-            server.waits.handle_settled();
+        if server.waits.looks_at_fleet() {
+            let fleet = &self.fleet;
+            let replacement = |slot, since| fleet.replacement(slot, since);
+            server.waits.handle_state(fleet.wanted(), fleet.is_settled(), replacement);
         }
-        if server.deadline().is_some_and(|at| at <= now) {
+        if server.waits.poll_timeout().is_some_and(|at| at <= now) {
             server.waits.handle_timeout(now);
         }
         server.answer_due();
@@ -124,10 +153,11 @@ impl Master {
     /// Takes those who have connected, unless the system has refused to give one out a moment ago.
     fn accept_clients(&mut self) {
         for _ in 0..MAX_CLIENTS {
-            let resting = self.accept_again.is_some_and(|at| self.now < at);
-            let Some(server) = self.control.as_mut().filter(|server| server.pending && !resting) else {
+            let Some(server) = self.control.as_mut() else { return };
+            server.rests.take_if(|at| *at <= self.now);
+            if !server.pending || server.rests.is_some() {
                 return;
-            };
+            }
             match net::accept(server.listener.as_fd()) {
                 Ok(stream) => self.add_client(stream),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => server.pending = false,
@@ -136,7 +166,7 @@ impl Master {
                     if !mem::replace(&mut server.failed, true) {
                         log::warn!("cannot hear clients of the control socket: {error}; goes on when it can");
                     }
-                    self.accept_again = Some(self.now + self.fleet.rules().accept_pause);
+                    server.rests = Some(self.now + self.fleet.rules().accept_pause);
                     return;
                 }
             }
@@ -163,8 +193,10 @@ impl Master {
         let mut client =
             Client::new(socket, self.now, standing.as_ref().copied().unwrap_or(Standing::Member));
         client.stream.queue(&greeting(env!("CARGO_PKG_VERSION"), std::process::id(), server.name()));
-        let evicted = if server.clients.len() >= MAX_CLIENTS { server.idlest() } else { None };
-        let is_full = server.clients.len() >= MAX_CLIENTS && evicted.is_none();
+        let most = if client.standing == Standing::Owner { MAX_CLIENTS } else { MAX_MEMBERS };
+        let has_room = server.clients.len() < most;
+        let evicted = if has_room || standing.is_err() { None } else { server.idlest() };
+        let is_full = !has_room && evicted.is_none();
         let full =
             || Refusal::new(Code::Busy, format!("there are {MAX_CLIENTS} clients that wait for something"));
         if let Some(refusal) = standing.err().or_else(|| is_full.then(full)) {
@@ -182,12 +214,26 @@ impl Master {
         }
         if let Some(server) = &mut self.control {
             server.clients.insert(number, client);
-            server.stirred = true;
+            server.due.push_back(number);
         }
     }
 
-    /// Reads what a client has sent, and does what it asks for: so much in one turn.
-    fn serve_client(&mut self, number: u32) {
+    /// Does what clients ask for: so much in one turn, of each in turn.
+    fn serve_clients(&mut self) {
+        let mut left = REQUESTS;
+        while left > 0 {
+            let Some(number) = self.control.as_mut().and_then(Server::next_due) else { return };
+            self.serve_client(number, &mut left);
+            let Some(server) = &mut self.control else { return };
+            let waits = server.has_ticket(number);
+            if !waits && server.clients.get_mut(&number).is_some_and(Client::has_requests) {
+                server.stir(number);
+            }
+        }
+    }
+
+    /// Reads what a client has sent, and does what it asks for, as much as is left in this turn.
+    fn serve_client(&mut self, number: u32, left: &mut usize) {
         let now = self.now;
         let mut buffer = mem::take(&mut self.buffer);
         let Some(client) = self.control.as_mut().and_then(|server| server.clients.get_mut(&number)) else {
@@ -203,19 +249,21 @@ impl Master {
             }
         }
         self.buffer = buffer;
-        for _ in 0..REQUESTS {
+        while *left > 0 {
             // What comes after a reload waits until that is begun, as it is in order.
             let server = self.control.as_mut().filter(|server| !server.has_ticket(number));
             let client = server.and_then(|server| server.clients.get_mut(&number));
             let Some(line) = client.and_then(Client::next_line) else { return };
+            *left -= 1;
             match line {
-                Ok(line) => self.handle_line(number, &line),
+                Ok(line) if self.handle_line(number, &line) == Cost::Dear => *left = 0,
+                Ok(_) => {}
                 Err(refusal) => self.answer_client(number, &RequestId::NONE, &Err(refusal)),
             }
         }
     }
 
-    fn handle_line(&mut self, number: u32, line: &[u8]) {
+    fn handle_line(&mut self, number: u32, line: &[u8]) -> Cost {
         if let Some(server) = &mut self.control {
             // What was before must not be taken for what comes of this.
             server.tell_news();
@@ -223,12 +271,16 @@ impl Master {
         }
         match Request::parse(line) {
             Ok(request) => {
-                let id = request.id.clone();
+                let (id, cost) = (request.id.clone(), Cost::of(&request.verb));
                 if let Some(answer) = self.obey(number, request) {
                     self.answer_client(number, &id, &answer);
                 }
+                cost
             }
-            Err((id, refusal)) => self.answer_client(number, &id, &Err(refusal)),
+            Err((id, refusal)) => {
+                self.answer_client(number, &id, &Err(refusal));
+                Cost::Cheap
+            }
         }
     }
 
@@ -258,14 +310,14 @@ impl Master {
             let value = json!({ "generation": generation, "workers": workers, "warnings": warnings });
             server.answer(client, &id, &Ok(value));
         }
-        server.stirred = true;
+        server.stir(client);
     }
 
     /// A reload that somebody has asked for is not going to be.
     pub(super) fn reload_is_refused(&mut self, ticket: Option<u32>, refusal: Refusal) {
         if let Some((server, Ticket { client, id, .. })) = self.take_ticket(ticket) {
             server.answer(client, &id, &Err(refusal));
-            server.stirred = true;
+            server.stir(client);
         }
     }
 
@@ -289,6 +341,7 @@ impl Master {
             let refusal =
                 Refusal::new(Code::Refused, "the program that runs this cluster does not reload it");
             server.answer(client, &id, &Err(refusal));
+            server.stir(client);
         }
     }
 
@@ -297,11 +350,11 @@ impl Master {
         let Some(server) = &mut self.control else { return };
         for (&number, client) in &mut server.clients {
             let source = Source::ControlClient(number);
-            if let Err(error) = Self::watch_stream(&self.poll, &mut client.stream, source, false) {
+            if let Err(error) = Self::watch_stream(&self.poll, &mut client.stream, source) {
                 log::warn!("cannot hear a client of the control socket: {error}");
                 client.is_gone = true;
             }
         }
-        server.stirred = server.clients.values().any(|client| client.is_gone || client.has_requests());
+        server.stirred = server.clients.values().any(|client| client.is_gone);
     }
 }

@@ -28,8 +28,12 @@ pub(in crate::master) struct Server {
     pub(super) group: Option<u32>,
     /// The kernel's queue was not seen empty.
     pub(super) pending: bool,
-    /// A client may have something to be done.
+    /// Clients that may have something to be done, in turn.
+    pub(super) due: VecDeque<u32>,
+    /// Clients have something that waits for them, or are gone.
     pub(super) stirred: bool,
+    /// The system has refused to give a client out: tried again then.
+    pub(super) rests: Option<Time>,
     /// The system has refused to give a client out, which was told.
     pub(super) failed: bool,
     pub(super) clients: BTreeMap<u32, Client>,
@@ -61,7 +65,9 @@ impl Server {
             name,
             group,
             pending: false,
+            due: VecDeque::new(),
             stirred: false,
+            rests: None,
             failed: false,
             clients: BTreeMap::new(),
             next: 0,
@@ -142,10 +148,33 @@ impl Server {
         self.tickets.values().any(|ticket| ticket.client == number)
     }
 
-    /// The client that has been of no use for longest.
+    /// The client that has been of no use for longest; if there is none, the one that wants to be told what happens and has
+    /// not listened for longest.
     pub(super) fn idlest(&self) -> Option<u32> {
-        let idle = self.clients.iter().filter(|(number, _)| !self.is_owed(**number));
-        idle.min_by_key(|(_, client)| client.last).map(|(&number, _)| number)
+        let oldest = |is_useless: &dyn Fn(u32, &Client) -> bool| {
+            let useless = self.clients.iter().filter(|(number, client)| is_useless(**number, client));
+            useless.min_by_key(|(_, client)| client.last).map(|(&number, _)| number)
+        };
+        oldest(&|number, _| !self.is_owed(number)).or_else(|| oldest(&|_, client| client.is_stalled()))
+    }
+
+    /// A client may have something to be done.
+    pub(super) fn stir(&mut self, number: u32) {
+        if let Some(client) = self.clients.get_mut(&number)
+            && !std::mem::replace(&mut client.is_due, true)
+        {
+            self.due.push_back(number);
+        }
+        self.stirred = true;
+    }
+
+    /// The next client that may, if there is one.
+    pub(super) fn next_due(&mut self) -> Option<u32> {
+        let number = self.due.pop_front()?;
+        if let Some(client) = self.clients.get_mut(&number) {
+            client.is_due = false;
+        }
+        Some(number)
     }
 
     pub(super) fn forget(&mut self, number: u32) -> Option<Client> {
@@ -168,20 +197,18 @@ impl Server {
     }
 
     /// Whether there is something to do at once.
-    pub(in crate::master) fn is_pending(&self, resting: bool) -> bool {
-        self.pending && !resting || self.stirred || !self.news.is_empty()
+    pub(in crate::master) fn is_pending(&self) -> bool {
+        self.pending && self.rests.is_none() || self.stirred || !self.due.is_empty() || !self.news.is_empty()
     }
 
     /// Whether a turn has anything to do here.
-    pub(super) fn is_due(&self, now: Time, settled: impl FnOnce() -> bool) -> bool {
-        self.is_pending(false)
-            || self.deadline().is_some_and(|at| at <= now)
-            || self.waits.wants_settled() && settled()
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        self.is_pending() || self.deadline().is_some_and(|at| at <= now) || self.waits.looks_at_fleet()
     }
 
     /// When something is due.
     pub(in crate::master) fn deadline(&self) -> Option<Time> {
-        self.waits.poll_timeout()
+        [self.waits.poll_timeout(), self.rests].into_iter().flatten().min()
     }
 
     /// Says the last words to everybody.

@@ -77,6 +77,10 @@ impl Master {
             Verb::Fork { program, cwd, env, .. } => self.fork_by_request(program, cwd, env),
             Verb::Send { worker, slot, message } => {
                 let (worker, _) = self.find(Target::of(worker, slot)?)?;
+                if is_internal(&message) {
+                    let message = "messages whose cmd begins with NODE_ are Node's own, and not for programs";
+                    return refuse(Code::BadRequest, message);
+                }
                 self.send(worker, &message)
                     .map_err(|error| Refusal::new(Code::Refused, error.to_string()))?;
                 Ok(Next::Answer(json!({})))
@@ -172,6 +176,7 @@ impl Master {
 
     fn restart_target(&mut self, target: Target) -> Step {
         self.check_started()?;
+        let since = self.fleet.next_id();
         let (old, slot) = match (self.find(target), target) {
             (Ok((worker, Some(slot))), _) => {
                 self.restart(worker).map_err(|why| unable(why, worker))?;
@@ -189,7 +194,7 @@ impl Master {
             (Err(refusal), Target::Worker(_)) => return Err(refusal),
         };
         let value = json!({ "worker": old.map(|worker| worker.0), "slot": slot });
-        Ok(Next::Begun(value, Until::Replaced { old, slot }))
+        Ok(Next::Begun(value, Until::Replaced { slot, since }))
     }
 
     fn disconnect_target(&mut self, target: Target) -> Step {
@@ -314,7 +319,12 @@ impl Master {
 /// How many lines are shown of those before.
 const LINES: usize = 100;
 
-fn status(master: &Master) -> Step {
+/// Whether Node would take a message for one of its own, and act on it.
+fn is_internal(message: &Value) -> bool {
+    message.get("cmd").and_then(Value::as_str).is_some_and(|cmd| cmd.starts_with("NODE_"))
+}
+
+fn status(master: &mut Master) -> Step {
     match serde_json::to_value(master.status()) {
         Ok(status) => Ok(Next::Answer(status)),
         // It is made of nothing that JSON cannot say.

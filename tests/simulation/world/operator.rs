@@ -74,7 +74,6 @@ impl World {
         let own = random.once_in(2);
         match self.fleet.fork(self.now, own) {
             Ok((_, slot)) => {
-                self.staff.wanted += 1;
                 self.totals.forked += 1;
                 if own {
                     assert!(self.staff.own.insert(slot), "seed {}: {slot} has its own already", self.seed);
@@ -88,7 +87,6 @@ impl World {
     fn disconnect(&mut self, random: &mut Random) {
         let Some(worker) = self.any_worker(random).filter(|_| self.staff.wanted > 1) else { return };
         if self.fleet.disconnect(self.now, worker).is_ok() {
-            self.staff.wanted -= 1;
             self.totals.disconnected += 1;
         }
     }
