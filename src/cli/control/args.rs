@@ -15,7 +15,7 @@ use clap::{
 use pointsman::{Batch, ControlName};
 use serde_json::Value;
 
-use super::super::args::variable;
+use super::super::args::{OneOf, variable};
 use crate::config::{self, BadValue, ControlPlace};
 
 /// What is asked of a master.
@@ -35,7 +35,7 @@ pub(in super::super) enum Verb {
     /// Follow what happens
     ///
     /// Times are in UTC. Ends with 0 when the master has stopped, and with 69 when it is gone otherwise.
-    Events(Plain),
+    Events(Events),
     /// Show what workers have written, or follow it
     ///
     /// Only what comes to the master is known to it: with output = "inherit", which is the default without a terminal, it
@@ -61,11 +61,34 @@ pub(in super::super) enum Verb {
     /// Have one worker leave, and want one fewer
     Disconnect(OfWorker),
     /// Send a worker a signal; if it ends by it, another follows
+    ///
+    /// As with kill(1), the signal may have a dash: kill -9 slot:1, kill -HUP 3, kill -s HUP 3.
+    #[command(
+        override_usage = "pointsman kill [OPTIONS] <ID> [SIGNAL]\n       pointsman kill [OPTIONS] -SIGNAL <ID>"
+    )]
     Kill(Kill),
     /// Send a worker a message, as worker.send() does
     Send(Send),
     /// Stop the master and its workers
     Stop(Stop),
+}
+
+impl Verb {
+    /// Which master is asked.
+    pub(super) fn master(&self) -> &Master {
+        match self {
+            Self::Status(args) | Self::List(args) | Self::Abort(args) => &args.master,
+            Self::Events(args) => &args.master,
+            Self::Logs(args) => &args.master,
+            Self::Reload(args) => &args.master,
+            Self::Restart(args) | Self::Disconnect(args) => &args.master,
+            Self::Scale(args) => &args.master,
+            Self::Fork(args) => &args.master,
+            Self::Kill(args) => &args.master,
+            Self::Send(args) => &args.master,
+            Self::Stop(args) => &args.master,
+        }
+    }
 }
 
 /// Which master.
@@ -83,6 +106,17 @@ pub(super) struct Master {
     /// Print what the master answers, as JSON in one line
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl Master {
+    /// The words that name it, as they were given.
+    pub(super) fn words(&self) -> Vec<OsString> {
+        match (&self.name, &self.control) {
+            (_, Some(path)) => vec!["--control".into(), path.into()],
+            (Some(name), None) => vec!["--name".into(), name.to_string().into()],
+            (None, None) => Vec::new(),
+        }
+    }
 }
 
 /// Whether and how long to wait.
@@ -111,13 +145,23 @@ pub(in super::super) struct Plain {
 }
 
 #[derive(Debug, Args)]
+pub(in super::super) struct Events {
+    /// They are followed anyway; whoever is used to say so, may.
+    #[arg(short, long, hide = true)]
+    follow: bool,
+
+    #[command(flatten)]
+    pub(super) master: Master,
+}
+
+#[derive(Debug, Args)]
 pub(in super::super) struct Logs {
     /// Go on with what they write from now on
     #[arg(short, long)]
     pub(super) follow: bool,
 
     /// How many lines of those before to show [default: 100]
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, value_parser = number_of_lines)]
     pub(super) lines: Option<usize>,
 
     /// Of this worker alone: its id, or slot:N
@@ -197,8 +241,13 @@ pub(in super::super) struct Kill {
     pub(super) worker: Target,
 
     /// The signal: a name, with or without SIG, or a number [default: TERM]
-    #[arg(value_name = "SIGNAL")]
-    pub(super) signal: Option<String>,
+    #[arg(value_name = "SIGNAL", value_parser = OneOf(signal, &SIGNALS), hide_possible_values = true)]
+    signal: Option<String>,
+
+    /// The same before its id, as kill(1) takes it
+    #[arg(short = 's', long = "signal", value_name = "SIGNAL", conflicts_with = "signal", hide = true,
+        value_parser = OneOf(signal, &SIGNALS), hide_possible_values = true)]
+    dashed: Option<String>,
 
     #[command(flatten)]
     pub(super) patience: Patience,
@@ -230,6 +279,35 @@ pub(in super::super) struct Stop {
     pub(super) patience: Patience,
     #[command(flatten)]
     pub(super) master: Master,
+}
+
+impl Kill {
+    /// Whichever way it was given.
+    pub(super) fn signal(&self) -> Option<&str> {
+        self.signal.as_deref().or(self.dashed.as_deref())
+    }
+}
+
+/// What completes a signal: those that have names here. The master knows more, by number.
+pub(in super::super) const SIGNALS: [&str; 30] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR",
+];
+
+/// The master knows which there are.
+fn signal(text: &str) -> Result<String, BadValue> {
+    match text {
+        "" => Err(BadValue::new("no signal", "give a name such as HUP, or a number")),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn number_of_lines(text: &str) -> Result<usize, BadValue> {
+    let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    number.ok_or_else(|| {
+        BadValue::new("not a number of lines", "write -n 20, or -n 0 for none of those before")
+    })
 }
 
 /// Which worker is meant.
@@ -351,6 +429,15 @@ mod tests {
         ] {
             let error = target(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_lines_are_numbers() {
+        assert_eq!((number_of_lines("0"), number_of_lines("20")), (Ok(0), Ok(20)));
+        for text in ["x", "", "-1", "+1", "99999999999999999999999"] {
+            let error = number_of_lines(text).unwrap_err().to_string();
+            assert!(error.contains("not a number of lines; write -n 20"), "{text}: {error}");
         }
     }
 

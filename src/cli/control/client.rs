@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde_json::{Map, Value, json};
 
 use super::fault::Fault;
@@ -18,6 +19,9 @@ const PROTOCOL: u64 = 1;
 
 /// How long a master may take for an answer that does not wait for anything. It answers between two turns of its loop.
 pub(super) const PROMPT: Duration = Duration::from_secs(10);
+
+/// How much later than its time a master may say that the time is over.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// The longest line of a request that a master takes.
 const MAX_REQUEST: usize = 256 << 10;
@@ -32,6 +36,8 @@ pub(super) struct Client {
     /// Its process.
     pub(super) pid: u32,
     requests: u64,
+    /// How long to wait for it at most, if somebody has said so.
+    timeout: Option<Duration>,
 }
 
 /// Something that a master says.
@@ -68,19 +74,21 @@ pub(super) enum Heard {
 /// Why somebody who listens is no master that can be spoken with.
 #[derive(Debug)]
 pub(super) enum Stranger {
-    /// Whoever it is, it says nothing, or something else.
+    /// Whoever it is, it says something else.
     NoMaster(&'static str),
+    /// It is there, as this process if that is known, and says nothing.
+    Mute(u32),
     /// A master that says why.
     Told(Fault),
 }
 
 impl Client {
-    /// Waits for the greeting.
-    pub(super) fn meet(stream: UnixStream) -> Result<Self, Stranger> {
+    /// Waits for the greeting. Who says how long to wait, waits so long for every answer.
+    pub(super) fn meet(stream: UnixStream, timeout: Option<Duration>) -> Result<Self, Stranger> {
         let mut lines = Lines { stream, buffer: Vec::new(), searched: 0 };
-        let line = match lines.next(Some(PROMPT)) {
+        let line = match lines.next(Some(limit(timeout))) {
             Ok(Line::Whole(line)) => line,
-            Ok(Line::Silence) => return Err(Stranger::NoMaster("whoever listens there says nothing")),
+            Ok(Line::Silence) => return Err(Stranger::Mute(listener(&lines.stream))),
             Ok(Line::End) => return Err(Stranger::NoMaster("whoever listens there hangs up")),
             Err(_) => return Err(Stranger::NoMaster("whoever listens there is no pointsman")),
         };
@@ -99,7 +107,7 @@ impl Client {
             let version = version.to_owned();
             return Err(Stranger::Told(Fault::OtherProtocol { pid, version, protocol, known: PROTOCOL }));
         }
-        Ok(Self { lines, pid, requests: 0 })
+        Ok(Self { lines, pid, requests: 0, timeout })
     }
 
     /// Sends a request, and returns its number.
@@ -132,13 +140,13 @@ impl Client {
     ) -> Result<Map<String, Value>, Fault> {
         let id = self.request(verb, parameters)?;
         loop {
-            match self.hear(Some(PROMPT))? {
+            match self.hear(Some(limit(self.timeout)))? {
                 Heard::Word(of, Word::Done(answer)) if of == id => return Ok(answer),
                 Heard::Word(of, Word::Refused { code, message }) if of == id => {
                     return Err(Fault::Refused { code, message });
                 }
                 Heard::Word(..) => {}
-                Heard::Silence => return Err(Fault::Mute { pid: self.pid, after: PROMPT }),
+                Heard::Silence => return Err(self.silent()),
                 Heard::Gone => return Err(self.gone("answered")),
             }
         }
@@ -163,6 +171,11 @@ impl Client {
         }
     }
 
+    /// It has said nothing in all the time.
+    pub(super) fn silent(&self) -> Fault {
+        mute(self.pid, self.timeout)
+    }
+
     /// It has gone before it did this.
     pub(super) fn gone(&self, what: &'static str) -> Fault {
         Fault::Gone { pid: self.pid, what }
@@ -171,6 +184,25 @@ impl Client {
     pub(super) fn garbled(&self, what: String) -> Fault {
         Fault::Garbled { pid: self.pid, what }
     }
+}
+
+/// How long a master may say nothing.
+fn limit(timeout: Option<Duration>) -> Duration {
+    timeout.map_or(PROMPT, |timeout| timeout + GRACE)
+}
+
+/// What it is that it has said nothing for so long.
+pub(super) fn mute(pid: u32, timeout: Option<Duration>) -> Fault {
+    match timeout {
+        Some(after) => Fault::Overdue { pid, after },
+        None => Fault::Mute { pid, after: PROMPT },
+    }
+}
+
+/// The process that has opened the socket at the other end; 0 if that is not known here.
+fn listener(stream: &UnixStream) -> u32 {
+    let peer = getsockopt(stream, PeerCredentials);
+    peer.ok().and_then(|peer| u32::try_from(peer.pid()).ok()).unwrap_or_default()
 }
 
 fn refusal(error: &Value) -> Fault {
@@ -288,7 +320,7 @@ pub(super) mod tests {
 
     fn met(script: &[&str]) -> (Client, JoinHandle<()>) {
         let (stream, master) = scripted(script);
-        (Client::meet(stream).unwrap(), master)
+        (Client::meet(stream, None).unwrap(), master)
     }
 
     #[test]
@@ -322,7 +354,7 @@ pub(super) mod tests {
         let fault = client.ask("status", Map::new()).unwrap_err();
         assert_eq!((fault.to_string(), fault.exit_code()), ("there are 64 clients".into(), 75));
         let (stream, _) = scripted(&[busy]);
-        assert!(matches!(Client::meet(stream), Err(Stranger::Told(fault)) if fault.exit_code() == 75));
+        assert!(matches!(Client::meet(stream, None), Err(Stranger::Told(fault)) if fault.exit_code() == 75));
     }
 
     #[test]
@@ -333,8 +365,9 @@ pub(super) mod tests {
             ("SSH-2.0", "is no pointsman"),
         ] {
             let (stream, _) = scripted(&[greeting]);
-            let told = match Client::meet(stream).unwrap_err() {
+            let told = match Client::meet(stream, None).unwrap_err() {
                 Stranger::NoMaster(what) => what.to_owned(),
+                Stranger::Mute(pid) => panic!("{pid}"),
                 Stranger::Told(fault) => {
                     assert_eq!(fault.exit_code(), 69);
                     fault.to_string()
@@ -344,7 +377,10 @@ pub(super) mod tests {
         }
         let (stream, master) = scripted(&[]);
         master.join().unwrap();
-        assert!(matches!(Client::meet(stream), Err(Stranger::NoMaster("whoever listens there hangs up"))));
+        assert!(matches!(
+            Client::meet(stream, None),
+            Err(Stranger::NoMaster("whoever listens there hangs up"))
+        ));
     }
 
     #[test]
@@ -364,11 +400,24 @@ pub(super) mod tests {
 
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         writeln!(theirs, "{GREETING}").unwrap();
-        let mut client = Client::meet(ours).unwrap();
+        let mut client = Client::meet(ours, None).unwrap();
         theirs.write_all(b"{\"id\":1,\"dr").unwrap();
         assert_eq!(client.hear(Some(Duration::from_millis(1))).unwrap(), Heard::Silence);
         theirs.write_all(b"opped\":5}\n{").unwrap();
         assert_eq!(client.hear(None).unwrap(), Heard::Word(1, Word::Dropped(5)));
+    }
+
+    #[test]
+    fn who_says_nothing_is_given_up_in_time() {
+        let timeout = Some(Duration::from_millis(1));
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let stranger = Client::meet(ours, timeout).unwrap_err();
+        assert!(matches!(stranger, Stranger::Mute(pid) if pid == std::process::id()), "{stranger:?}");
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        writeln!(theirs, "{GREETING}").unwrap();
+        let fault = Client::meet(ours, timeout).unwrap().ask("status", Map::new()).unwrap_err();
+        assert_eq!(fault.exit_code(), 75, "{fault}");
+        assert!(fault.to_string().contains("4711"), "{fault}");
     }
 
     #[test]

@@ -122,6 +122,7 @@ impl Event<'_> {
             "reloaded" => format!("generation {} serves, after {}", generation(), span("took_ms")),
             "rolled_back" => format!("generation {} serves again, after {}", generation(), span("took_ms")),
             "reload_failed" => self.reload_failed(),
+            "reload_refused" => self.any("why"),
             "asked" => self.any("cause"),
             "stopping" => format!("{}{}", self.workers(), self.deadline("timeout_ms")),
             "waits_for" | "found" => self.any("what"),

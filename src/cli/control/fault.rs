@@ -2,8 +2,9 @@
 //!
 //! Knows nothing of sockets, nor of what was asked for.
 
-use std::{io, time::Duration};
+use std::{ffi::OsString, io, time::Duration};
 
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::{
@@ -11,8 +12,10 @@ use super::{
         failure::{BUG, CONFIGURATION, FAILED, NOT_PERMITTED, TRY_AGAIN, UNREACHABLE, USAGE},
         trouble::about,
     },
-    text::shown,
+    blame::Culprit,
+    text::{json_line, one_line, shown},
 };
+use crate::config;
 
 /// Why it has.
 #[derive(Debug, Error)]
@@ -41,14 +44,17 @@ pub(super) enum Fault {
     /// It says no.
     #[error("{}", shown(message))]
     Refused { code: String, message: String },
+    /// It has begun, and not succeeded.
+    #[error("{}{}", shown(message), goes_on(culprit))]
+    Failed { message: String, culprit: Culprit },
     /// It is gone, and has not said how it ended.
     #[error("the master (pid {pid}) has gone before it {what}")]
     Gone { pid: u32, what: &'static str },
     /// It says nothing.
-    #[error("the master (pid {pid}) has not answered for {}; is it halted (SIGSTOP)?", about(*.after))]
+    #[error("{} is there and has said nothing for {}; it may be stopped (SIGSTOP) or busy", master(*pid), about(*.after))]
     Mute { pid: u32, after: Duration },
     /// It has not even said that the time is over.
-    #[error("the master (pid {pid}) is not done after {}, and says nothing", about(*.after))]
+    #[error("not done after {}, and {} says nothing; it may be stopped (SIGSTOP) or busy", about(*.after), master(*pid))]
     Overdue { pid: u32, after: Duration },
     /// It says what nobody understands.
     #[error("the master (pid {pid}) says what is not in its protocol: {what}")]
@@ -72,6 +78,41 @@ impl Fault {
         }
     }
 
+    /// What is said of it to people; the words name the master in a command.
+    pub(super) fn lines(&self, master: &[OsString]) -> String {
+        let mut text = match self {
+            Self::ReaderGone => return String::new(),
+            fault => format!("error: {fault}\n"),
+        };
+        let Self::Failed { culprit, .. } = self else { return text };
+        let Some(slot) = culprit.slot else { return text };
+        if culprit.lines.is_empty() {
+            let mut words = ["pointsman", "logs"].map(OsString::from).to_vec();
+            words.push(format!("slot:{slot}").into());
+            words.extend_from_slice(master);
+            return text + &format!("see: {}\n", one_line(&config::words(&words)));
+        }
+        let worker = culprit.worker.map_or_else(String::new, |worker| format!("worker {worker}, "));
+        text += &format!("  the last words of {worker}slot {slot}:\n");
+        culprit.lines.iter().for_each(|line| text += &format!("    {}\n", one_line(line)));
+        text
+    }
+
+    /// The same for programs, if it is an error of the protocol.
+    pub(super) fn json_line(&self) -> String {
+        let mut error = match self {
+            Self::Refused { code, message } => json!({ "code": code, "message": message }),
+            Self::Failed { message, .. } => json!({ "code": FAILED_CODE, "message": message }),
+            other => return other.lines(&[]),
+        };
+        if let Self::Failed { culprit: Culprit { slot: Some(slot), lines, .. }, .. } = self {
+            error["slot"] = (*slot).into();
+            error["last_words"] = lines.clone().into();
+        }
+        let line: Value = json!({ "error": error });
+        format!("{}\n", json_line(&line))
+    }
+
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => USAGE,
@@ -84,10 +125,23 @@ impl Fault {
             | Self::Garbled { .. } => UNREACHABLE,
             Self::Overdue { .. } => TRY_AGAIN,
             Self::Refused { code, .. } => of_code(code),
+            Self::Failed { .. } => of_code(FAILED_CODE),
             Self::Input(_) | Self::Output(_) => FAILED,
             Self::ReaderGone => 0,
         }
     }
+}
+
+/// What the protocol calls that something was begun and has not succeeded.
+const FAILED_CODE: &str = "failed";
+
+/// The master, as far as it is known.
+fn master(pid: u32) -> String {
+    if pid == 0 { "the master".into() } else { format!("the master (pid {pid})") }
+}
+
+fn goes_on(culprit: &Culprit) -> String {
+    culprit.goes_on.map_or_else(String::new, |old| format!("; worker {old}, the old one, goes on"))
 }
 
 /// The exit code of an error of the protocol.
@@ -139,6 +193,36 @@ mod tests {
         ] {
             assert_eq!(fault.exit_code(), expected, "{fault}");
         }
+    }
+
+    #[test]
+    fn a_failure_has_the_last_words_of_who_has_failed() {
+        let fault = |lines: &[&str]| Fault::Failed {
+            message: "its successor has ended".into(),
+            culprit: Culprit {
+                slot: Some(1),
+                worker: Some(7),
+                lines: lines.iter().map(|&line| line.to_owned()).collect(),
+                goes_on: Some(2),
+            },
+        };
+        let told = fault(&["Error: x", "\u{1b}[2J  at y"]);
+        let expected = "error: its successor has ended; worker 2, the old one, goes on\n  the last words of worker 7, slot \
+                        1:\n    Error: x\n    \\u{1b}[2J  at y\n";
+        assert_eq!((told.lines(&[]).as_str(), told.exit_code()), (expected, 1));
+        let master = ["--control", "/a b.sock"].map(OsString::from);
+        let text = fault(&[]).lines(&master);
+        assert!(text.ends_with("\nsee: pointsman logs slot:1 --control '/a b.sock'\n"), "{text}");
+        let unknown = Fault::Failed { message: "no".into(), culprit: Culprit::default() };
+        assert_eq!(unknown.lines(&master), "error: no\n");
+        let json = |fault: &Fault| serde_json::from_str::<Value>(&fault.json_line()).unwrap();
+        let expected =
+            json!({ "code": "failed", "message": "its successor has ended", "slot": 1, "last_words": ["x"] });
+        assert_eq!(json(&fault(&["x"])), json!({ "error": expected }));
+        let refused = Fault::Refused { code: "busy".into(), message: "a\nb".into() };
+        assert_eq!(json(&refused), json!({ "error": { "code": "busy", "message": "a\nb" } }));
+        assert_eq!(refused.json_line().matches('\n').count(), 1);
+        assert_eq!(Fault::Usage("x".into()).json_line(), "error: x\n");
     }
 
     #[test]

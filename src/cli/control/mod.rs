@@ -1,10 +1,12 @@
 //! Verbs that talk to a running master by its control socket: words in, lines and an exit code out.
 //!
 //! CONTROL.md is what is spoken. `place` finds the master and `client` speaks with it, `task` is what is asked for and what
-//! came of it, `status`, `events` and `logs` are what is shown, `progress` what happens meanwhile, `fault` what went wrong. No
+//! came of it, `status`, `events` and `logs` are what is shown, `wait` has it done, with `progress` for what
+//! happens meanwhile and `blame` for whose fault it was, `fault` is what went wrong. No
 //! master is started here, and nothing but what a script could do by itself.
 
 mod args;
+mod blame;
 mod client;
 mod events;
 mod fault;
@@ -16,6 +18,7 @@ mod table;
 mod task;
 mod text;
 mod units;
+mod wait;
 
 use std::{
     env,
@@ -29,7 +32,7 @@ use anstream::{AutoStream, ColorChoice};
 use pointsman::Status;
 use serde_json::{Map, Value, json};
 
-pub(super) use args::Verb;
+pub(super) use args::{SIGNALS, Verb};
 
 use super::complain;
 use args::{Logs, Master, Message, Send};
@@ -37,18 +40,18 @@ use client::{Client, Heard, PROMPT, Word};
 use fault::Fault;
 use logs::Reader;
 use place::Which;
-use progress::{Line, TICK};
 use task::Task;
 use text::json_line;
+use wait::wait_for;
 
 /// Does what is asked.
 pub(super) fn run(verb: Verb) -> ExitCode {
+    let json = verb.master().json;
+    let master = verb.master().words();
     match perform(verb) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
-            if !matches!(fault, Fault::ReaderGone) {
-                complain(&format!("error: {fault}\n"));
-            }
+            complain(&if json { fault.json_line() } else { fault.lines(&master) });
             ExitCode::from(fault.exit_code())
         }
     }
@@ -58,7 +61,7 @@ fn perform(verb: Verb) -> Result<(), Fault> {
     match verb {
         Verb::Status(plain) => look(plain.master, false),
         Verb::List(plain) => look(plain.master, true),
-        Verb::Events(plain) => follow_events(plain.master),
+        Verb::Events(events) => follow_events(events.master),
         Verb::Logs(logs) => show_logs(logs),
         Verb::Reload(reload) => {
             let (task, left_out) = Task::reload(&reload, env::vars_os());
@@ -95,7 +98,7 @@ fn perform(verb: Verb) -> Result<(), Fault> {
 }
 
 fn reach(master: Master) -> Result<Client, Fault> {
-    which(master)?.reach()
+    which(master)?.reach(None)
 }
 
 fn which(master: Master) -> Result<Which, Fault> {
@@ -127,78 +130,16 @@ fn send_message(send: Send) -> Result<(), Fault> {
 /// Has something done, and says what came of it.
 fn have_done(master: Master, task: &Task) -> Result<(), Fault> {
     let json = master.json;
-    let mut client = reach(master)?;
+    let mut client = which(master)?.reach(task.timeout)?;
     let answer = if task.waits {
         wait_for(&mut client, task)?
     } else {
         client.ask(task.verb, task.parameters.clone())?
     };
+    if !json {
+        task::warnings(&answer).for_each(|warning| complain(&format!("warning: {warning}\n")));
+    }
     say(if json { json_line(&Value::Object(answer)) } else { task.told(&answer) })
-}
-
-/// How long the master may be busy with its own end after it has said that all workers are gone.
-const LAST_BREATH: Duration = Duration::from_secs(10);
-
-/// How much later than its time a master may say that the time is over.
-const GRACE: Duration = Duration::from_secs(5);
-
-/// Waits for the end of a task, and shows meanwhile how it goes if somebody looks.
-fn wait_for(client: &mut Client, task: &Task) -> Result<Map<String, Value>, Fault> {
-    let mut line = Line::at_terminal(task.verb);
-    let stops = task.verb == "stop";
-    // Of a stop, the events tell as well that it is over.
-    let events = if line.is_some() || stops { Some(client.request("events", Map::new())?) } else { None };
-    if let Some(line) = &mut line {
-        line.before(&Value::Object(client.ask("status", Map::new())?));
-    }
-    let id = client.request(task.verb, task.parameters.clone())?;
-    let mut silence = Duration::ZERO;
-    let mut stopped = false;
-    loop {
-        match client.hear(Some(TICK))? {
-            Heard::Word(of, Word::Done(answer)) if of == id => {
-                if stops {
-                    drop(line);
-                    wait_end(client)?;
-                }
-                return Ok(answer);
-            }
-            Heard::Word(of, Word::Refused { code, message }) if of == id => {
-                return Err(Fault::Refused { code, message });
-            }
-            Heard::Word(of, Word::Event(event)) if Some(of) == events => {
-                stopped |= is_stopped(&event);
-                if let Some(line) = &mut line {
-                    line.handle(&event);
-                }
-                silence = Duration::ZERO;
-            }
-            Heard::Word(..) => silence = Duration::ZERO,
-            Heard::Silence => {
-                silence += TICK;
-                if let Some(after) = task.timeout.filter(|timeout| silence > *timeout + GRACE) {
-                    return Err(Fault::Overdue { pid: client.pid, after });
-                }
-                if let Some(line) = &mut line {
-                    line.draw();
-                }
-            }
-            Heard::Gone if stops && stopped => return Ok(Map::from_iter([("workers".to_owned(), json!(0))])),
-            Heard::Gone if stops => return Err(client.gone("said that all has stopped")),
-            Heard::Gone => return Err(client.gone("was done")),
-        }
-    }
-}
-
-/// Waits until a master that has stopped is gone, so that another can take its place.
-fn wait_end(client: &mut Client) -> Result<(), Fault> {
-    loop {
-        match client.hear(Some(LAST_BREATH))? {
-            Heard::Gone => return Ok(()),
-            Heard::Silence => return Err(Fault::Mute { pid: client.pid, after: LAST_BREATH }),
-            Heard::Word(..) => {}
-        }
-    }
 }
 
 /// Between the two looks that tell what share of a processor is used.
@@ -270,7 +211,7 @@ fn dropped(count: u64, what: &str, json: bool) -> String {
 fn show_logs(logs: Logs) -> Result<(), Fault> {
     let json = logs.master.json;
     let which = which(logs.master)?;
-    let mut client = which.reach()?;
+    let mut client = which.reach(None)?;
     let mut parameters = logs.worker.map(|worker| worker.parameters()).unwrap_or_default();
     if let Some(lines) = logs.lines {
         parameters.insert("lines".into(), lines.into());
@@ -294,7 +235,7 @@ fn show_logs(logs: Logs) -> Result<(), Fault> {
             Heard::Word(of, Word::End) if of == id => return Ok(()),
             Heard::Word(_, Word::Refused { code, message }) => return Err(Fault::Refused { code, message }),
             Heard::Word(..) => {}
-            Heard::Silence => return Err(Fault::Mute { pid: client.pid, after: PROMPT }),
+            Heard::Silence => return Err(client.silent()),
             Heard::Gone => return Err(client.gone("had told everything")),
         }
     }

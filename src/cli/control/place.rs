@@ -9,15 +9,21 @@ use std::{
     io::{self, ErrorKind},
     os::{
         fd::AsRawFd,
-        unix::{ffi::OsStrExt, fs::FileTypeExt, net::UnixStream},
+        unix::{
+            ffi::OsStrExt,
+            fs::{FileTypeExt, MetadataExt},
+            net::UnixStream,
+        },
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use nix::unistd::{Uid, User};
 use pointsman::{Control, ControlName};
 
 use super::{
-    client::{Client, Stranger},
+    client::{Client, Stranger, mute},
     fault::Fault,
 };
 use crate::config::{ControlPlace, control_name};
@@ -79,19 +85,27 @@ impl Which {
         }
     }
 
-    /// The master, or why there is none.
-    pub(super) fn reach(&self) -> Result<Client, Fault> {
+    /// The master, or why there is none. Somebody may have said how long it may be silent.
+    pub(super) fn reach(&self, timeout: Option<Duration>) -> Result<Client, Fault> {
         let mut misses = Vec::new();
+        let mut silent = None;
         for path in self.places() {
             let why = match connect(&path) {
-                Ok(stream) => match Client::meet(stream) {
+                Ok(stream) => match Client::meet(stream, timeout) {
                     Ok(client) => return Ok(client),
                     Err(Stranger::Told(fault)) => return Err(fault),
                     Err(Stranger::NoMaster(what)) => Why::NoMaster(what),
+                    Err(Stranger::Mute(pid)) => {
+                        silent = silent.or(Some(pid));
+                        continue;
+                    }
                 },
                 Err(why) => why,
             };
             misses.push((path, why));
+        }
+        if let Some(pid) = silent {
+            return Err(mute(pid, timeout));
         }
         Err(self.unreachable(&misses, &self.others(&misses)))
     }
@@ -107,13 +121,24 @@ impl Which {
         for (path, why) in misses {
             told += &format!("\n  {}: {}", super::text::one_line(&path.to_string_lossy()), why.told());
         }
-        if others.is_empty() {
+        let denied = misses.iter().find_map(|(_, why)| match why {
+            Why::NotPermitted(owner) => Some(*owner),
+            _ => None,
+        });
+        if let Some(owner) = denied {
+            told += &match owner {
+                None | Some(0) => "\nask as root".to_owned(),
+                Some(owner) => format!("\nask as root or as user {}", user_name(owner)),
+            };
+        }
+        if others.is_empty() && denied.is_none() {
             told += "\n`pointsman run` starts one; --name NAME or --control PATH asks one that was started with it";
-        } else {
+        }
+        if !others.is_empty() {
             let names: Vec<_> = others.iter().map(|name| format!("--name {name}")).collect();
             told += &format!("\nthere are others: {}", names.join(", "));
         }
-        Fault::Unreachable { told, denied: misses.iter().any(|(_, why)| matches!(why, Why::NotPermitted)) }
+        Fault::Unreachable { told, denied: denied.is_some() }
     }
 
     /// Names by which somebody would answer.
@@ -144,7 +169,10 @@ enum Why {
     NoFile,
     /// A socket that its owner has left there.
     NobodyListens,
-    NotPermitted,
+    /// What is there is something else.
+    NoSocket,
+    /// It belongs to this user, as far as can be seen.
+    NotPermitted(Option<u32>),
     NoMaster(&'static str),
     Other(io::Error),
 }
@@ -154,7 +182,10 @@ impl Why {
         match self {
             Self::NoFile => "there is no such file".into(),
             Self::NobodyListens => "nobody listens there any more".into(),
-            Self::NotPermitted => {
+            Self::NoSocket => {
+                "that is no socket; give the path of the one that `pointsman run` has opened".into()
+            }
+            Self::NotPermitted(_) => {
                 "not permitted; it is for root, the user who runs the master, and control_group".into()
             }
             Self::NoMaster(what) => (*what).into(),
@@ -174,10 +205,27 @@ fn connect(path: &Path) -> Result<UnixStream, Why> {
     };
     connected.map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Why::NoFile,
+        ErrorKind::ConnectionRefused if !is_socket(path) => Why::NoSocket,
         ErrorKind::ConnectionRefused => Why::NobodyListens,
-        ErrorKind::PermissionDenied => Why::NotPermitted,
+        ErrorKind::PermissionDenied => Why::NotPermitted(owner(path)),
         _ => Why::Other(error),
     })
+}
+
+/// Whether it is one, as far as can be seen.
+fn is_socket(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+/// Whose a file is that may be in a directory which is closed to us: then that is of the same user.
+fn owner(path: &Path) -> Option<u32> {
+    path.ancestors().find_map(|path| fs::metadata(path).ok()).map(|metadata| metadata.uid())
+}
+
+/// A user's name, or else the number.
+fn user_name(id: u32) -> String {
+    let user = User::from_uid(Uid::from_raw(id)).ok().flatten();
+    user.map_or_else(|| id.to_string(), |user| user.name)
 }
 
 /// Connects to a socket whose path is longer than its address may be, from its directory.
@@ -244,22 +292,53 @@ mod tests {
             ("none.sock", "none.sock: there is no such file\n"),
             ("file/x", "file/x: there is no such file\n"),
             ("stale.sock", "stale.sock: nobody listens there any more\n"),
-            ("file", "file: nobody listens there any more\n"),
+            ("file", "file: that is no socket; give"),
+            ("", ": that is no socket; give"),
         ] {
-            let fault = Which::At(at(name)).reach().unwrap_err();
+            let fault = Which::At(at(name)).reach(None).unwrap_err();
             let text = fault.to_string();
             assert!(text.starts_with("no pointsman answers\n  /") && text.contains(expected), "{text}");
             assert!(text.contains("--name") && fault.exit_code() == 69, "{text}");
         }
-        let misses = [
-            (PathBuf::from("/run/pointsman/api.sock"), Why::NotPermitted),
-            (PathBuf::from("/tmp/pointsman-0/api.sock"), Why::NoFile),
-        ];
-        let fault = Which::Named("api".parse().unwrap()).unreachable(&misses, &["a".into(), "b".into()]);
+    }
+
+    #[test]
+    fn who_must_not_is_told_who_may() {
+        let denied = |owner, others: &[String]| {
+            let misses = [
+                (PathBuf::from("/run/pointsman/api.sock"), Why::NotPermitted(owner)),
+                (PathBuf::from("/tmp/pointsman-0/api.sock"), Why::NoFile),
+            ];
+            let fault = Which::Named("api".parse().unwrap()).unreachable(&misses, others);
+            assert_eq!(fault.exit_code(), 77);
+            fault.to_string()
+        };
         let expected = "no pointsman named api answers\n  /run/pointsman/api.sock: not permitted; it is for root, the user \
                         who runs the master, and control_group\n  /tmp/pointsman-0/api.sock: there is no such \
-                        file\nthere are others: --name a, --name b";
-        assert_eq!((fault.to_string().as_str(), fault.exit_code()), (expected, 77));
+                        file\nask as root";
+        let others = ["a".into(), "b".into()];
+        assert_eq!(denied(Some(0), &others), format!("{expected}\nthere are others: --name a, --name b"));
+        assert_eq!(denied(None, &[]), expected);
+        // As good as nobody has this number.
+        assert_eq!(denied(Some(4_000_000), &[]), format!("{expected} or as user 4000000"));
+        assert_eq!(user_name(0), "root");
+        let directory = tempfile::tempdir().unwrap();
+        let mine = fs::metadata(directory.path()).unwrap().uid();
+        assert_eq!(owner(&directory.path().join("none/a.sock")), Some(mine));
+    }
+
+    #[test]
+    fn who_is_there_and_says_nothing_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.sock");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let fault = Which::At(path).reach(Some(Duration::from_millis(1))).unwrap_err();
+        let text = fault.to_string();
+        let pid = std::process::id();
+        assert_eq!(fault.exit_code(), 75);
+        assert!(text.contains(&format!("(pid {pid}) says nothing")) && !text.contains("run"), "{text}");
+        let text = mute(pid, None).to_string();
+        assert!(text.contains(&format!("(pid {pid}) is there and has said nothing for 10 s")), "{text}");
     }
 
     #[test]
@@ -274,7 +353,7 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             io::Write::write_all(&mut stream, format!("{GREETING}\n").as_bytes()).unwrap();
         });
-        assert_eq!(Which::At(deep.join("a.sock")).reach().unwrap().pid, 4711);
+        assert_eq!(Which::At(deep.join("a.sock")).reach(None).unwrap().pid, 4711);
         master.join().unwrap();
     }
 }

@@ -13,6 +13,7 @@ use super::{
         trouble::{about, ended},
     },
     args::{Change, Fork, Kill, OfWorker, Patience, Reload, Scale, Stop, Target},
+    text::shown,
 };
 
 /// Something that a master is to do.
@@ -103,7 +104,7 @@ impl Task {
 
     pub(super) fn kill(args: &Kill) -> Self {
         let mut parameters = args.worker.parameters();
-        if let Some(signal) = &args.signal {
+        if let Some(signal) = args.signal() {
             let signal = signal.parse::<i32>().map_or_else(|_| signal.to_uppercase().into(), Value::from);
             parameters.insert("signal".into(), signal);
         }
@@ -175,6 +176,12 @@ impl Task {
             None => "SIGTERM".into(),
         }
     }
+}
+
+/// What the master says besides, as lines for people.
+pub(super) fn warnings(answer: &Parameters) -> impl Iterator<Item = String> {
+    let all = answer.get("warnings").and_then(Value::as_array).into_iter().flatten();
+    all.filter_map(Value::as_str).map(|warning| shown(warning).into_owned())
 }
 
 /// How a worker has ended, if that is told.
@@ -249,6 +256,8 @@ mod tests {
             ("kill 3", "kill", json!({ "worker": 3 })),
             ("kill slot:3 hup", "kill", json!({ "slot": 3, "signal": "HUP" })),
             ("kill 3 9", "kill", json!({ "worker": 3, "signal": 9 })),
+            ("kill -s KILL 3", "kill", json!({ "worker": 3, "signal": "KILL" })),
+            ("kill 3 --signal=9", "kill", json!({ "worker": 3, "signal": 9 })),
             ("fork", "fork", json!({})),
             (
                 "fork -e A=1 -e B= --cwd /srv -- node app.js -x",
@@ -271,6 +280,13 @@ mod tests {
         let (task, left_out) = Task::reload(&args, environment.into_iter());
         assert_eq!(task.parameters.get("env"), Some(&json!({ "A": "1" })));
         assert_eq!(left_out, [OsString::from("B"), odd]);
+    }
+
+    #[test]
+    fn warnings_are_lines() {
+        let Value::Object(answer) = json!({ "warnings": ["a\u{1b}", 5, "b"] }) else { panic!() };
+        assert_eq!(warnings(&answer).collect::<Vec<_>>(), ["a\\u{1b}", "b"]);
+        assert_eq!(warnings(&Map::new()).count(), 0);
     }
 
     #[test]

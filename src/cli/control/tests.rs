@@ -31,7 +31,7 @@ fn scale(words: &str) -> Task {
 fn waited(task: &Task, script: &[&str]) -> Result<Value, (u8, String)> {
     let script: Vec<_> = [GREETING].into_iter().chain(script.iter().copied()).collect();
     let (stream, master) = scripted(&script);
-    let mut client = Client::meet(stream).unwrap();
+    let mut client = Client::meet(stream, None).unwrap();
     let end = wait_for(&mut client, task).map(Value::Object);
     // Its script may be over only when we are gone.
     drop(client);
@@ -58,15 +58,49 @@ fn a_stop_is_done_only_if_the_master_said_so() {
 
 #[test]
 fn an_answer_is_waited_for_and_a_master_that_goes_away_gives_none() {
-    let asked = r#"<{"id":1,"verb":"scale","to":4,"wait":true}"#;
-    let answer = r#"{"id":1,"ok":{"from":2,"to":4}}"#;
-    assert_eq!(waited(&scale("4 --wait"), &[asked, answer]), Ok(json!({ "from": 2, "to": 4 })));
-    let gone = "the master (pid 4711) has gone before it was done";
-    assert_eq!(waited(&scale("4 --wait"), &[asked]), Err((69, gone.into())));
-    let failed = r#"{"id":1,"error":{"code":"failed","message":"the new ones have crashed"}}"#;
-    assert_eq!(waited(&scale("4 --wait"), &[asked, failed]), Err((1, "the new ones have crashed".into())));
+    let (answer, gone) =
+        (r#"{"id":3,"ok":{"from":2,"to":4}}"#, "the master (pid 4711) has gone before it was done");
+    let after = |said: &[&'static str]| waited(&scale("4 --wait"), &[&ASKED_TO_SCALE[..], said].concat());
+    assert_eq!(after(&[answer]), Ok(json!({ "from": 2, "to": 4 })));
+    assert_eq!(after(&[]), Err((69, gone.into())));
+    let failed = r#"{"id":3,"error":{"code":"failed","message":"the new ones have crashed"}}"#;
+    assert_eq!(after(&[failed]), Err((1, "the new ones have crashed".into())));
     let all = r#"{"id":null,"error":{"code":"busy","message":"too much"}}"#;
-    assert_eq!(waited(&scale("4 --wait"), &[asked, all]), Err((75, "too much".into())));
+    assert_eq!(after(&[all]), Err((75, "too much".into())));
+    let late = r#"{"id":3,"error":{"code":"timed_out","message":"not done after 2000 ms; it goes on"}}"#;
+    assert_eq!(after(&[late]), Err((75, "not done after 2000 ms; it goes on".into())));
+    let late =
+        waited(&scale("4 --timeout 2s"), &[&ASKED_TO_SCALE[..3], &[r#"<"timeout_ms":2000"#, late]].concat());
+    assert_eq!(late, Err((75, "not done after 2s; it goes on (`pointsman status` shows it)".into())));
+}
+
+const ASKED_TO_SCALE: [&str; 4] = [
+    r#"<{"id":1,"verb":"events"}"#,
+    r#"<{"id":2,"verb":"status"}"#,
+    r#"{"id":2,"ok":{"wanted":2}}"#,
+    r#"<{"id":3,"verb":"scale","to":4,"wait":true"#,
+];
+
+#[test]
+fn last_words_are_waited_for_a_while_and_no_longer() {
+    let exit = r#"{"id":1,"event":{"type":"exit","worker":7,"slot":3,"code":1}}"#;
+    let errored = r#"{"id":1,"event":{"type":"errored","slot":3}}"#;
+    let failed = r#"{"id":3,"error":{"code":"failed","message":"slot 3 is given up"}}"#;
+    let words = r#"{"id":1,"event":{"type":"last_words","worker":7,"slot":3,"lines":["Error: x"]}}"#;
+    let told = |said: &[&'static str], holds: bool| {
+        let mut script = [&[GREETING], &ASKED_TO_SCALE[..], said].concat();
+        // Goes on listening, and says nothing.
+        script.extend(holds.then_some("<never"));
+        let (stream, _master) = scripted(&script);
+        let mut client = Client::meet(stream, None).unwrap();
+        wait_for(&mut client, &scale("4 --wait")).unwrap_err().lines(&[])
+    };
+    let expected = "error: slot 3 is given up\n  the last words of worker 7, slot 3:\n    Error: x\n";
+    assert_eq!(told(&[exit, errored, failed, words], true), expected);
+    assert_eq!(told(&[exit, errored, words, failed], true), expected);
+    let none = "error: slot 3 is given up\nsee: pointsman logs slot:3\n";
+    assert_eq!(told(&[exit, errored, failed], true), none);
+    assert_eq!(told(&[failed, errored], false), none);
 }
 
 #[test]
