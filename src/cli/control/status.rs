@@ -2,8 +2,10 @@
 //!
 //! Two looks come in, between which some time has passed: what was used of the processors in it is a share.
 
+use std::collections::BTreeMap;
+
 use clap::builder::styling::{AnsiColor, Style};
-use pointsman::{ClusterState, ExitRecord, ListenerStatus, Status, VacantStatus, WorkerStatus};
+use pointsman::{ClusterState, ExitRecord, ListenerStatus, ReloadRecord, Status, VacantStatus, WorkerStatus};
 
 use super::{
     super::trouble::signal_name,
@@ -42,16 +44,50 @@ pub(super) fn workers(before: &Status, now: &Status) -> String {
         Column::Right("RSS"),
         Column::Left("BY"),
     ];
+    let marked = own_programs(now).next().is_some();
+    let mark = |program: &Option<String>| match (marked, program) {
+        (true, Some(_)) => "*",
+        // What is not marked ends in the same column.
+        (true, None) => " ",
+        (false, _) => "",
+    };
     let present = now.workers.iter().map(|worker| {
         let earlier = before.workers.iter().find(|other| other.id == worker.id);
-        (worker.slot, row(worker, earlier))
+        (worker.slot, row(worker, earlier, mark(&worker.program)))
     });
-    let mut rows: Vec<_> =
-        present.chain(now.vacant.iter().map(|vacant| (vacant.slot, vacant_row(vacant)))).collect();
+    let vacant = now.vacant.iter().map(|vacant| (vacant.slot, vacant_row(vacant, mark(&vacant.program))));
+    let mut rows: Vec<_> = present.chain(vacant).collect();
     // The order within a slot is that of age.
     rows.sort_by_key(|(slot, _)| *slot);
     let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
-    lines(columns, &rows)
+    lines(columns, &rows) + &footnotes(now)
+}
+
+/// Slots that have a program of their own, and it.
+fn own_programs(now: &Status) -> impl Iterator<Item = (u32, &str)> {
+    let present = now.workers.iter().map(|worker| (worker.slot, &worker.program));
+    let all = present.chain(now.vacant.iter().map(|vacant| (vacant.slot, &vacant.program)));
+    all.filter_map(|(slot, program)| Some((slot, program.as_deref()?)))
+}
+
+/// What those are that are marked.
+fn footnotes(now: &Status) -> String {
+    // The old worker and its successor are in one place.
+    let programs: BTreeMap<_, _> = own_programs(now).collect();
+    let line = |(slot, program): (u32, &str)| {
+        let begin = format!("* slot {slot} runs a program of its own: ");
+        let program = cut_middle(&one_line(program), WIDTH.saturating_sub(begin.len()));
+        format!("{begin}{program}\n")
+    };
+    programs.into_iter().map(line).collect()
+}
+
+/// How the last reload ended, if that is not well.
+fn last_reload(ReloadRecord { result, why, ago_ms, .. }: &ReloadRecord) -> Option<String> {
+    let why = why.as_deref().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    let colon = if why.is_empty() { "" } else { ": " };
+    let text = format!("{result} {} ago{colon}{why}", span(*ago_ms));
+    (result != "succeeded").then(|| one_line(&text).into_owned())
 }
 
 fn header(before: &Status, now: &Status) -> String {
@@ -83,7 +119,7 @@ fn header(before: &Status, now: &Status) -> String {
         "shared" => "shared".into(),
         mode => one_line(&format!("{mode}, {}", now.policy)).into_owned(),
     };
-    let rows = [
+    let mut rows = vec![
         ("name", name.into_owned()),
         ("state", format!("{state}, {ready}, generation {}", now.generation)),
         ("program", cut_middle(&one_line(&now.program), WIDTH - KEYS)),
@@ -100,6 +136,9 @@ fn header(before: &Status, now: &Status) -> String {
         ),
         ("connections", connections),
     ];
+    if let Some(text) = now.last_reload.as_ref().and_then(last_reload) {
+        rows.insert(2, ("last reload", text));
+    }
     let line = |(key, value): (&str, String)| {
         let value = cut(&value, WIDTH - KEYS);
         // Of all these, only the state is coloured.
@@ -148,14 +187,14 @@ fn listeners(all: &[ListenerStatus]) -> String {
     lines(columns, &all.iter().map(row).collect::<Vec<_>>())
 }
 
-fn row(worker: &WorkerStatus, earlier: Option<&WorkerStatus>) -> [Cell; 12] {
+fn row(worker: &WorkerStatus, earlier: Option<&WorkerStatus>, mark: &str) -> [Cell; 12] {
     let cpu = earlier.and_then(|earlier| {
         let used = worker.cpu_ms?.saturating_sub(earlier.cpu_ms?);
         share(used, worker.uptime_ms.saturating_sub(earlier.uptime_ms))
     });
     let connections = u64::try_from(worker.connections).unwrap_or(u64::MAX);
     [
-        worker.id.to_string().into(),
+        format!("{}{mark}", worker.id).into(),
         worker.slot.to_string().into(),
         worker.pid.to_string().into(),
         state(&worker.state, Some(worker.since_ms)),
@@ -170,10 +209,10 @@ fn row(worker: &WorkerStatus, earlier: Option<&WorkerStatus>) -> [Cell; 12] {
     ]
 }
 
-fn vacant_row(vacant: &VacantStatus) -> [Cell; 12] {
+fn vacant_row(vacant: &VacantStatus, mark: &str) -> [Cell; 12] {
     let nothing = || Cell::from("-");
     [
-        nothing(),
+        format!("-{mark}").into(),
         vacant.slot.to_string().into(),
         nothing(),
         state(&vacant.state, vacant.start_in_ms),
@@ -311,6 +350,8 @@ ID  SLOT   PID  STATE      GEN  RST  LAST EXIT  CONN  HANDED  CPU  RSS  BY
         ] {
             value["workers"][0][key] = number.into();
         }
+        value["workers"][0]["program"] = "p".repeat(500).into();
+        value["last_reload"] = json!({ "result": "refused", "why": "w\n ".repeat(500), "ago_ms": 999 });
         value["workers"][0]["connections"] = 9999.into();
         value["workers"][0]["state"] = "draining".into();
         value["workers"][0]["since_ms"] = (47 * 3_600_000).into();
@@ -321,8 +362,67 @@ ID  SLOT   PID  STATE      GEN  RST  LAST EXIT  CONN  HANDED  CPU  RSS  BY
         before["workers"][0]["id"] = 99_999.into();
         let text = plain(&whole(&status(before), &status(value)));
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-        for part in ["draining 47h", "TRAP 59m", "4194304", "3200%", "reports", "/app.sock", "xx…xx"] {
+        for part in [
+            "draining 47h",
+            "TRAP 59m",
+            "4194304",
+            "3200%",
+            "reports",
+            "/app.sock",
+            "xx…xx",
+            "99999* ",
+            "pp…pp",
+            "w w …",
+        ] {
             assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn who_runs_something_else_is_marked() {
+        let mut value = sample();
+        value["workers"][0]["program"] = Value::Null;
+        value["vacant"][0]["program"] = "sleep 1000".into();
+        let text = plain(&workers(&status(value.clone()), &status(value.clone())));
+        let expected = "\
+ID  SLOT   PID  STATE      GEN  RST  LAST EXIT  CONN  HANDED  CPU  RSS  BY
+1      0  4713  ready 23h    1    0  -            12     509    -  50M  script
+-*     1     -  errored      -   10  1 1m          -       -    -    -  -
+* slot 1 runs a program of its own: sleep 1000
+";
+        assert_eq!(text, expected);
+        // It and its successor.
+        let mut second = value["workers"][0].clone();
+        (second["id"], second["program"]) = (2.into(), "x".into());
+        value["workers"][0]["program"] = "x".into();
+        value["workers"].as_array_mut().unwrap().push(second);
+        let text = plain(&workers(&status(value.clone()), &status(value)));
+        assert!(text.contains("\n1*     0") && text.contains("\n2*     0"), "{text}");
+        assert!(text.ends_with(
+            "\n* slot 0 runs a program of its own: x\n* slot 1 runs a program of its own: sleep 1000\n"
+        ));
+    }
+
+    #[test]
+    fn a_reload_that_came_to_nothing_is_told() {
+        let mut value = sample();
+        for (result, why, expected) in [
+            (
+                "failed",
+                "slot 0:\n  it exited".into(),
+                Some("last reload  failed 2m ago: slot 0: it exited\n"),
+            ),
+            ("refused", Value::Null, Some("last reload  refused 2m ago\n")),
+            ("failed", "\u{1b}[2J".into(), Some("ago: \\u{1b}[2J\n")),
+            ("succeeded", Value::Null, None),
+        ] {
+            value["last_reload"] =
+                json!({ "result": result, "generation": 2, "why": why, "ago_ms": 125_000 });
+            let text = plain(&whole(&status(value.clone()), &status(value.clone())));
+            match expected {
+                Some(line) => assert!(text.contains(line), "{text}"),
+                None => assert!(!text.contains("last reload"), "{text}"),
+            }
         }
     }
 

@@ -6,6 +6,8 @@ use std::fmt::Write;
 
 use clap::builder::styling::Style;
 
+use super::text::cut;
+
 /// How wide a terminal is at least.
 pub(super) const WIDTH: usize = 80;
 
@@ -52,11 +54,17 @@ pub(super) fn lines<const N: usize>(columns: [Column; N], rows: &[[Cell; N]]) ->
     });
     let total: usize = widths.iter().sum();
     let gap = if total + 2 * (N - 1) <= WIDTH { "  " } else { " " };
+    // If even that is too much, the last column gives way.
+    let excess = (total + gap.len() * (N - 1)).saturating_sub(WIDTH);
     let mut out = String::new();
     for row in [&heads].into_iter().chain(rows) {
         let mut line = String::new();
-        for ((column, width), Cell { text, style }) in columns.iter().zip(widths).zip(row) {
-            let blanks = " ".repeat(width - text.chars().count());
+        for (index, ((column, width), Cell { text, style })) in
+            columns.iter().zip(widths).zip(row).enumerate()
+        {
+            let width = if index == N - 1 { width.saturating_sub(excess).max(1) } else { width };
+            let text = cut(text, width);
+            let blanks = " ".repeat(width.saturating_sub(text.chars().count()));
             let gap = if line.is_empty() { "" } else { gap };
             // What is written into a string is written.
             let _ = match column {
@@ -80,6 +88,8 @@ mod tests {
         let rows =
             |state: &str| [["1".into(), state.into(), "5M".into()], ["12".into(), "x".into(), "".into()]];
         assert_eq!(lines(columns, &rows("ready")), "ID  STATE  RSS\n 1  ready   5M\n12  x\n");
+        let text = lines([Column::Right("ID"), Column::Left("LAST")], &[["1".into(), "l".repeat(90).into()]]);
+        assert_eq!(text, format!("ID LAST\n 1 {}…\n", "l".repeat(76)));
         let long = "s".repeat(72);
         let text = lines(columns, &rows(&long));
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
