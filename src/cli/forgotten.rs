@@ -1,6 +1,10 @@
 //! The command line -> its words understood, or an error that knows of the verb that was forgotten.
 
-use std::{ffi::OsString, path::Path};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    path::Path,
+};
 
 use clap::{
     FromArgMatches,
@@ -10,7 +14,7 @@ use clap::{
 use super::{
     args::{Cli, Command},
     failure::interpreter,
-    pages,
+    foreign, pages,
 };
 use crate::config;
 
@@ -18,75 +22,44 @@ use crate::config;
 pub(super) fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     read(words).map_err(|mut error| {
         let refused = matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
-        let foreign = words.get(1..).filter(|_| refused).and_then(|words| foreign(words, &error));
+        let words = words.get(1..).unwrap_or_default();
+        let invalid = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let verb = words.first().and_then(|word| word.to_str()).unwrap_or_default();
+        let foreign = if refused { foreign::verb(words, invalid.as_deref()) } else { None };
         if let Some(tip) = foreign {
             error.remove(ContextKind::SuggestedSubcommand);
-            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
-            return error;
+            return advised(error, &tip);
         }
-        if let Some(tip) = foreign_flag(&error) {
+        if let Some(tip) = invalid.as_deref().and_then(|flag| foreign::flag(verb, flag)) {
             error.remove(ContextKind::SuggestedArg);
-            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
-            return error;
+            return advised(error, &tip);
+        }
+        // What such a verb takes no flag for, it does not take as a value either.
+        if refused && pages::is_control(verb) {
+            error.remove(ContextKind::Suggested);
+            error.remove(ContextKind::TrailingArg);
         }
         // A verb that was mistyped is no program.
         if refused
             && error.get(ContextKind::SuggestedSubcommand).is_none()
-            && let Some(command) = words.get(1..).and_then(with_run)
+            && let Some(command) = with_run(words)
         {
-            let tip = format!("to start workers and serve, use '{command}'");
-            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+            return advised(error, &format!("to start workers and serve, use '{command}'"));
         }
         error
     })
 }
 
-/// What to do here for a command of PM2's or nginx's: it is none of ours, or has an argument that ours has not.
-fn foreign(words: &[OsString], error: &clap::Error) -> Option<String> {
-    let is_flag = |text: &String| text.starts_with('-') && text != "-s";
-    if matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(text)) if is_flag(text)) {
-        return None;
-    }
-    let word = |place: usize| words.get(place).and_then(|word| word.to_str());
-    // As in `nginx -s reload`.
-    let verb = if word(0) == Some("-s") { word(1) } else { word(0) }?;
-    Some(match verb {
-        "start" => {
-            let program = words.get(1..).filter(|rest| !rest.is_empty()).and_then(with_run);
-            let command = program.unwrap_or_else(|| "pointsman run -- node app.js".to_owned());
-            format!("to start workers and serve, use '{command}'")
-        }
-        "stop" | "quit" | "delete" => {
-            "to stop the master and its workers, use 'pointsman stop'; one worker leaves by 'pointsman disconnect ID'".into()
-        }
-        "reload" | "graceful" => "to replace all workers, use 'pointsman reload'".into(),
-        "scale" => "to have four workers, use 'pointsman scale 4'".into(),
-        "reopen" | "reloadLogs" => "to open files of output anew, kill -USR1 the pid that 'pointsman status' shows".into(),
-        "log" => "to see what workers write, use 'pointsman logs'".into(),
-        "describe" | "show" | "info" | "monit" | "ps" => "to see how it is, use 'pointsman status'".into(),
-        _ => return None,
-    })
-}
-
-/// What a flag of others is called here.
-fn foreign_flag(error: &clap::Error) -> Option<String> {
-    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
-    let word = flag.split('=').next()?;
-    // PM2's and gunicorn's letters are those of the words.
-    let word = if word == "-i" { "instances" } else { word.strip_prefix("--")? };
-    let ours = config::synonym(&word.replace('-', "_"))?;
-    match ours {
-        "workers" => Some("the number of workers is -w N, or --workers N".to_owned()),
-        "program" => Some("the program comes last: -- node app.js".to_owned()),
-        "stop_timeout or handoff_timeout" => {
-            Some("there are --stop-timeout and --handoff-timeout".to_owned())
-        }
-        _ => Some(format!("use --{}", ours.replace('_', "-"))),
-    }
+fn advised(mut error: clap::Error, tip: &str) -> clap::Error {
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.to_owned().into()]));
+    error
 }
 
 /// The words with `run` before them, if that makes a command.
-fn with_run(words: &[OsString]) -> Option<String> {
+pub(super) fn with_run(words: &[OsString]) -> Option<String> {
     let first = words.first()?.to_str()?;
     if first == "help" || is_verb(first) {
         return None;
@@ -103,8 +76,23 @@ fn with_run(words: &[OsString]) -> Option<String> {
         words.remove(place);
         program = self::program(&words)?;
     }
-    let is_verb = program.first().and_then(|word| word.to_str()).is_some_and(is_verb);
-    if is_verb { None } else { Some(format!("pointsman run {}", config::words(&words))) }
+    let unlikely = |word: &OsString| word.to_str().is_some_and(is_verb) || !may_be_program(word);
+    if program.first().is_some_and(unlikely) {
+        None
+    } else {
+        Some(format!("pointsman run {}", config::words(&words)))
+    }
+}
+
+/// Whether a word names something that runs, or at least a file.
+fn may_be_program(word: &OsStr) -> bool {
+    let found = |directory: &Path| directory.join(word).is_file();
+    let path = env::var_os("PATH").unwrap_or_default();
+    // Whoever has no Node yet means it all the same.
+    word == "node"
+        || word.as_encoded_bytes().iter().any(|byte| b"/.".contains(byte))
+        || Path::new(word).exists()
+        || env::split_paths(&path).any(|directory| found(&directory))
 }
 
 /// The program that `run` would start, if it takes these words.
@@ -122,7 +110,7 @@ fn is_verb(word: &str) -> bool {
 
 fn read(words: &[OsString]) -> Result<Cli, clap::Error> {
     let mut command = pages::command();
-    let matches = command.try_get_matches_from_mut(words)?;
+    let matches = command.try_get_matches_from_mut(foreign::with_signal(words))?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
@@ -140,6 +128,16 @@ mod tests {
             ("reload all", "to replace all workers, use 'pointsman reload'\n"),
             ("monit", "to see how it is, use 'pointsman status'\n"),
             ("log", "use 'pointsman logs'\n"),
+            ("tail -f x", "use 'pointsman logs -f'\n"),
+            ("version", "use 'pointsman --version'\n"),
+            ("del 3", "one worker leaves by 'pointsman disconnect ID'\n"),
+            ("graceful-reload", "use 'pointsman reload'\n"),
+            ("status default", "to ask the master of that name, use '--name default'\n"),
+            ("ls api", "use '--name api'\n"),
+            ("stop api", "use 'pointsman stop'"),
+            ("status --watch", "use 'watch pointsman status'\n"),
+            ("ls --watch", "use 'watch pointsman list'\n"),
+            ("restart --all", "to replace all workers, use 'pointsman reload'\n"),
             ("start app.js", "to start workers and serve, use 'pointsman run -- node app.js'\n"),
             ("start -- ./server x", "use 'pointsman run -- ./server x'\n"),
             ("start", "use 'pointsman run -- node app.js'\n"),
@@ -156,10 +154,17 @@ mod tests {
             ("scale app", "not a number of workers; write 4, or +1 or -1"),
             ("kill 3 9 4", "unexpected argument '4'"),
             ("ls --jsn", "'--json'"),
+            ("stop --all", "unexpected argument '--all'"),
+            ("logs --nostream", "unexpected argument '--nostream'"),
+            ("logs --err", "unexpected argument '--err'"),
+            ("flush", "unrecognized subcommand 'flush'"),
+            ("nosuchword", "unrecognized subcommand 'nosuchword'"),
+            ("kill 3 9 -KILL", "cannot be used"),
         ] {
             let all = ["pointsman"].into_iter().chain(words.split_whitespace());
             let error = parse(&all.map(OsString::from).collect::<Vec<_>>()).unwrap_err().to_string();
             assert!(error.contains(expected) && !error.contains("pointsman run"), "{words}: {error}");
+            assert!(!error.contains("-- -"), "{words}: {error}");
         }
         // A program of that name is run as any other.
         assert!(parse(&["pointsman", "run", "--", "stop"].map(OsString::from)).is_ok());
@@ -199,6 +204,9 @@ mod tests {
             ("--nosuchflag", None),
             ("rum -- node app.js", None),
             ("chekc", None),
+            ("sh x", Some("pointsman run -- sh x")),
+            ("Cargo.toml", Some("pointsman run -- Cargo.toml")),
+            ("nosuchprogram x", None),
             ("run --nosuchflag", None),
             ("help nosuchverb", None),
         ] {

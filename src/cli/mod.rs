@@ -11,6 +11,7 @@ mod control;
 mod demo;
 mod failure;
 mod flags;
+mod foreign;
 mod forgotten;
 mod log_filter;
 mod logging;

@@ -119,6 +119,11 @@ pub(super) const PAGES: [&str; 17] = [
     "man",
 ];
 
+/// Whether a word is a verb that talks to a running master.
+pub(super) fn is_control(word: &str) -> bool {
+    word == "ls" || SEE.contains(&word) || STEER.contains(&word)
+}
+
 /// The command line, with its help in order.
 pub(super) fn command() -> Command {
     let whole = Cli::command();
