@@ -167,6 +167,102 @@ fn a_reload_is_waited_for_and_says_how_it_ended() {
 }
 
 #[test]
+fn what_has_failed_is_told_with_its_last_words() {
+    let steered = Steered::start_with(2, |run| {
+        let run = run.option("--output", "prefix").allow_log("exited with code 3").allow_log("no database");
+        run.expect_log("reload failed")
+    });
+    let before = steered.ready();
+    fs::write(steered.directory.path().join("broken"), "Error: no database\n    at x").unwrap();
+    let words = ", slot 0:\n    Error: no database\n        at x";
+    let text = steered.refused("reload --wait", 1);
+    assert!(text.contains("\n  the last words of worker ") && text.ends_with(words), "{text}");
+    let text = steered.refused("restart slot:0 --wait", 1);
+    assert!(text.contains(&format!("; worker {}, the old one, goes on\n", before[0].id)), "{text}");
+    assert!(text.ends_with(words), "{text}");
+    let said = steered.say("fork --wait --json");
+    assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""), "{said:?}");
+    let error: Value = serde_json::from_str(&said.stderr).unwrap();
+    let error = &error["error"];
+    assert_eq!((&error["code"], &error["slot"]), (&"failed".into(), &2.into()), "{said:?}");
+    assert_eq!(error["last_words"][0], "Error: no database", "{said:?}");
+    steered.let_be_no_longer("broken");
+    steered.done("scale 2 --wait");
+    assert_eq!(steered.ready(), before, "the old ones serve on");
+    let text = steered.done("status");
+    let why = text.lines().find_map(|line| line.strip_prefix("last reload  failed 0s ago: "));
+    assert!(why.is_some_and(|why| why.contains("exited with code 3")), "{text}");
+    steered.master.finish();
+}
+
+#[test]
+fn who_has_said_nothing_can_be_looked_up() {
+    let steered =
+        Steered::start_with(1, |run| run.expect_log("reload failed").allow_log("exited with code 3"));
+    steered.let_be("broken");
+    let text = steered.refused("reload --timeout 30s", 1);
+    let see = format!("\nsee: pointsman logs slot:0 --control {}", steered.socket().display());
+    assert!(text.ends_with(&see), "{text}");
+    steered.master.finish();
+}
+
+#[test]
+fn errors_are_objects_for_programs_as_well() {
+    let steered = Steered::start(1);
+    for (words, code, name) in [
+        ("restart 99 --json", 1, "no_such_worker"),
+        ("abort --json", 75, "refused"),
+        ("logs --json", 1, "failed"),
+    ] {
+        let said = steered.say(words);
+        assert_eq!((said.code, said.stdout.as_str()), (Some(code), ""), "{words}: {said:?}");
+        let error: Value = serde_json::from_str(&said.stderr).unwrap();
+        assert_eq!(error["error"]["code"], name, "{words}: {said:?}");
+        assert!(error["error"]["message"].as_str().is_some_and(|text| !text.is_empty()), "{words}: {said:?}");
+    }
+    steered.master.finish();
+}
+
+#[test]
+fn a_reload_warns_whoever_has_asked_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("p.toml");
+    fs::write(&file, "policy = \"round-robin\"\n").unwrap();
+    let steered =
+        Steered::start_with(1, |run| run.option("-c", &file).expect_log("a reload does not change"));
+    fs::write(&file, "policy = \"least-connections\"\n").unwrap();
+    for words in ["reload --wait", "reload"] {
+        let said = steered.say(words);
+        assert_eq!(said.code, Some(0), "{words}: {said:?}");
+        assert!(said.stderr.starts_with("warning: a reload does not change policy"), "{words}: {said:?}");
+        eventually("it is over", || steered.status()["state"] == "running");
+    }
+    let answer: Value = serde_json::from_str(&steered.done("reload --wait --json")).unwrap();
+    assert!(answer["warnings"][0].as_str().is_some_and(|text| text.contains("policy")), "{answer}");
+    steered.master.finish();
+}
+
+#[test]
+fn a_master_that_is_halted_is_there() {
+    let steered = Steered::start(1);
+    let pid = steered.master.pid();
+    steered.master.signal(Signal::SIGSTOP);
+    let late = steered.refused("scale 1 --timeout 100ms", 75);
+    let mute = steered.refused("status", 69);
+    steered.master.signal(Signal::SIGCONT);
+    assert!(
+        late.contains(&format!("not done after 100 ms, and the master (pid {pid}) says nothing")),
+        "{late}"
+    );
+    assert!(
+        mute.contains(&format!("the master (pid {pid}) is there and has said nothing for 10 s")),
+        "{mute}"
+    );
+    assert!(!mute.contains("pointsman run") && !mute.contains("answers"), "{mute}");
+    steered.master.finish();
+}
+
+#[test]
 fn a_reload_with_a_wrong_configuration_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("p.toml");
@@ -186,7 +282,10 @@ fn a_reload_that_takes_too_long_goes_on_and_is_called_off() {
     let before = steered.ready();
     steered.refused("abort", 75);
     steered.let_be("slow");
-    steered.refused("reload --timeout 100ms", 75);
+    let text = steered.refused("reload --timeout 100ms", 75);
+    let goes_on =
+        "not done after 100ms; it goes on (`pointsman status` shows it, `pointsman abort` ends a reload)";
+    assert_eq!(text, format!("error: {goes_on}"));
     assert_eq!(steered.status()["state"], "reloading");
     assert!(steered.done("abort").starts_with("called off"));
     let is_old = || steered.ready() == before && steered.master.workers().len() == 1;
@@ -253,7 +352,9 @@ fn a_signal_is_sent_and_the_worker_that_ends_by_it_is_followed() {
         (&1.into(), &9.into())
     );
     // Whoever takes no notice of it lives on.
-    assert_eq!(steered.done("kill slot:0 CONT"), format!("worker {} (slot 0) is sent SIGCONT", after.id));
+    for words in ["kill slot:0 CONT", "kill -CONT slot:0", "kill slot:0 -CONT", "kill -s CONT slot:0"] {
+        assert_eq!(steered.done(words), format!("worker {} (slot 0) is sent SIGCONT", after.id));
+    }
     assert_eq!(steered.ready(), [after]);
     steered.refused("kill slot:0 NOSUCH", 2);
     steered.master.finish();
@@ -282,6 +383,13 @@ fn one_worker_more_may_run_a_program_of_its_own() {
         (&"red".into(), &"own".into(), &cwd.into())
     );
     assert_eq!(of(steered.ready()[0].pid)["colour"], "blue");
+    for words in ["status", "list"] {
+        let text = steered.done(words);
+        let row = format!("\n{}*     1  {}  ready", own.id, own.pid);
+        assert!(text.contains(&row), "{row:?} is not in {text}");
+        assert!(text.contains("\n* slot 1 runs a program of its own: "), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
     // A reload leaves it what it is.
     steered.done("reload --wait");
     let next = steered.ready()[1];
@@ -334,7 +442,7 @@ fn a_reload_can_bring_the_callers_environment() {
 fn events_are_followed_until_the_master_stops() {
     let steered = Steered::start_with(1, |run| run.allow_log("was killed by SIGKILL"));
     let mut json = steered.command("events --json").start();
-    let mut words = steered.command("events").start();
+    let mut words = steered.command("events -f").start();
     // Until both follow, nothing that happens is for them.
     eventually("both follow", || {
         steered.done("kill slot:0 CONT");
@@ -490,7 +598,7 @@ fn it_is_for_who_runs_the_master() {
     let said =
         Said::from(steered.command("stop").binary(&binary).directory(public.path()).user(NOBODY).output());
     assert_eq!(said.code, Some(77), "{said:?}");
-    assert!(said.stderr.contains("not permitted"), "{said:?}");
+    assert!(said.stderr.contains("not permitted") && said.stderr.ends_with("\nask as root"), "{said:?}");
     assert_eq!(steered.ready().len(), 1);
     steered.master.finish();
 }
@@ -498,7 +606,11 @@ fn it_is_for_who_runs_the_master() {
 #[test]
 fn the_status_is_a_table_for_people_and_an_object_for_programs() {
     let steered = Steered::start(2);
-    assert!(steered.refused("logs", 75).contains("output"), "none come to this master");
+    assert!(steered.refused("logs", 1).contains("output"), "none come to this master");
+    assert!(steered.refused("logs -n x", 2).contains("not a number of lines; write -n 20"));
+    let no_socket = Pointsman::verb("status").option("--control", steered.directory.path()).output();
+    let said = Said::from(no_socket);
+    assert!(said.code == Some(69) && said.stderr.contains(": that is no socket; "), "{said:?}");
     let text = steered.done("status");
     for part in [
         "state        running, 2 of 2 workers ready, generation 1\n",

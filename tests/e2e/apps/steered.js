@@ -1,12 +1,17 @@
 'use strict';
 // A server to be steered. What is said to it on its channel, it prints. Files in the directory STATE say what becomes of
-// workers that start: `broken` has them end with 3, and `slow` has them wait until it is gone before they listen.
+// workers that start: `broken` has them say what is in it and end with 3, and `slow` has them wait until it is gone before
+// they listen.
 const fs = require('fs');
 const http = require('http');
 const path = require('path');
 
 const is = (name) => fs.existsSync(path.join(process.env.STATE, name));
-if (is('broken')) process.exit(3);
+if (is('broken')) {
+  const words = fs.readFileSync(path.join(process.env.STATE, 'broken'), 'utf8');
+  if (words) console.error(words);
+  process.exit(3);
+}
 
 process.on('message', (message) => console.log(`got ${JSON.stringify(message)}`));
 
