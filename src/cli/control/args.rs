@@ -433,6 +433,14 @@ mod tests {
     }
 
     #[test]
+    fn signals_are_completed() {
+        let script = crate::cli::pages::completions(clap_complete::Shell::Zsh);
+        let script = String::from_utf8(script).unwrap();
+        assert!(script.lines().any(|line| line.contains("signal --") && line.contains("WINCH")));
+        assert!(signal("").is_err() && signal("of a later kernel").is_ok());
+    }
+
+    #[test]
     fn numbers_of_lines_are_numbers() {
         assert_eq!((number_of_lines("0"), number_of_lines("20")), (Ok(0), Ok(20)));
         for text in ["x", "", "-1", "+1", "99999999999999999999999"] {
