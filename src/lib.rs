@@ -59,7 +59,10 @@ pub use master::{
     Dependency, Fork, Inherited, Listen, Rotation, SendError, Sink, inherited, is_reserved_variable,
 };
 pub use protocol::serialization::{Serialization, UnknownSerialization};
-pub use sys::names::{group_number, user_number};
+pub use sys::{
+    names::{group_number, user_name, user_number},
+    peer::peer_pid,
+};
 pub use worker::{
     Connection, ConnectionGuard, ListenError, ListenOptions, Listener, Stream, Worker, WorkerError,
     WorkerEvent,

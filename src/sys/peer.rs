@@ -38,6 +38,13 @@ impl Peer {
     }
 }
 
+/// The process that has opened the other end of a Unix socket, or listens there; `None` if it is not known in this process's
+/// namespace.
+pub fn peer_pid(socket: impl AsFd) -> Option<u32> {
+    let pid = getsockopt(&socket.as_fd(), PeerCredentials).ok()?.pid();
+    u32::try_from(pid).ok().filter(|&pid| pid != 0)
+}
+
 /// `<asm-generic/socket.h>`, since Linux 4.13.
 const SO_PEERGROUPS: libc::c_int = 59;
 
@@ -82,6 +89,7 @@ mod tests {
     fn whoever_is_of_this_process_is_its_owner_and_in_its_groups() {
         let (one, _other) = channel::pair().unwrap();
         let peer = Peer::of(&one).unwrap();
+        assert_eq!(peer_pid(&one), Some(std::process::id()));
         assert!(peer.is_owner() && peer.is_in(nix::unistd::getegid().as_raw()));
         for group in nix::unistd::getgroups().unwrap() {
             assert!(peer.is_in(group.as_raw()), "{group}");

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use pointsman::peer_pid;
 use serde_json::{Map, Value, json};
 
 use super::fault::Fault;
@@ -201,8 +201,7 @@ pub(super) fn mute(pid: u32, timeout: Option<Duration>) -> Fault {
 
 /// The process that has opened the socket at the other end; 0 if that is not known here.
 fn listener(stream: &UnixStream) -> u32 {
-    let peer = getsockopt(stream, PeerCredentials);
-    peer.ok().and_then(|peer| u32::try_from(peer.pid()).ok()).unwrap_or_default()
+    peer_pid(stream).unwrap_or_default()
 }
 
 fn refusal(error: &Value) -> Fault {

@@ -19,8 +19,7 @@ use std::{
     time::Duration,
 };
 
-use nix::unistd::{Uid, User};
-use pointsman::{Control, ControlName};
+use pointsman::{Control, ControlName, user_name};
 
 use super::{
     client::{Client, Stranger, mute},
@@ -220,12 +219,6 @@ fn is_socket(path: &Path) -> bool {
 /// Whose a file is that may be in a directory which is closed to us: then that is of the same user.
 fn owner(path: &Path) -> Option<u32> {
     path.ancestors().find_map(|path| fs::metadata(path).ok()).map(|metadata| metadata.uid())
-}
-
-/// A user's name, or else the number.
-fn user_name(id: u32) -> String {
-    let user = User::from_uid(Uid::from_raw(id)).ok().flatten();
-    user.map_or_else(|| id.to_string(), |user| user.name)
 }
 
 /// Connects to a socket whose path is longer than its address may be, from its directory.
