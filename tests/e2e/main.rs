@@ -20,6 +20,7 @@ mod demo;
 mod environment;
 mod first;
 mod harness;
+mod idle;
 mod inherited;
 mod killed;
 mod leaving;
