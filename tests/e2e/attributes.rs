@@ -139,7 +139,9 @@ fn a_program_is_looked_up_where_it_runs() {
         ("nap", Pointsman::run().option("-e", format!("PATH={}", bin.display()))),
     ] {
         let master = run.workers(1).program(program).arg("1000").allow_log("channel").start();
-        eventually("it runs", || master.workers().iter().any(|worker| worker.command_line()[0] == program));
+        eventually("it runs", || {
+            master.workers().iter().any(|worker| worker.command_line().first() == Some(&program.to_owned()))
+        });
         master.finish();
     }
     let Output { status, stderr, .. } = Pointsman::run().option("--cwd", "/").program("./nap").output();

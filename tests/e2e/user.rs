@@ -290,7 +290,7 @@ fn wait_for_stubborn(master: &Master) {
     eventually("both run, as nobody, and ignore SIGTERM", || {
         let mut found = master.tree();
         found.retain(|process| process.command_line().iter().any(|word| word.ends_with("idle.py")));
-        found.retain(|process| process.command_line()[0].contains("python"));
+        found.retain(|process| process.command_line().first().is_some_and(|word| word.contains("python")));
         found.len() == 2
             && found.iter().all(|process| {
                 process.is_alive()
