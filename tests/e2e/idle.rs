@@ -20,6 +20,10 @@ fn with_sixty_four_workers_it_wakes_up_at_most_twice_a_second() {
     let mut master = run.start();
     master.wait_ready(WORKERS);
     let (mut events, mut logs) = (master.control(), master.control());
+    eventually("the ends of all connections are told", || {
+        let status = events.done(&json!({ "verb": "status" }));
+        status["workers"].as_array().unwrap().iter().all(|worker| worker["connections"] == 0)
+    });
     events.done(&json!({ "verb": "events" }));
     logs.done(&json!({ "verb": "logs", "follow": true }));
     let wakeups = || -> u64 {
