@@ -29,7 +29,15 @@ impl Usages {
         let is_fresh = !self.by_pid.is_empty() && now < self.at + FRESH;
         if !is_fresh {
             self.at = now;
-            self.by_pid = pids.filter_map(|pid| Some((pid, Usage::of(pid).ok()?))).collect();
+            self.by_pid.clear();
+        }
+        // Those that were started meanwhile as well.
+        for pid in pids {
+            if !self.by_pid.contains_key(&pid)
+                && let Ok(usage) = Usage::of(pid)
+            {
+                self.by_pid.insert(pid, usage);
+            }
         }
     }
 
@@ -186,4 +194,23 @@ fn counters(counters: Counters) -> CounterStatus {
 
 fn ms(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_was_started_a_moment_ago_is_looked_at_and_others_not_again() {
+        let (own, parent) = (std::process::id(), std::os::unix::process::parent_id());
+        let mut usages = Usages::default();
+        let now = Time(1_000_000_000);
+        usages.look(now, [own].into_iter());
+        let first = usages.of(own).unwrap();
+        usages.look(now + FRESH / 2, [own, parent].into_iter());
+        assert_eq!(usages.of(own), Some(first), "it is fresh");
+        assert!(usages.of(parent).is_some());
+        usages.look(now + FRESH, [own].into_iter());
+        assert!(usages.of(own).unwrap().cpu > first.cpu && usages.of(parent).is_none());
+    }
 }
