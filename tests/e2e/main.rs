@@ -13,6 +13,7 @@ mod attributes;
 mod cli;
 mod control;
 mod control_cli;
+mod control_clients;
 mod cost;
 mod crate_worker;
 mod custody;
