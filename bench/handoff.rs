@@ -70,8 +70,9 @@ const NODE_NONE: Subject = Subject { name: "node-none", title: "Node's none", st
 
 const POINTSMAN_SHARED: Subject = Subject { name: "pointsman-shared", start: pointsman_shared, ..POINTSMAN };
 
-const CLOSE: Wrk = Wrk { threads: 1, connections: 64, headers: &["Connection: close"], path: "/" };
-const KEEP_ALIVE: Wrk = Wrk { threads: 1, connections: 64, headers: &[], path: "/" };
+const CLOSE: Wrk =
+    Wrk { threads: 1, connections: 64, headers: &["Connection: close"], path: "/", script: None };
+const KEEP_ALIVE: Wrk = Wrk { threads: 1, connections: 64, headers: &[], path: "/", script: None };
 
 const CONNECTIONS: Figure<Throughput> =
     Figure { name: "connections/s", decimals: 0, of: |s| Some(s.per_second), target: None };

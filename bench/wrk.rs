@@ -18,6 +18,8 @@ pub(crate) struct Wrk {
     pub(crate) connections: u32,
     pub(crate) headers: &'static [&'static str],
     pub(crate) path: &'static str,
+    /// A script in `bench/` that says what requests are like.
+    pub(crate) script: Option<&'static str>,
 }
 
 /// What a run of it gives.
@@ -102,6 +104,10 @@ fn load(watch: &Watch, work: &Wrk, address: SocketAddr, seconds: u32) -> Result<
     command.args([format!("-t{}", work.threads), format!("-c{}", work.connections), format!("-d{seconds}s")]);
     for header in work.headers {
         command.args(["-H", header]);
+    }
+    if let Some(script) = work.script {
+        command.arg("-s").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("bench").join(script));
+        command.args(["--timeout", "30s"]);
     }
     command.arg(format!("http://{address}{}", work.path));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
