@@ -23,7 +23,7 @@ macro_rules! inner {
     )*};
 }
 
-inner!(balance, control, endpoint, fleet, forward, metrics, protocol, time);
+inner!(balance, chance, control, endpoint, fleet, forward, metrics, protocol, time);
 
 /// Open to the command as well, whose demo worker reads the same requests.
 #[cfg(any(feature = "cli", feature = "internals"))]
@@ -40,9 +40,9 @@ mod sys;
 mod worker;
 
 pub use api::{
-    Account, AccountError, BadControlName, BadCpus, Cluster, Control, ControlName, Cpus, Error, Limit,
-    Resource, Role, Scheduling, Settings, UNLIMITED, Unit, UnknownResource, UnknownScheduling,
-    available_cores, block_signals, role,
+    Account, AccountError, BadControlName, BadCpus, BadUpstream, Cluster, Control, ControlName, Cpus, Error,
+    Forward, Limit, Resource, Role, Scheduling, Settings, UNLIMITED, Unit, UnknownResource,
+    UnknownScheduling, UpstreamAddress, UpstreamKind, UpstreamPlace, available_cores, block_signals, role,
 };
 pub use balance::{PolicyName, UnknownPolicy};
 pub use control::{
@@ -55,6 +55,7 @@ pub use fleet::{
     Overload, Place, ReadyOn, ReloadCounts, ReloadFailure, ReloadRequest, Request, Restarts, Stop, StopWith,
     Trouble, Unable, UnknownReadyOn, UsedUp, Vacancy, WorkerId, WorkerInfo, WorkerState,
 };
+pub use forward::rules::{ErrorPage, ForwardProtocol, ForwardRules, HashKey, LogFormat, Network};
 pub use master::{
     Dependency, Fork, Inherited, Listen, Rotation, SendError, Sink, inherited, is_reserved_variable,
 };

@@ -6,6 +6,7 @@
 mod cluster;
 mod control;
 mod error;
+mod forward;
 mod settings;
 mod supervision;
 mod validate;
@@ -13,6 +14,7 @@ mod validate;
 pub use cluster::{Cluster, block_signals};
 pub use control::{BadControlName, Control, ControlName};
 pub use error::Error;
+pub use forward::{BadUpstream, Forward, UpstreamAddress, UpstreamKind, UpstreamPlace};
 pub use settings::{Settings, available_cores};
 
 pub use crate::sys::{

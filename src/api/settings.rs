@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::Control;
+use super::{Control, Forward};
 use crate::{
     balance::PolicyName,
     fleet::{Mapping, Mode, Overload, Place, Rules},
@@ -40,6 +40,7 @@ pub struct Settings {
     pub(crate) inherited: Vec<Inherited>,
     pub(crate) policy: PolicyName,
     pub(crate) rules: Rules,
+    pub(crate) forward: Forward,
     pub(crate) launcher: PathBuf,
     pub(crate) load_report: bool,
     pub(crate) attributes: Attributes,
@@ -69,6 +70,7 @@ impl Settings {
             inherited: Vec::new(),
             policy: PolicyName::RoundRobin,
             rules: Rules { workers: available_cores(), ..Rules::default() },
+            forward: Forward::default(),
             launcher: launch::SELF.into(),
             load_report: true,
             attributes: Attributes::default(),
@@ -151,6 +153,13 @@ impl Settings {
     #[must_use]
     pub fn mode(mut self, mode: Mode) -> Self {
         self.rules.mode = mode;
+        self
+    }
+
+    /// How requests are forwarded ([`Mode::Multiport`]).
+    #[must_use]
+    pub fn forward(mut self, forward: Forward) -> Self {
+        self.forward = forward;
         self
     }
 

@@ -216,4 +216,6 @@ pub enum Mode {
     Handoff,
     /// Each worker, from a listening socket that it is given: Node's `SCHED_NONE`.
     Shared,
+    /// Processes of our own, *lanes*, which forward requests to workers that listen on ports of their own.
+    Multiport,
 }

@@ -71,6 +71,7 @@ impl Master {
             mode: match self.fleet.rules().mode {
                 Mode::Handoff => "handoff".into(),
                 Mode::Shared => "shared".into(),
+                Mode::Multiport => "multiport".into(),
             },
             policy: self.policy.to_string(),
             program: self.programs.latest().shown(),
