@@ -24,8 +24,14 @@ pub enum Status {
     FieldsTooLarge,
     /// Its body has a coding that is not known here.
     NotImplemented,
+    /// Who was to answer has not, or not well.
+    BadGateway,
     /// Not now.
     ServiceUnavailable,
+    /// Who was to answer has not in time.
+    GatewayTimeout,
+    /// It comes by here again and again.
+    LoopDetected,
     /// It is of another HTTP.
     VersionNotSupported,
 }
@@ -43,8 +49,27 @@ impl Status {
             Self::UriTooLong => "414 URI Too Long",
             Self::FieldsTooLarge => "431 Request Header Fields Too Large",
             Self::NotImplemented => "501 Not Implemented",
+            Self::BadGateway => "502 Bad Gateway",
             Self::ServiceUnavailable => "503 Service Unavailable",
+            Self::GatewayTimeout => "504 Gateway Timeout",
+            Self::LoopDetected => "508 Loop Detected",
             Self::VersionNotSupported => "505 HTTP Version Not Supported",
         }
+    }
+
+    /// The three digits.
+    pub fn code(self) -> u16 {
+        self.line().bytes().take(3).fold(0, |code, digit| code * 10 + u16::from(digit - b'0'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_those_of_the_line() {
+        assert_eq!(Status::Ok.code(), 200);
+        assert_eq!(Status::LoopDetected.code(), 508);
     }
 }

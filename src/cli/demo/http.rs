@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use pointsman::http::{FieldSlots, Framing, Head, Status, answer::Manner, head::number};
+use pointsman::http::{FieldSlots, Framing, Head, Status, answer::Manner, number};
 
 /// Longest body, in bytes. `/echo` holds it in memory.
 pub(super) const MAX_BODY: u64 = 16 << 20;
