@@ -36,6 +36,7 @@ impl Master {
                 Output::CloseListener(id) => self.close_listener(id),
                 Output::Share { worker, seq } => self.share(worker, seq),
                 Output::CloseChannel(worker) => self.close_channel(worker),
+                Output::Retire(worker) => self.fleet.handle_retired(self.now, worker),
                 Output::Signal(worker, signal) => self.signal(worker, signal),
                 Output::Event(event) => self.happens(event),
             }
