@@ -67,10 +67,13 @@ impl<C> Fleet<C> {
 
     /// Whether it is known of a worker that takes connections that it is ready.
     pub fn awaits_reachable(&self, id: WorkerId) -> bool {
+        self.is_ready_by_reach() && self.workers.get(&id).is_some_and(|worker| worker.life.is_starting())
+    }
+
+    /// Whether workers are ready when they take connections.
+    pub fn is_ready_by_reach(&self) -> bool {
         let by_it = matches!(self.rules.ready_on, ReadyOn::Auto | ReadyOn::Listening);
-        by_it
-            && self.rules.mode == Mode::Multiport
-            && self.workers.get(&id).is_some_and(|worker| worker.life.is_starting())
+        by_it && self.rules.mode == Mode::Multiport
     }
 
     /// A worker's channel has ended, and all that it sent has been handled.
