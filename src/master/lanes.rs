@@ -5,11 +5,7 @@
 //! time that this changes. A worker may leave when every lane has said that it has no request for it any more. Invariant: a
 //! lane that has ended owes nothing.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    mem,
-    os::fd::OwnedFd,
-};
+use std::{collections::BTreeMap, mem, os::fd::OwnedFd};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,7 +16,9 @@ use crate::{
     balance::PolicyName,
     control::Known,
     endpoint::Endpoint,
-    fleet::{Event, Fleet, Mode, Overload, ReadyOn, Rules, Stop, StopWith, Trouble, WorkerId, WorkerInfo},
+    fleet::{
+        Event, Fleet, Ledger, Mode, Overload, ReadyOn, Rules, Stop, StopWith, Trouble, WorkerId, WorkerInfo,
+    },
     forward::{
         orders::{LaneOrder, LaneSettings, LaneWord, Upstream},
         record::Figures,
@@ -48,6 +46,7 @@ pub(super) struct Lanes {
     /// What those of a generation are told and are.
     orders: BTreeMap<u32, Orders>,
     known: BTreeMap<WorkerId, Lane>,
+    ledger: Ledger,
     /// Where each is, or was a moment ago.
     slots: BTreeMap<WorkerId, u32>,
     /// They have been started.
@@ -89,12 +88,6 @@ pub(super) enum Replacing {
 #[derive(Debug, Default)]
 struct Lane {
     generation: u32,
-    /// It has been told what to do.
-    begun: bool,
-    /// It is to be told where requests go.
-    stale: bool,
-    /// Upstreams that it may have requests for.
-    owes: BTreeSet<u32>,
     figures: Option<Box<Figures>>,
 }
 
@@ -107,6 +100,7 @@ impl Lanes {
             fleet,
             orders: BTreeMap::from([(1, orders)]),
             known: BTreeMap::new(),
+            ledger: Ledger::default(),
             slots: BTreeMap::new(),
             begun: false,
             replacing: Replacing::Nobody,
@@ -129,23 +123,20 @@ impl Lanes {
 
     /// One is being started.
     pub(super) fn add(&mut self, id: WorkerId, generation: u32) {
-        self.known.insert(id, Lane { generation, ..Lane::default() });
+        self.known.insert(id, Lane { generation, figures: None });
+        self.ledger.add(id);
     }
 
     /// One is gone.
     fn remove(&mut self, id: WorkerId) {
         self.known.remove(&id);
+        self.ledger.remove(id);
         self.upstreams.changed = true;
     }
 
     /// There is room in its channel.
     pub(super) fn handle_room(&mut self, id: WorkerId) {
-        self.upstreams.changed |= self.known.get(&id).is_some_and(|lane| lane.stale);
-    }
-
-    /// Whether no lane has requests for an upstream.
-    fn is_idle(&self, upstream: u32) -> bool {
-        self.known.values().all(|lane| !lane.owes.contains(&upstream))
+        self.upstreams.changed |= self.ledger.is_stale(id);
     }
 
     /// Whether there are as many as are wanted, and all serve; those that were given up do not keep the others from it.
@@ -171,26 +162,17 @@ impl Lanes {
     }
 
     fn hear(&mut self, id: WorkerId, word: LaneWord) {
-        let Some(lane) = self.known.get_mut(&id) else { return };
         match word {
             LaneWord::Idle(upstream) => {
-                lane.owes.remove(&upstream);
+                self.ledger.handle_idle(id, upstream);
                 self.upstreams.changed = true;
             }
-            LaneWord::Figures(figures) => lane.figures = Some(figures),
+            LaneWord::Figures(figures) => {
+                if let Some(lane) = self.known.get_mut(&id) {
+                    lane.figures = Some(figures);
+                }
+            }
         }
-    }
-}
-
-impl Lane {
-    /// What of the list it is to be told; it has no use for what it never knew and would get no requests for.
-    fn told(&mut self, list: &[Upstream]) -> Vec<Upstream> {
-        self.owes.retain(|id| list.iter().any(|upstream| upstream.id == *id));
-        let told = list.iter().filter(|upstream| !upstream.draining || self.owes.contains(&upstream.id));
-        let told: Vec<_> = told.cloned().collect();
-        self.owes.extend(told.iter().map(|upstream| upstream.id));
-        self.stale = false;
-        told
     }
 }
 
@@ -325,10 +307,8 @@ impl Master {
         let generation = lanes.known.get(&id).map(|lane| lane.generation);
         let Some(orders) = generation.and_then(|generation| lanes.orders(generation)) else { return };
         let settings = LaneSettings { rules: orders.rules.clone(), policy, listen };
-        if let Some(lane) = lanes.known.get_mut(&id) {
-            (lane.begun, lane.stale) = (true, true);
-            lanes.upstreams.changed = true;
-        }
+        lanes.ledger.begin(id);
+        lanes.upstreams.changed = true;
         self.order(id, &LaneOrder::Begin(Box::new(settings)));
     }
 
@@ -353,7 +333,7 @@ impl Master {
             }
             let list = lanes.upstreams.list(&self.fleet, &self.workers);
             if list != lanes.list {
-                lanes.known.values_mut().for_each(|lane| lane.stale = true);
+                lanes.ledger.handle_change();
                 lanes.list = list;
             }
             if !lanes.begun && !lanes.list.is_empty() && !lanes.fleet.is_stopping() {
@@ -367,17 +347,13 @@ impl Master {
     }
 
     fn tell_stale_lanes(&mut self) {
-        let Some(lanes) = &mut self.lanes else { return };
-        let stale = lanes.known.iter().filter(|(_, lane)| lane.begun && lane.stale).map(|(&id, _)| id);
-        for id in stale.collect::<Vec<_>>() {
-            let Some(lanes) = &mut self.lanes else { return };
-            let Some(lane) = lanes.known.get_mut(&id) else { continue };
-            let order = LaneOrder::Upstreams(lane.told(&lanes.list));
-            if !self.order(id, &order)
-                && let Some(lane) = self.lanes.as_mut().and_then(|lanes| lanes.known.get_mut(&id))
-            {
-                // Told when it has read what it was told before.
-                lane.stale = true;
+        for id in self.lanes.as_ref().map(|lanes| lanes.ledger.stale()).unwrap_or_default() {
+            let Some(lanes) = &self.lanes else { return };
+            let news = lanes.ledger.news(id, &lanes.list);
+            // If there is no room, it is told when it has read what it was told before.
+            let told = self.order(id, &LaneOrder::Upstreams(news.clone()));
+            if let Some(lanes) = self.lanes.as_mut().filter(|_| told) {
+                lanes.ledger.told(id, &news);
             }
         }
     }
@@ -385,15 +361,10 @@ impl Master {
     /// Those that leave, and no lane has requests for.
     fn retire_idle(&mut self) {
         let Some(lanes) = &mut self.lanes else { return };
-        let idle: Vec<_> = self
-            .fleet
-            .forwarded_to()
-            .filter(|&(id, _, retiring)| retiring && lanes.is_idle(id.0))
-            .map(|(id, ..)| id)
-            .collect();
-        let known = &lanes.known;
-        let owed = |upstream: u32| known.values().any(|lane| lane.owes.contains(&upstream));
-        lanes.upstreams.changed |= lanes.upstreams.others.forget(owed);
+        let Lanes { ledger, upstreams, .. } = &mut **lanes;
+        let leaving = self.fleet.forwarded_to().filter(|&(.., retiring)| retiring).map(|(id, ..)| id);
+        let idle: Vec<_> = leaving.filter(|id| !ledger.is_owed(id.0)).collect();
+        upstreams.changed |= upstreams.others.forget(|upstream| ledger.is_owed(upstream));
         idle.into_iter().for_each(|id| self.fleet.handle_retired(self.now, id));
     }
 
