@@ -23,7 +23,7 @@ macro_rules! inner {
     )*};
 }
 
-inner!(balance, control, endpoint, fleet, forward, metrics, protocol, time);
+inner!(balance, chance, control, endpoint, fleet, forward, metrics, protocol, time);
 
 /// Open to the command as well, whose demo worker reads the same requests.
 #[cfg(any(feature = "cli", feature = "internals"))]

@@ -1,7 +1,5 @@
 //! The free target with the least load relative to its weight; those that are equal in turn.
 
-use std::cmp::Ordering;
-
 use super::{Balance, Key, Target};
 
 /// Remembers who had the last turn, by identity.
@@ -15,16 +13,10 @@ impl Balance for LeastConnections {
         let next = self.last.map_or(0, |last| targets.partition_point(|target| target.id <= last));
         let free = (next..targets.len()).chain(0..next).filter(|&index| targets[index].free);
         // The first of equals is the one whose turn it is.
-        let index = free.min_by(|&one, &other| lighter(&targets[one], &targets[other]))?;
+        let index = free.min_by(|&one, &other| targets[one].cmp_load(&targets[other]))?;
         self.last = Some(targets[index].id);
         Some(index)
     }
-}
-
-/// Compares load over weight without dividing.
-fn lighter(one: &Target, other: &Target) -> Ordering {
-    let scaled = |load: u32, weight: u32| u64::from(load) * u64::from(weight);
-    scaled(one.load, other.weight).cmp(&scaled(other.load, one.weight))
 }
 
 #[cfg(test)]
@@ -33,7 +25,7 @@ mod tests {
 
     /// A policy picks among (id, load, weight); a load of 99 is one that is not free.
     fn pick(policy: &mut LeastConnections, targets: &[(u32, u32, u32)]) -> Option<u32> {
-        let target = |&(id, load, weight)| Target { id, weight, load, free: load != 99 };
+        let target = |&(id, load, weight)| Target { id, name: id.into(), weight, load, free: load != 99 };
         let targets: Vec<_> = targets.iter().map(target).collect();
         policy.pick(&targets, Key(None)).map(|index| targets[index].id)
     }

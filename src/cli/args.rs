@@ -111,9 +111,10 @@ pub(super) struct RunArgs {
     #[arg(short, long, value_parser = OneOf(str::parse::<Mode>, &MODES), hide_possible_values = true)]
     mode: Option<Mode>,
 
-    /// Which worker gets the next connection: round-robin or least-connections
+    /// Which worker gets the next connection: round-robin, least-connections, power-of-two or hash
     ///
-    /// round-robin (Node's rr): each in turn. least-connections: the one with the fewest open connections. Default:
+    /// round-robin (Node's rr): each in turn. least-connections: the one with the fewest open connections. power-of-two
+    /// (p2c): of two, the one with fewer. hash (multiport): the same client to the same worker. Default:
     /// NODE_CLUSTER_SCHED_POLICY, else round-robin.
     #[arg(short, long, value_parser = OneOf(config::policy, &POLICIES), hide_possible_values = true)]
     policy: Option<PolicyName>,
@@ -200,7 +201,7 @@ struct ProcessArgs {
 const MODES: [&str; 2] = ["handoff", "shared"];
 
 /// What completes `--policy`.
-const POLICIES: [&str; 3] = ["round-robin", "rr", "least-connections"];
+const POLICIES: [&str; 6] = ["round-robin", "rr", "least-connections", "power-of-two", "p2c", "hash"];
 
 /// A function that reads a value, and the words that a shell may complete. What to write instead of a bad word, the
 /// function knows better than clap.

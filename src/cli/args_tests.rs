@@ -124,7 +124,7 @@ fn a_bad_value_is_refused_with_what_to_write() {
         ("--map 3000", "write FROM=TO, such as 3000=8000"),
         ("-m none", "the modes are: handoff, shared, multiport"),
         ("-m handof", "no such mode; did you mean handoff? The modes are: handoff, shared, multiport"),
-        ("-p random", "the policies are: round-robin"),
+        ("-p random", "did you mean power-of-two? The policies are: round-robin"),
         (
             "-p round-robbin",
             "'round-robbin' for '--policy <POLICY>': no such policy; did you mean round-robin?",

@@ -95,7 +95,7 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 /// What PM2, nginx, systemd, gunicorn and others call something, and what it is called here.
-const SYNONYMS: [(&str, &str); 54] = [
+const SYNONYMS: [(&str, &str); 58] = [
     ("instances", "workers"),
     ("processes", "workers"),
     ("worker_processes", "workers"),
@@ -112,6 +112,10 @@ const SYNONYMS: [(&str, &str); 54] = [
     ("timeout", "stop_timeout or handoff_timeout"),
     ("least_conn", "least-connections"),
     ("leastconn", "least-connections"),
+    ("random", "power-of-two"),
+    ("random_two", "power-of-two"),
+    ("ip_hash", "hash"),
+    ("source", "hash"),
     ("exec_mode", "mode"),
     ("wait_ready", "ready_on, with the word message"),
     ("min_uptime", "ready_after"),

@@ -125,8 +125,9 @@ fn node_s_variable_chooses_policy_and_mode() {
     let unknown = load(&[("NODE_CLUSTER_SCHED_POLICY", "random")]).unwrap_err();
     assert!(unknown.contains("NODE_CLUSTER_SCHED_POLICY=random: no such policy"), "{unknown}");
     assert!(
-        unknown
-            .contains("round-robin, least-connections; rr is Node's word for round-robin, and Node's none"),
+        unknown.contains(
+            "least-connections, power-of-two, hash; rr is Node's word for round-robin, and Node's none"
+        ),
         "{unknown}"
     );
 }
@@ -159,7 +160,7 @@ fn what_is_refused_is_shown_as_it_was_written() {
 #[test]
 fn a_policy_mistyped_is_recognised() {
     let error = policy("round-robbin").unwrap_err().to_string();
-    let list = "The policies are: round-robin, least-connections; rr is Node's word for round-robin";
+    let list = "The policies are: round-robin, least-connections, power-of-two, hash; rr is Node's word for round-robin";
     assert_eq!(error, format!("no such policy; did you mean round-robin? {list}"));
 }
 
@@ -234,6 +235,7 @@ fn mistakes_are_told_with_their_place_and_all_at_once() {
             &["overload is of connections that the master", "p.toml:2:12"],
         ),
         ("mode = \"shared\"\nwindow = 4", &["window is of connections", "p.toml:2:10"]),
+        ("policy = \"hash\"", &["in the handoff mode a connection has no key", "p.toml:1:10"]),
         ("listen = []", &["no address to listen on"]),
         ("listen = [\"127.0.0.1:80\", \"0.0.0.0:80\"]", &["127.0.0.1:80 is part of 0.0.0.0:80"]),
         ("mode = \"multiport\"", &["the multiport mode comes in a later version", "handoff", "p.toml:1:8"]),

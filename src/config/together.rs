@@ -35,6 +35,12 @@ pub(super) fn refuse_with_mode(
     if let Some(bad) = mode.value.refusal() {
         problems.push(Problem::new(mode.origin.clone(), mode.value, bad));
     }
+    if policy.value == PolicyName::Hash && mode.value == Mode::Handoff {
+        let what = "in the handoff mode a connection has no key that it could be hashed by";
+        let bad =
+            BadValue::new(what, "choose another policy, or the mode multiport, where requests have one");
+        problems.push(Problem::new(policy.origin.clone(), policy.value, bad));
+    }
     if mode.value != Mode::Shared {
         return;
     }

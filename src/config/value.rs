@@ -214,7 +214,7 @@ pub(crate) fn policy(word: &str) -> Result<PolicyName, BadValue> {
     word.parse().map_err(|_| {
         let known: Vec<_> = PolicyName::ALL.iter().map(ToString::to_string).collect();
         let rule = format!("policies are: {}; rr is Node's word for round-robin", known.join(", "));
-        no_such("policy", word, known.iter().map(String::as_str).chain(["rr"]), &rule)
+        no_such("policy", word, known.iter().map(String::as_str).chain(["rr", "p2c"]), &rule)
     })
 }
 

@@ -123,7 +123,7 @@ impl Listeners {
         let id = ListenerId(self.next);
         self.next += 1;
         let shared = self.shared || matches!(endpoint, Endpoint::Udp(_));
-        let (members, policy) = (Vec::new(), self.policy.start());
+        let (members, policy) = (Vec::new(), self.policy.start(id.0.into()));
         let (served, reported, crowding) = (false, false, Crowding::Room);
         let listener = Listener {
             endpoint,
@@ -366,8 +366,9 @@ impl Listeners {
         let listener = self.open.get_mut(&listener)?;
         self.targets.clear();
         self.targets.extend(listener.members.iter().map(|member| {
-            let load = load(member.worker);
-            Target { id: member.worker.0, weight: 1, load: load.unwrap_or(u32::MAX), free: load.is_some() }
+            let (id, load) = (member.worker.0, load(member.worker));
+            // A connection has no key that a name could be chosen by.
+            Target { id, name: id.into(), weight: 1, load: load.unwrap_or(u32::MAX), free: load.is_some() }
         }));
         let index = listener.policy.pick(&self.targets, BalanceKey(None))?;
         listener.members.get(index).map(|member| (member.worker, member.key.clone()))

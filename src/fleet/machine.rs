@@ -9,7 +9,6 @@ use std::{
 use super::{
     Counters, Event, ListenerId, ListenerInfo, Mode, Output, Overload, ReloadCounts, Rules, Stop, Trouble,
     Vacancy, WorkerId, WorkerInfo,
-    chance::Chance,
     handoff::Handoff,
     lifecycle::{Action, Happening, Lifecycle},
     listeners::Listeners,
@@ -19,7 +18,7 @@ use super::{
     slots::{Seat, Slot},
     tally::Tally,
 };
-use crate::{balance::PolicyName, endpoint::Endpoint, metrics::Latency, time::Time};
+use crate::{balance::PolicyName, chance::Chance, endpoint::Endpoint, metrics::Latency, time::Time};
 
 /// A worker process and what is known of it.
 #[derive(Debug)]

@@ -9,7 +9,6 @@
 //! `wish` what a worker asks for.
 
 mod address;
-mod chance;
 mod connections;
 mod conversation;
 mod crowding;

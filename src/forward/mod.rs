@@ -6,7 +6,11 @@
 
 #![allow(dead_code, unreachable_pub, reason = "the lanes that use it are being built")]
 
+pub mod budget;
 pub mod orders;
 pub mod pieces;
+pub mod pool;
+pub mod queue;
 pub mod record;
 pub mod rules;
+pub mod upstreams;

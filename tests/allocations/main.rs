@@ -43,3 +43,10 @@ fn least_connections_does_not_allocate() {
         Serialization::ALL.iter().for_each(|&form| check(PolicyName::LeastConnections, teller, form));
     }
 }
+
+#[test]
+fn power_of_two_does_not_allocate() {
+    for teller in Teller::ALL {
+        Serialization::ALL.iter().for_each(|&form| check(PolicyName::PowerOfTwo, teller, form));
+    }
+}

@@ -25,7 +25,13 @@ enum Ring {
 }
 
 const MODULES: &[(Ring, &[&str])] = &[
-    (Pure, &["protocol", "control", "http", "balance", "fleet", "forward", "metrics", "endpoint", "time"]),
+    (
+        Pure,
+        &[
+            "protocol", "control", "http", "balance", "fleet", "forward", "metrics", "chance", "endpoint",
+            "time",
+        ],
+    ),
     (System, &["sys"]),
     (Loop, &["master", "lane", "worker"]),
     (Api, &["api"]),
