@@ -35,6 +35,7 @@ pub mod http;
 mod http;
 
 mod api;
+mod lane;
 mod master;
 mod sys;
 mod worker;
@@ -46,8 +47,8 @@ pub use api::{
 };
 pub use balance::{PolicyName, UnknownPolicy};
 pub use control::{
-    ClusterState, CounterStatus, ExitRecord, ListenerStatus, ReloadRecord, Status, VacantStatus,
-    WorkerStatus, shell_words,
+    ClusterState, CounterStatus, ExitRecord, LaneStatus, ListenerStatus, ReloadRecord, Status,
+    UpstreamStatus, VacantStatus, WorkerStatus, shell_words,
 };
 pub use endpoint::Endpoint;
 pub use fleet::{

@@ -14,7 +14,8 @@ use super::{Control, Error, Settings};
 use crate::{
     control::Status,
     endpoint::Endpoint,
-    fleet::{Counters, Event, ReloadRequest, Stop, WorkerId, WorkerInfo},
+    fleet::{Counters, Event, Mode, ReloadRequest, Stop, WorkerId, WorkerInfo},
+    lane,
     master::{Fork, Master, Output, SendError, signals},
     sys::{self, control_place, guard, launch},
 };
@@ -56,22 +57,38 @@ impl Cluster {
     pub fn new(settings: Settings) -> Result<Self, Error> {
         guard::run_if_asked();
         launch::run_if_asked();
+        lane::run_if_asked();
         settings.validate()?;
         let slots = settings.rules.workers;
         let program = settings.to_program();
         let Settings {
-            listen, inherited, policy, rules, launcher, master_scheduling, depends, control, ..
+            listen,
+            inherited,
+            policy,
+            rules,
+            launcher,
+            master_scheduling,
+            depends,
+            control,
+            forward,
+            ..
         } = settings;
+        let forwards = rules.mode == Mode::Multiport;
         let master = Master::new(launcher, master_scheduling, program, rules, policy)
             .map_err(Error::system("start the guard process"))?;
         let mut cluster = Self { master };
+        let access_log = forward.access_log.clone().filter(|_| forwards);
+        if forwards {
+            cluster.master.forward(forward);
+        }
         match control.as_ref().map_or(Ok(()), |control| cluster.open_control(control)) {
             Err(error) if control.is_some_and(|control| control.is_required()) => return Err(error),
             Err(error) => log::warn!("there is no control socket: {error}"),
             Ok(()) => {}
         }
         let sinks = [&settings.stdout, &settings.stderr];
-        let output = Output::start(sinks, settings.rotation, slots).map_err(Error::output)?;
+        let output =
+            Output::start(sinks, access_log.as_ref(), settings.rotation, slots).map_err(Error::output)?;
         cluster.master.capture(output).map_err(Error::system("watch the output thread"))?;
         for listen in listen {
             cluster.master.listen(&listen).map_err(Error::listen(listen.endpoint()))?;
@@ -191,7 +208,7 @@ impl Cluster {
     /// As [`Settings::validate`]; then nothing changes.
     pub fn reload(&mut self, settings: &Settings) -> Result<bool, Error> {
         settings.validate()?;
-        Ok(self.master.reload((None, &[]), settings.to_program(), settings.rules.clone()))
+        Ok(self.master.reload((None, &[]), settings.to_work()))
     }
 
     /// The same, as an answer to [`Request::Reload`](crate::Request::Reload): whoever has asked is told what becomes of it.
@@ -211,7 +228,7 @@ impl Cluster {
             return Err(error);
         }
         let asked = (asked.ticket, warnings);
-        Ok(self.master.reload(asked, settings.to_program(), settings.rules.clone()))
+        Ok(self.master.reload(asked, settings.to_work()))
     }
 
     /// Says that a reload is not begun which was asked for, and why: something is wrong with the settings.

@@ -24,7 +24,10 @@ pub use crate::sys::{
     scheduling::{Scheduling, UnknownScheduling},
 };
 
-use crate::sys::{guard, launch};
+use crate::{
+    lane,
+    sys::{guard, launch},
+};
 
 /// What this process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,5 +46,6 @@ pub enum Role {
 pub fn role() -> Role {
     guard::run_if_asked();
     launch::run_if_asked();
+    lane::run_if_asked();
     if crate::worker::is_worker() { Role::Worker } else { Role::Primary }
 }

@@ -11,7 +11,7 @@ use super::{Control, Forward};
 use crate::{
     balance::PolicyName,
     fleet::{Mapping, Mode, Overload, Place, Rules},
-    master::{Dependency, Inherited, Listen, Program, Rotation, Sink},
+    master::{Dependency, Inherited, Listen, Program, Rotation, Sink, Work},
     protocol::serialization::Serialization,
     sys::{
         account::Account,
@@ -322,6 +322,11 @@ impl Settings {
             serialization: self.serialization,
             base_env: self.base_env.clone(),
         }
+    }
+
+    /// What workers run and go by.
+    pub(crate) fn to_work(&self) -> Work {
+        Work { program: self.to_program(), rules: self.rules.clone(), forward: self.forward.clone() }
     }
 
     /// The program to run.

@@ -13,6 +13,7 @@ mod failure;
 mod flags;
 mod foreign;
 mod forgotten;
+mod lanes;
 mod log_filter;
 mod logging;
 mod output;

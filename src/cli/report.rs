@@ -13,6 +13,7 @@ use log::Level::{self, Debug, Error, Info, Warn};
 use pointsman::{Endpoint, Event, ExitStatus, LoadSource, Loss, Trouble, WorkerId};
 
 use super::{
+    lanes::Lanes,
     output, supervision,
     trouble::{self, Told, about, ended, tell},
 };
@@ -100,6 +101,9 @@ pub(super) struct Report {
     told: Vec<Endpoint>,
     /// Workers accept by themselves, and may do so without a word.
     shared: bool,
+    /// Requests are forwarded to workers, which listen by themselves.
+    forwarded: bool,
+    lanes: Lanes,
     workers: BTreeMap<WorkerId, Known>,
     /// All workers were ready at once.
     ready: bool,
@@ -120,6 +124,8 @@ impl Report {
             wanted,
             told,
             shared: false,
+            forwarded: false,
+            lanes: Lanes::default(),
             workers: BTreeMap::new(),
             ready: false,
             stopping: false,
@@ -133,6 +139,11 @@ impl Report {
     /// Of one in the shared mode, or not.
     pub(super) fn shared(self, shared: bool) -> Self {
         Self { shared, ..self }
+    }
+
+    /// Of one in the multiport mode, or not.
+    pub(super) fn forwarded(self, forwarded: bool) -> Self {
+        Self { forwarded, ..self }
     }
 
     /// The line that an event is worth.
@@ -195,6 +206,7 @@ impl Report {
                 (Info, format!("stopping: accepts nothing more{rest}"))
             }
             Event::Stopped => (Info, "stopped".into()),
+            Event::OfLane { lane, event } => self.lanes.line(*lane, event, self.stopping),
             Event::WaitsFor { what } => {
                 (Info, format!("waits for {what} before it starts workers (depends)"))
             }
@@ -273,7 +285,7 @@ impl Report {
     ) -> (Level, String) {
         let name = self.name(worker);
         let stage = self.workers.remove(&worker).map_or(Stage::Listens, |known| known.stage);
-        let unheard = self.shared && stage == Stage::Started;
+        let unheard = (self.shared || self.forwarded) && stage == Stage::Started;
         let listened = stage >= Stage::Listens || unheard && lived >= AT_ONCE;
         let mut text = format!("{name} {} after {}", ended(status), about(lived));
         if self.told_to_leave.remove(&worker) || self.stopping {
@@ -282,7 +294,7 @@ impl Report {
         }
         if exited_after_disconnect {
             text += ", having left by itself";
-        } else if !listened && !unheard {
+        } else if !listened && (!unheard || self.forwarded) {
             text += ", before it listened";
         }
         match restart {
@@ -295,6 +307,9 @@ impl Report {
         let unable = !listened && !exited_after_disconnect && !killed && lived < AT_ONCE;
         if unable && stage != Stage::NotLaunched {
             let advice = match status {
+                ExitStatus::Code(1..) if self.forwarded => {
+                    format!("its own output may say why; try it alone: PORT=3000 {}", self.program)
+                }
                 ExitStatus::Code(1..) if unheard => trouble::given_sockets(&self.program, &self.told),
                 _ if stage < Stage::Online && !unheard => trouble::never_spoke(&self.program, &self.told),
                 ExitStatus::Code(0) => {
@@ -315,7 +330,7 @@ impl Report {
         let Told { what, advice } = tell(trouble, &self.program);
         let text = format!("{} {what}", self.name(worker));
         let mut level = Warn;
-        if matches!(trouble, Trouble::NotReady { .. }) {
+        if matches!(trouble, Trouble::NotReady { .. } | Trouble::Unreachable { .. }) {
             self.told_to_leave.insert(worker);
         }
         if matches!(trouble, Trouble::LaunchFailed { .. }) {

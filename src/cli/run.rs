@@ -69,6 +69,7 @@ fn serve(config: &Config, inputs: &Inputs, activation: &Activation, style: Style
         }
     }
     let report = Report::new(config.quoted(), config.workers.value, endpoints);
+    let report = report.forwarded(config.mode.value == Mode::Multiport);
     let mut report = report.shared(config.mode.value == Mode::Shared);
     let mut reloads = Reloads::new(config, inputs, activation);
     cluster.run(|cluster, event| {

@@ -82,6 +82,11 @@ fn reload_failed(generation: u32, slot: Option<u32>, why: ReloadFailure, rolled_
         ReloadFailure::NotReady => format!("{place} was not ready in time (start_timeout)"),
         ReloadFailure::NotStarted(errno) => format!("{place} could not be started: {}", reason(errno)),
         ReloadFailure::Aborted => "it was called off".into(),
+        ReloadFailure::Lanes => {
+            return format!(
+                "reload failed: the workers are of generation {generation}, but a new lane failed; the lanes before it go on"
+            );
+        }
         other => format!("{other:?}"),
     };
     let rest = match rolled_back {

@@ -44,6 +44,7 @@ pub(super) fn tell(trouble: &Trouble, program: &str) -> Told {
             format!("was not ready {} after its start, and is ended", about(*after)),
             Some("start_timeout is how long it may take, off for ever; ready_on is what it is waited for".into()),
         ),
+        Trouble::Unreachable { .. } | Trouble::NoPort { .. } => no_upstream(trouble, program),
         Trouble::Unresponsive { after } => (
             format!("has not answered for {}: it is killed and replaced", about(*after)),
             Some("a worker must return to its event loop now and then; ping_timeout is how long it may not".into()),
@@ -65,6 +66,33 @@ pub(super) fn tell(trouble: &Trouble, program: &str) -> Told {
         other => unknown(other),
     };
     Told { what, advice }
+}
+
+/// Requests cannot be forwarded to it.
+fn no_upstream(trouble: &Trouble, program: &str) -> Sentences {
+    match trouble {
+        Trouble::Unreachable { after, endpoint } => {
+            let place = match endpoint {
+                Endpoint::Unix(_) => "at the path that PORT names (upstream = \"unix\")",
+                _ => "on the port that PORT names, on 127.0.0.1",
+            };
+            (
+                format!("took no connections on {endpoint} within {} and is ended", about(*after)),
+                Some(format!(
+                    "in this mode a program listens {place}: does {program}? start_timeout is how long it may take, off for \
+                     ever; ready_on is what it is waited for"
+                )),
+            )
+        }
+        Trouble::NoPort { port } => (
+            format!("has no port: {port}, and all others that it may have, are somebody else's"),
+            Some(
+                "`ss -ltnp` shows whose; upstream_port chooses others, and upstream = \"unix\" needs none"
+                    .into(),
+            ),
+        ),
+        other => unknown(other),
+    }
 }
 
 type Sentences = (String, Option<String>);

@@ -29,7 +29,9 @@ pub fn told(event: &Event, wall: u64, known: impl Fn(WorkerId) -> Option<Known>)
     object.insert("time".into(), timestamp(wall).into());
     let (name, fields) = described(event);
     object.insert("type".into(), name.into());
-    if let Some(worker) = worker_of(event) {
+    if let Event::OfLane { lane, event } = event {
+        object.extend(told_of_lane(*lane, event, known));
+    } else if let Some(worker) = worker_of(event) {
         object.insert("worker".into(), worker.0.into());
         if let Some(Known { slot, pid, generation }) = known(worker) {
             object.insert("slot".into(), slot.into());
@@ -44,6 +46,23 @@ pub fn told(event: &Event, wall: u64, known: impl Fn(WorkerId) -> Option<Known>)
     Value::Object(object)
 }
 
+/// What happened to a lane: which, and as it would be told of a worker.
+fn told_of_lane(
+    lane: Option<u32>,
+    event: &Event,
+    known: impl Fn(WorkerId) -> Option<Known>,
+) -> Map<String, Value> {
+    let (name, fields) = described(event);
+    let mut object = Map::new();
+    object.insert("event".into(), name.into());
+    object.insert("lane".into(), lane.into());
+    if let Some(Known { pid: pid @ 1.., .. }) = worker_of(event).and_then(known) {
+        object.insert("pid".into(), pid.into());
+    }
+    object.extend(entries(fields));
+    object
+}
+
 fn entries(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(entries) => entries,
@@ -52,7 +71,7 @@ fn entries(value: Value) -> Map<String, Value> {
 }
 
 /// The worker that an event is of.
-pub(super) fn worker_of(event: &Event) -> Option<WorkerId> {
+pub fn worker_of(event: &Event) -> Option<WorkerId> {
     match event {
         Event::Fork { worker, .. }
         | Event::Online { worker }
@@ -155,6 +174,7 @@ fn described_of_all(event: &Event) -> (&'static str, Value) {
             ("stopping", json!({ "workers": workers, "timeout_ms": timeout.map(ms) }))
         }
         Event::Stopped => ("stopped", json!({})),
+        Event::OfLane { .. } => ("lane", json!({})),
         Event::WaitsFor { what } => ("waits_for", json!({ "what": what })),
         Event::Found { what } => ("found", json!({ "what": what })),
         other => described_of_places(other),
@@ -208,6 +228,7 @@ fn reload_failure(why: ReloadFailure) -> Map<String, Value> {
         ReloadFailure::NotReady => cause("not_ready"),
         ReloadFailure::NotStarted(errno) => entries(json!({ "cause": "not_started", "errno": errno })),
         ReloadFailure::Aborted => cause("aborted"),
+        ReloadFailure::Lanes => cause("lanes"),
     }
 }
 
@@ -232,6 +253,10 @@ fn troubled(trouble: &Trouble) -> Value {
         Trouble::Silent { after } => json!({ "cause": "silent", "after_ms": ms(*after) }),
         Trouble::NotListening { after } => json!({ "cause": "not_listening", "after_ms": ms(*after) }),
         Trouble::NotReady { after } => json!({ "cause": "not_ready", "after_ms": ms(*after) }),
+        Trouble::Unreachable { after, endpoint } => {
+            json!({ "cause": "unreachable", "after_ms": ms(*after), "address": endpoint.to_string() })
+        }
+        Trouble::NoPort { port } => json!({ "cause": "no_port", "port": port }),
         Trouble::ListensElsewhere { address, told } => {
             let told: Vec<_> = told.iter().map(ToString::to_string).collect();
             json!({ "cause": "listens_elsewhere", "address": address.to_string(), "told": told })

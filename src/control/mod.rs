@@ -16,11 +16,12 @@ mod words;
 
 pub use self::log::{LogStream, Origin, end, log};
 pub use answer::{Answer, Code, Refusal, answer, dropped, event, greeting};
-pub use event::{Known, source_name, told};
+pub use event::{Known, source_name, told, worker_of};
 pub use families::{Process, Snapshot, write as write_metrics};
 pub use request::{MAX_LINE, Patience, Request, RequestId, SignalWord, Target, Verb};
 pub use status::{
-    ClusterState, CounterStatus, ExitRecord, ListenerStatus, ReloadRecord, Status, VacantStatus, WorkerStatus,
+    ClusterState, CounterStatus, ExitRecord, LaneStatus, ListenerStatus, ReloadRecord, Status,
+    UpstreamStatus, VacantStatus, WorkerStatus,
 };
 pub use timestamp::timestamp;
 pub use waits::{Due, Until, Waits, reload_failed};

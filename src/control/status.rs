@@ -18,7 +18,7 @@ pub struct Status {
     pub started: String,
     /// How long ago.
     pub uptime_ms: u64,
-    /// Who accepts: `handoff` or `shared`.
+    /// Who accepts: `handoff`, `shared` or `multiport`.
     pub mode: String,
     /// Which worker gets a connection.
     pub policy: String,
@@ -47,6 +47,12 @@ pub struct Status {
     pub workers: Vec<WorkerStatus>,
     /// Slots that somebody is wanted in and nobody is.
     pub vacant: Vec<VacantStatus>,
+    /// Processes that forward requests to workers, by slot and age; none in other modes than `multiport`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lanes: Vec<LaneStatus>,
+    /// Where requests are forwarded to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upstreams: Vec<UpstreamStatus>,
 }
 
 /// What a cluster does.
@@ -145,6 +151,44 @@ pub struct WorkerStatus {
     pub cpu_ms: Option<u64>,
     /// The memory that its process uses; `None` if it is gone.
     pub rss: Option<u64>,
+}
+
+/// A process that forwards requests to workers, or the place of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LaneStatus {
+    /// Its place.
+    pub slot: u32,
+    /// Its process id; `None` if there is no process.
+    pub pid: Option<u32>,
+    /// `starting`, `ready` or `draining`; without a process `waiting` or `errored`.
+    pub state: String,
+    /// How long ago it was started; `None` if there is no process.
+    pub uptime_ms: Option<u64>,
+    /// How often its place was filled again after a lane had ended by itself.
+    pub restarts: u64,
+    /// How the last of those ended.
+    pub last_exit: Option<ExitRecord>,
+    /// What its process has used of the processors; `None` if it is gone.
+    pub cpu_ms: Option<u64>,
+    /// The memory that its process uses; `None` if it is gone.
+    pub rss: Option<u64>,
+}
+
+/// Where requests are forwarded to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct UpstreamStatus {
+    /// `slot:N` of a worker, the address of another server.
+    pub name: String,
+    /// Where it is.
+    pub address: String,
+    /// Its share relative to the others'.
+    pub weight: u32,
+    /// It gets requests only if all that are no backups cannot.
+    pub backup: bool,
+    /// It gets no requests, and finishes what it has.
+    pub draining: bool,
 }
 
 /// A slot without a worker.

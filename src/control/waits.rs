@@ -287,6 +287,9 @@ pub fn reload_failed(slot: Option<u32>, why: ReloadFailure, rolled_back: usize) 
         ReloadFailure::NotReady => format!("{place} was not ready in time"),
         ReloadFailure::NotStarted(errno) => format!("{place} could not be started (errno {errno})"),
         ReloadFailure::Aborted => "it was called off".into(),
+        ReloadFailure::Lanes => {
+            return "the workers are replaced, but a new lane failed; the lanes before it go on".into();
+        }
     };
     let rest = match rolled_back {
         0 => "the generation before it goes on".to_owned(),

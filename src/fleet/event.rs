@@ -280,6 +280,14 @@ pub enum Event {
         /// An address, or a command.
         what: String,
     },
+    /// Something has happened to a lane, one of the processes that forward requests to workers. Lanes are kept as workers
+    /// are, and do not count as such.
+    OfLane {
+        /// Its place, 0 to the number of lanes less one, if it is of one.
+        lane: Option<u32>,
+        /// What it would be of a worker.
+        event: Box<Event>,
+    },
     /// The cluster stops: it accepts nothing more and its workers leave.
     Stopping {
         /// How many workers are still there.
@@ -354,6 +362,8 @@ pub enum ReloadFailure {
     NotStarted(i32),
     /// Another reload has taken its place, or it was called off.
     Aborted,
+    /// The workers are replaced, and stay; but a new lane failed, so lanes go on as they were.
+    Lanes,
 }
 
 /// How a reload is asked for.

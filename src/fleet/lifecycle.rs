@@ -15,7 +15,9 @@
 //! ```
 //!
 //! Where workers accept by themselves, one that never speaks is in order, and so is its closed channel; it is told to stop
-//! by signal, with the time that the others have to disconnect.
+//! by signal, with the time that the others have to disconnect. Where lanes forward requests to workers, a ready one is
+//! retired first (`Retiring`, between Ready and Disconnecting or Terminating): it is told to leave when no lane has a request
+//! for it any more, or when its time is over.
 
 use std::time::Duration;
 
@@ -46,6 +48,8 @@ enum State {
     },
     /// It is of use.
     Ready,
+    /// It gets no requests any more, and finishes what lanes have for it; `None`: that may take as long as it wants.
+    Retiring { since: Time, deadline: Option<Time>, remind_at: Time },
     /// It was told to disconnect and finishes what it has; `None`: it may take as long as it wants.
     Disconnecting { since: Time, deadline: Option<Time>, remind_at: Time },
     /// It leaves by itself: its channel is closed, or it said that it is going to close it.
@@ -69,6 +73,10 @@ pub(super) enum Happening {
     SentReady,
     /// It has told by another way that it is ready.
     Notified,
+    /// It takes connections on the address that is its own.
+    Reachable,
+    /// No lane has a request for it any more.
+    Retired,
     /// It said that it leaves by itself.
     Leaves,
     /// It has closed its channel.
@@ -90,6 +98,8 @@ pub(super) enum Happening {
 pub(super) enum Action {
     /// It is ready.
     Welcome,
+    /// Have it get no requests any more, and say when it has none.
+    Retire,
     /// Send it the message to leave.
     Disconnect,
     /// Send it the signal to stop; it was waited for this long before, if at all.
@@ -113,8 +123,12 @@ const REMIND: Duration = Duration::from_secs(5);
 
 impl Lifecycle {
     pub(super) fn new(now: Time, rules: &Rules) -> Self {
-        let alone = rules.mode == Mode::Shared;
-        let by_living = rules.ready_on == ReadyOn::Alive || rules.ready_on == ReadyOn::Auto && alone;
+        let alone = rules.mode != Mode::Handoff;
+        let by_living = match rules.ready_on {
+            ReadyOn::Alive => true,
+            ReadyOn::Auto => rules.mode == Mode::Shared,
+            ReadyOn::Listening | ReadyOn::Message | ReadyOn::Notify => false,
+        };
         let state = State::Starting {
             complain_at: (!alone).then(|| now + rules.patience),
             ready_at: by_living.then(|| now + rules.ready_after),
@@ -125,7 +139,11 @@ impl Lifecycle {
 
     pub(super) fn handle(&mut self, now: Time, happening: Happening, rules: &Rules) -> Option<Action> {
         use Happening as H;
-        let alone = rules.mode == Mode::Shared && !self.speaks;
+        let alone = match rules.mode {
+            Mode::Handoff => false,
+            Mode::Shared => !self.speaks,
+            Mode::Multiport => true,
+        };
         let soon = now + rules.kill_timeout;
         let (state, action) = match (self.state, happening) {
             (State::Gone, _) => return None,
@@ -147,28 +165,48 @@ impl Lifecycle {
                 self.speaks = true;
                 return None;
             }
-            (State::Starting { ready_at, deadline, .. }, H::Listening | H::SentReady | H::Notified) => {
+            (
+                State::Starting { ready_at, deadline, .. },
+                H::Listening | H::SentReady | H::Notified | H::Reachable,
+            ) => {
                 if is_ready_by(happening, rules) {
                     return self.welcome(now);
                 }
                 (State::Starting { complain_at: None, ready_at, deadline }, None)
             }
             // Said twice, or said while it is on its way out.
-            (_, H::Listening | H::SentReady | H::Notified) => return None,
+            (_, H::Listening | H::SentReady | H::Notified | H::Reachable) => return None,
 
-            (State::Starting { .. } | State::Ready, H::StopGracefully | H::StopWithoutDeadline) => {
-                return Some(self.leave(now, happening, rules));
+            (State::Ready, H::StopGracefully | H::StopWithoutDeadline) if rules.mode == Mode::Multiport => {
+                let deadline = (happening == H::StopGracefully).then(|| now + rules.stop_timeout);
+                (State::Retiring { since: now, deadline, remind_at: now + REMIND }, Some(Action::Retire))
             }
+            (State::Starting { .. } | State::Ready, H::StopGracefully | H::StopWithoutDeadline) => {
+                let time = (happening == H::StopGracefully).then_some(rules.stop_timeout);
+                return Some(self.leave(now, time, None, rules));
+            }
+            (State::Retiring { deadline, .. }, H::Retired) => {
+                let time = deadline.map(|deadline| (deadline - now).max(rules.kill_timeout));
+                return Some(self.leave(now, time, None, rules));
+            }
+            // Late: it has left otherwise.
+            (_, H::Retired) => return None,
             // A deadline where there was none.
             (State::Disconnecting { since, deadline: None, remind_at }, H::StopGracefully) => {
                 (State::Disconnecting { since, deadline: Some(now + rules.stop_timeout), remind_at }, None)
+            }
+            (State::Retiring { since, deadline: None, remind_at }, H::StopGracefully) => {
+                (State::Retiring { since, deadline: Some(now + rules.stop_timeout), remind_at }, None)
             }
             (State::Terminating { since, deadline: None }, H::StopGracefully) => {
                 let deadline = Some(soon + rules.stop_timeout);
                 (State::Terminating { since, deadline }, None)
             }
             (
-                State::Disconnecting { .. } | State::Leaving { .. } | State::Terminating { .. },
+                State::Retiring { .. }
+                | State::Disconnecting { .. }
+                | State::Leaving { .. }
+                | State::Terminating { .. },
                 H::StopGracefully | H::StopWithoutDeadline,
             ) => return None,
 
@@ -184,6 +222,8 @@ impl Lifecycle {
             (State::Starting { .. } | State::Ready | State::Leaving { .. }, H::ChannelBroken) => {
                 (State::Leaving { since: now, deadline: soon }, None)
             }
+            // What it serves does not come through its channel.
+            (State::Retiring { .. }, H::Leaves | H::ChannelClosed | H::ChannelBroken) => return None,
             // Its connections are served; what keeps it is a timer or a pool of its own, which the signal will end.
             (State::Disconnecting { since, deadline, remind_at }, H::ChannelClosed | H::ChannelBroken) => {
                 let deadline = deadline.map_or(soon, |deadline| deadline.min(soon));
@@ -220,6 +260,14 @@ impl Lifecycle {
             State::Disconnecting { since, deadline, .. } if due(deadline) => {
                 return Some(self.stop_waiting(now, since, rules, open));
             }
+            State::Retiring { since, deadline, .. } if due(deadline) => {
+                return Some(self.stop_waiting(now, since, rules, true));
+            }
+            State::Retiring { since, deadline, .. } => {
+                let remind_at = now + (now - since).max(REMIND);
+                let left = deadline.map(|deadline| deadline - now);
+                (State::Retiring { since, deadline, remind_at }, Action::Remind { left })
+            }
             State::Disconnecting { since, deadline, .. } => {
                 let remind_at = now + (now - since).max(REMIND);
                 let left = deadline.map(|deadline| deadline - now);
@@ -246,43 +294,56 @@ impl Lifecycle {
         Some(Action::Welcome)
     }
 
-    /// It is told to leave, in the way that it understands: one that has not spoken cannot hear a message.
-    fn leave(&mut self, now: Time, happening: Happening, rules: &Rules) -> Action {
-        let has_deadline = happening == Happening::StopGracefully;
-        let hears = self.speaks && rules.stop_with != StopWith::Signal;
+    /// It is told to leave, in the way that it understands: one that has not spoken cannot hear a message. It may take
+    /// this long, or for ever; it was waited for before, if so.
+    fn leave(
+        &mut self,
+        now: Time,
+        time: Option<Duration>,
+        overdue: Option<Duration>,
+        rules: &Rules,
+    ) -> Action {
+        let hears = match rules.stop_with {
+            StopWith::Disconnect => self.speaks,
+            // There no worker says that it hears, and some do.
+            StopWith::Message(_) => self.speaks || rules.mode == Mode::Multiport,
+            StopWith::Signal => false,
+        };
         if hears {
             // One that was never ready has nothing to finish.
-            let idle = self.ready.is_none() && rules.mode == Mode::Handoff;
-            let time = if idle { rules.stop_timeout.min(rules.kill_timeout) } else { rules.stop_timeout };
-            let deadline = has_deadline.then(|| now + time);
+            let idle = self.ready.is_none() && rules.mode != Mode::Shared;
+            let time = time.map(|time| if idle { time.min(rules.kill_timeout) } else { time });
+            let deadline = time.map(|time| now + time);
             self.state = State::Disconnecting { since: now, deadline, remind_at: now + REMIND };
             return Action::Disconnect;
         }
         // It may have connections: it gets the same time, unless it needs us to get any and is not ready for them.
         let may_serve = self.ready.is_some() || rules.mode == Mode::Shared;
-        let deadline = match (may_serve, has_deadline) {
-            (true, true) => Some(now + rules.stop_timeout + rules.kill_timeout),
-            (true, false) => None,
-            (false, _) => Some(now + rules.kill_timeout),
+        let deadline = match may_serve {
+            true => time.map(|time| now + time + rules.kill_timeout),
+            false => Some(now + rules.kill_timeout),
         };
         self.state = State::Terminating { since: now, deadline };
-        Action::Terminate { overdue: None }
+        Action::Terminate { overdue }
     }
 
-    /// Its time to disconnect is over: with connections open it may have more.
+    /// Its time to finish what it has is over: with connections open it may have more.
     fn stop_waiting(&mut self, now: Time, since: Time, rules: &Rules, open: bool) -> Action {
-        if let Some(end) =
-            rules.linger_timeout.map(|timeout| since + timeout).filter(|&end| open && end > now)
-        {
-            self.state = State::Disconnecting {
-                since,
-                deadline: Some(end),
-                remind_at: now + (now - since).max(REMIND),
+        let end = rules.linger_timeout.map(|timeout| since + timeout).filter(|&end| open && end > now);
+        if let Some(end) = end {
+            let (deadline, remind_at) = (Some(end), now + (now - since).max(REMIND));
+            self.state = match self.state {
+                State::Retiring { .. } => State::Retiring { since, deadline, remind_at },
+                _ => State::Disconnecting { since, deadline, remind_at },
             };
             return Action::Remind { left: Some(end - now) };
         }
+        let after = now - since;
+        if matches!(self.state, State::Retiring { .. }) {
+            return self.leave(now, Some(Duration::ZERO), Some(after), rules);
+        }
         self.state = State::Terminating { since: now, deadline: Some(now + rules.kill_timeout) };
-        Action::Terminate { overdue: Some(now - since) }
+        Action::Terminate { overdue: Some(after) }
     }
 
     fn complains_at(&self) -> Option<Time> {
@@ -298,7 +359,8 @@ impl Lifecycle {
             State::Starting { complain_at, ready_at, deadline } => {
                 [complain_at, ready_at, deadline].into_iter().flatten().min()
             }
-            State::Disconnecting { deadline, remind_at, .. } => {
+            State::Retiring { deadline, remind_at, .. }
+            | State::Disconnecting { deadline, remind_at, .. } => {
                 Some(deadline.map_or(remind_at, |deadline| deadline.min(remind_at)))
             }
             State::Terminating { deadline, .. } => deadline,
@@ -322,6 +384,11 @@ impl Lifecycle {
         self.state == State::Ready
     }
 
+    /// It gets no requests any more, and lanes may have some for it.
+    pub(super) fn is_retiring(&self) -> bool {
+        matches!(self.state, State::Retiring { .. })
+    }
+
     /// When it became ready, whatever it is now.
     pub(super) fn ready_since(&self) -> Option<Time> {
         self.ready
@@ -340,7 +407,8 @@ impl Lifecycle {
     pub(super) fn since(&self) -> Time {
         match self.state {
             State::Ready => self.ready.unwrap_or(self.started),
-            State::Disconnecting { since, .. }
+            State::Retiring { since, .. }
+            | State::Disconnecting { since, .. }
             | State::Leaving { since, .. }
             | State::Terminating { since, .. }
             | State::Killing { since, .. } => since,
@@ -356,9 +424,9 @@ impl Lifecycle {
     /// How long one that was told to leave may take; `None` for as long as it wants.
     pub(super) fn patience(&self, now: Time) -> Option<Duration> {
         match self.state {
-            State::Disconnecting { deadline, .. } | State::Terminating { deadline, .. } => {
-                deadline.map(|deadline| deadline - now)
-            }
+            State::Retiring { deadline, .. }
+            | State::Disconnecting { deadline, .. }
+            | State::Terminating { deadline, .. } => deadline.map(|deadline| deadline - now),
             State::Leaving { deadline, .. } | State::Killing { deadline, .. } => Some(deadline - now),
             State::Starting { .. } | State::Ready | State::Gone => None,
         }
@@ -374,6 +442,7 @@ impl Lifecycle {
 fn is_ready_by(word: Happening, rules: &Rules) -> bool {
     match rules.ready_on {
         ReadyOn::Auto if rules.mode == Mode::Shared => true,
+        ReadyOn::Auto | ReadyOn::Listening if rules.mode == Mode::Multiport => word == Happening::Reachable,
         ReadyOn::Auto | ReadyOn::Listening => word == Happening::Listening,
         ReadyOn::Message => word == Happening::SentReady,
         ReadyOn::Notify => word == Happening::Notified,

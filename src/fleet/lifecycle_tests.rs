@@ -103,6 +103,8 @@ fn every_state_answers_every_event_and_nothing_follows_the_end() {
         Listening,
         SentReady,
         Notified,
+        Reachable,
+        Retired,
         Leaves,
         ChannelClosed,
         ChannelBroken,
@@ -112,6 +114,18 @@ fn every_state_answers_every_event_and_nothing_follows_the_end() {
         Exited,
     ];
     // Every path of four events, with the timer run out after each.
+    for mode in [Mode::Handoff, Mode::Shared, Mode::Multiport] {
+        check_paths(&Rules { mode, ..rules() }, &all);
+    }
+}
+
+fn check_paths(rules: &Rules, all: &[Happening]) {
+    use Happening::*;
+    let live = |steps: &[(u64, Option<Happening>)]| {
+        let (life, mut actions) = live_by(rules, false, steps);
+        actions.retain(|action| !matches!(action, Action::Welcome | Action::Remind { .. }));
+        (life, actions)
+    };
     let mut steps = Vec::new();
     for path in 0..all.len().pow(4) {
         steps.clear();
@@ -122,6 +136,8 @@ fn every_state_answers_every_event_and_nothing_follows_the_end() {
         let (life, actions) = live(&steps);
         let kills = actions.iter().filter(|action| matches!(action, Action::Kill { .. })).count();
         assert!(kills <= 1, "{steps:?}: {actions:?}");
+        let retires = actions.iter().filter(|action| **action == Action::Retire).count();
+        assert!(retires <= 1 && (retires == 0 || rules.mode == Mode::Multiport), "{steps:?}: {actions:?}");
         let exit = steps.iter().position(|step| step.1 == Some(Exited));
         if let Some(exit) = exit {
             assert_eq!(life.state, State::Gone);
@@ -136,14 +152,18 @@ fn every_state_answers_every_event_and_nothing_follows_the_end() {
 #[test]
 fn a_worker_is_ready_by_what_it_is_to_be_ready_by() {
     use Happening::*;
-    let words = [Listening, SentReady, Notified];
+    let words = [Listening, SentReady, Notified, Reachable];
     for (ready_on, mode, by) in [
-        (ReadyOn::Auto, Mode::Handoff, [true, false, false]),
-        (ReadyOn::Auto, Mode::Shared, [true, true, true]),
-        (ReadyOn::Listening, Mode::Handoff, [true, false, false]),
-        (ReadyOn::Message, Mode::Handoff, [false, true, false]),
-        (ReadyOn::Notify, Mode::Shared, [false, false, true]),
-        (ReadyOn::Alive, Mode::Handoff, [false, false, false]),
+        (ReadyOn::Auto, Mode::Handoff, [true, false, false, false]),
+        (ReadyOn::Auto, Mode::Shared, [true, true, true, true]),
+        (ReadyOn::Listening, Mode::Handoff, [true, false, false, false]),
+        (ReadyOn::Message, Mode::Handoff, [false, true, false, false]),
+        (ReadyOn::Notify, Mode::Shared, [false, false, true, false]),
+        (ReadyOn::Alive, Mode::Handoff, [false, false, false, false]),
+        (ReadyOn::Auto, Mode::Multiport, [false, false, false, true]),
+        (ReadyOn::Listening, Mode::Multiport, [false, false, false, true]),
+        (ReadyOn::Message, Mode::Multiport, [false, true, false, false]),
+        (ReadyOn::Notify, Mode::Multiport, [false, false, true, false]),
     ] {
         for (word, expected) in words.into_iter().zip(by) {
             let rules = Rules { ready_on, mode, ..rules() };
@@ -164,6 +184,8 @@ fn being_alive_is_enough_where_workers_need_not_speak() {
         (ReadyOn::Alive, Mode::Handoff, true),
         (ReadyOn::Auto, Mode::Handoff, false),
         (ReadyOn::Notify, Mode::Shared, false),
+        (ReadyOn::Auto, Mode::Multiport, false),
+        (ReadyOn::Alive, Mode::Multiport, true),
     ] {
         let rules = Rules { ready_on, mode, patience: Duration::from_secs(50), ..rules() };
         let (life, actions) = live_by(&rules, false, &[(1, None), (2, None)]);
@@ -222,4 +244,54 @@ fn a_stop_by_signal_leaves_as_much_time() {
     assert_eq!(live_by(&rules, false, &steps).1, [Action::Welcome, TERMINATE, kill]);
     let unready = [(0, Some(Online)), (1, Some(StopGracefully)), (6, None)];
     assert_eq!(live_by(&rules, false, &unready).1, [TERMINATE, Action::Kill { overdue: overdue(5) }]);
+}
+
+/// Lives by these rules where requests are forwarded, and is ready at first.
+fn forwarded(rules: Rules, steps: &[(u64, Option<Happening>)]) -> Vec<Action> {
+    let rules = Rules { mode: Mode::Multiport, ..rules };
+    let steps = [&[(0, Some(Happening::Reachable))], steps].concat();
+    let (_, mut actions) = live_by(&rules, false, &steps);
+    actions.retain(|action| !matches!(action, Action::Welcome));
+    actions
+}
+
+#[test]
+fn one_that_requests_are_forwarded_to_is_told_to_leave_when_it_has_none() {
+    use Happening::*;
+    let stop = (10, Some(StopGracefully));
+    assert_eq!(forwarded(rules(), &[stop]), [Action::Retire]);
+    let told = [Action::Retire, TERMINATE];
+    let retired = [stop, (20, Some(Retired))];
+    assert_eq!(forwarded(rules(), &[retired[0], retired[1], (21, Some(Retired))]), told);
+    // It has what was left of its time, and the time of the signal.
+    assert_eq!(forwarded(rules(), &[retired[0], retired[1], (44, None)]), told);
+    let kill = Action::Kill { overdue: overdue(25) };
+    assert_eq!(forwarded(rules(), &[retired[0], retired[1], (45, None)]), [told[0], told[1], kill]);
+    let by_message = Rules { stop_with: StopWith::Message("bye".into()), ..rules() };
+    assert_eq!(
+        forwarded(by_message, &retired),
+        [Action::Retire, DISCONNECT],
+        "it may hear, and does not say so"
+    );
+    assert_eq!(forwarded(rules(), &[stop, (11, Some(StopNow))]), [Action::Retire, KILL]);
+    assert_eq!(forwarded(rules(), &[stop, (11, Some(ChannelClosed)), (12, Some(Exited))]), [Action::Retire]);
+}
+
+#[test]
+fn requests_for_one_that_leaves_are_not_waited_for_without_end() {
+    use Happening::*;
+    let stop = (10, Some(StopGracefully));
+    let (late, remind) = (Action::Terminate { overdue: overdue(30) }, Action::Remind { left: overdue(25) });
+    assert_eq!(forwarded(rules(), &[stop, (15, None), (40, None)]), [Action::Retire, remind, late]);
+    let kill = Action::Kill { overdue: overdue(5) };
+    assert_eq!(forwarded(rules(), &[stop, (40, None), (45, None)]), [Action::Retire, late, kill]);
+    let lingers = Rules { linger_timeout: Some(Duration::from_secs(100)), ..rules() };
+    let (more, last) = (Action::Remind { left: overdue(70) }, Action::Terminate { overdue: overdue(100) });
+    assert_eq!(forwarded(lingers, &[stop, (40, None), (110, None)]), [Action::Retire, more, last]);
+    let patient = [(10, Some(StopWithoutDeadline)), (9999, None)];
+    let waits = Action::Remind { left: None };
+    assert_eq!(forwarded(rules(), &patient), [Action::Retire, waits]);
+    let ends = [patient[0], patient[1], (10_000, Some(StopGracefully)), (10_030, None)];
+    let late = Action::Terminate { overdue: overdue(10_020) };
+    assert_eq!(forwarded(rules(), &ends), [Action::Retire, waits, late]);
 }

@@ -108,6 +108,11 @@ impl Listeners {
         Self { open, keys, inherited, policy, shared, map, next: 0, targets: Vec::new() }
     }
 
+    /// The next socket gets this number.
+    pub(super) fn number_from(&mut self, first: u32) {
+        self.next = first;
+    }
+
     /// The master was started with this socket.
     pub(super) fn inherit(&mut self, descriptor: i32, listener: Option<ListenerId>) {
         self.inherited.insert(descriptor, listener);

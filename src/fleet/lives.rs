@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Event, ExitStatus, LoadSource, Output, ReloadFailure, Stop, StopWith, Told, Trouble, WorkerId,
+    Event, ExitStatus, LoadSource, Mode, Output, ReadyOn, ReloadFailure, Stop, StopWith, Told, Trouble,
+    WorkerId,
     lifecycle::{Action, Happening},
     machine::{Fleet, GRACE, Hearsay, Worker},
     restart::{End, Verdict},
@@ -43,6 +44,36 @@ impl<C> Fleet<C> {
     pub fn handle_ready(&mut self, now: Time, id: WorkerId) {
         self.happens(now, id, Happening::Notified);
         self.settle(now);
+    }
+
+    /// A worker takes connections on the address that is its own.
+    pub fn handle_reachable(&mut self, now: Time, id: WorkerId) {
+        self.happens(now, id, Happening::Reachable);
+        self.settle(now);
+    }
+
+    /// No lane has a request for a worker any more, and none gets one.
+    pub fn handle_retired(&mut self, now: Time, id: WorkerId) {
+        self.happens(now, id, Happening::Retired);
+        self.settle(now);
+    }
+
+    /// Those that requests are forwarded to, with their slots, and whether they only finish what there is.
+    pub fn forwarded_to(&self) -> impl Iterator<Item = (WorkerId, u32, bool)> {
+        let gets =
+            self.workers.iter().filter(|(_, worker)| worker.life.is_ready() || worker.life.is_retiring());
+        gets.map(|(&id, worker)| (id, worker.slot, worker.life.is_retiring()))
+    }
+
+    /// Whether it is known of a worker that takes connections that it is ready.
+    pub fn awaits_reachable(&self, id: WorkerId) -> bool {
+        self.is_ready_by_reach() && self.workers.get(&id).is_some_and(|worker| worker.life.is_starting())
+    }
+
+    /// Whether workers are ready when they take connections.
+    pub fn is_ready_by_reach(&self) -> bool {
+        let by_it = matches!(self.rules.ready_on, ReadyOn::Auto | ReadyOn::Listening);
+        by_it && self.rules.mode == Mode::Multiport
     }
 
     /// A worker's channel has ended, and all that it sent has been handled.
@@ -119,6 +150,7 @@ impl<C> Fleet<C> {
     pub(super) fn act(&mut self, now: Time, id: WorkerId, action: Action) {
         let trouble = match action {
             Action::Welcome => return self.welcome(now, id),
+            Action::Retire => return self.outputs.push_back(Output::Retire(id)),
             Action::Disconnect => return self.tell_to_leave(id),
             Action::Terminate { overdue } => self.signal(id, self.rules.stop_signal, overdue),
             Action::Reject { after } => {
@@ -299,7 +331,7 @@ mod tests {
     use super::*;
     use crate::{
         balance::PolicyName,
-        fleet::{Mode, Rules, Stop},
+        fleet::{Rules, Stop},
     };
 
     const WORKER: WorkerId = WorkerId(1);

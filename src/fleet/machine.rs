@@ -132,6 +132,15 @@ impl<C> Fleet<C> {
         }
     }
 
+    /// The same, whose ids, those of its sockets too, begin elsewhere than at the beginning: so many can be given out
+    /// beside those of another fleet.
+    #[must_use]
+    pub fn with_ids_from(mut self, first: u32) -> Self {
+        self.next_worker = first;
+        self.listeners.number_from(first);
+        self
+    }
+
     /// Adds a listening socket that is open as long as the fleet lives.
     pub fn listen(&mut self, endpoint: Endpoint, ipv6_only: bool) -> ListenerId {
         self.listeners.open(endpoint, ipv6_only, true)

@@ -3,7 +3,8 @@
 //! What happened enters by `handle_*`, with the time where it matters; what is to be done leaves by `poll_output`;
 //! `poll_timeout` says when to call `handle_timeout`. No clock, no descriptor, no process: a connection is any `C`, a
 //! worker is a number. `machine` is the whole; `lives` is what happens to workers (`lifecycle`: one of them), `slots` where
-//! they belong (`restart`: when one is filled again, `record`: what was counted there, `orders`: what users have done with one), `reload` and `recycle` their replacement, `pulse` whether they answer, `connections` what happens to connections, `conversation` what workers say. `handoff` has custody of connections,
+//! they belong (`restart`: when one is filled again, `record`: what was counted there, `orders`: what users have done with one), `reload` and `recycle` their replacement, `pulse` whether they answer, `ledger` what lanes know of those that requests are forwarded to, `ports` which
+//! address each has that listens on one of its own, `connections` what happens to connections, `conversation` what workers say. `handoff` has custody of connections,
 //! `tally` counts those that workers have open, `listeners` knows who serves what, `crowding` what waits there, and
 //! `wish` what a worker asks for.
 
@@ -13,12 +14,14 @@ mod conversation;
 mod crowding;
 mod event;
 mod handoff;
+mod ledger;
 mod lifecycle;
 mod listeners;
 mod lives;
 mod machine;
 mod orders;
 mod output;
+mod ports;
 mod pulse;
 mod record;
 mod recycle;
@@ -36,11 +39,13 @@ pub use address::Address;
 pub use crowding::Admission;
 pub use event::{Cause, Event, ExitStatus, Loss, ReloadFailure, ReloadRequest, Request, UsedUp, WorkerId};
 pub use handoff::{Held, Share};
+pub use ledger::Ledger;
 pub use machine::Fleet;
 pub use orders::{Replacement, Unable};
 pub use output::{
     Counters, ListenerInfo, Output, ReloadCounts, Told, Unsent, Vacancy, WorkerInfo, WorkerState,
 };
+pub use ports::{Ports, Range};
 pub use record::Restarts;
 pub use rules::{Batch, Mode, Overload, ReadyOn, Rules, StopWith, UnknownReadyOn};
 pub use slots::MAX_SLOTS;

@@ -65,6 +65,8 @@ pub enum Output<C> {
     CloseListener(ListenerId),
     /// Close a worker's channel.
     CloseChannel(WorkerId),
+    /// Have a worker get no requests any more; when no lane has one for it, say `handle_retired`.
+    Retire(WorkerId),
     /// Send a worker a signal; SIGKILL goes to its whole process group.
     Signal(WorkerId, i32),
     /// Close the master's copy of a connection.

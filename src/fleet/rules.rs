@@ -124,8 +124,9 @@ impl Default for Rules {
 #[non_exhaustive]
 pub enum ReadyOn {
     /// That it listens; where workers accept by themselves and need not speak, the first of what the others wait for.
+    /// Where requests are forwarded to it, that it takes connections on the address that is its own.
     Auto,
-    /// It listens, as Node's cluster says it.
+    /// It listens, as Node's cluster says it; where requests are forwarded, as it is seen.
     Listening,
     /// It sends the message `ready`, as PM2's `wait_ready` has it.
     Message,

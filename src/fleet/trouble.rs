@@ -38,6 +38,19 @@ pub enum Trouble {
         /// Since its start.
         after: Duration,
     },
+    /// It has not taken connections in time on the address that is its own, where requests would be forwarded to it; it is
+    /// ended, and counts as crashed.
+    Unreachable {
+        /// Since its start.
+        after: Duration,
+        /// Where it should listen.
+        endpoint: Endpoint,
+    },
+    /// There is no port for it: all that its slot may have are somebody else's.
+    NoPort {
+        /// The first of them.
+        port: u16,
+    },
     /// It listens on an address that is none of those the cluster was told to serve.
     ListensElsewhere {
         /// Where it listens; served from there.

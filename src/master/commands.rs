@@ -4,10 +4,10 @@ use std::io;
 
 use nix::sys::signal::Signal;
 
-use super::{Fork, Master, Program};
+use super::{Fork, Master, Program, Work, lanes::Replacing};
 use crate::{
     control::{Code, Refusal},
-    fleet::{Event, Rules, Unable, WorkerId},
+    fleet::{Event, Unable, WorkerId},
     sys::clock,
 };
 
@@ -71,15 +71,16 @@ impl Master {
         }
     }
 
-    /// Replaces the workers by those that run `program`, under other rules. Says whether that began: it does not while the
+    /// Replaces the workers by those that run another program, under other rules, and lanes after them. Says whether that began: it does not while the
     /// cluster stops, nor before it has started what it waits to start.
     ///
     /// `asked` is the number of the question that this answers, if it does, and what is to be said besides.
-    pub(crate) fn reload(&mut self, asked: (Option<u32>, &[String]), program: Program, rules: Rules) -> bool {
+    pub(crate) fn reload(&mut self, asked: (Option<u32>, &[String]), work: Work) -> bool {
         let (ticket, warnings) = asked;
         self.now = clock::now();
         // Before anybody is started: the fleet's next generation is known.
-        let Some(generation) = self.fleet.next_generation().filter(|_| self.depends.is_none()) else {
+        let may = self.depends.is_none() && !self.is_stopping();
+        let Some(generation) = self.fleet.next_generation().filter(|_| may) else {
             let why = "there are no workers to replace yet, or no more";
             self.reload_is_refused(ticket, Refusal::new(Code::Refused, why));
             return false;
@@ -87,7 +88,9 @@ impl Master {
         let workers = self.fleet.wanted();
         self.reload_begins(ticket, warnings, generation, workers);
         self.preload.try_again();
-        self.programs.add(generation, program);
+        self.programs.add(generation, work.program.clone());
+        let rules = work.rules.clone();
+        self.prepare_lanes(generation, work);
         self.fleet.reload(self.now, rules);
         self.perform();
         true
@@ -104,13 +107,18 @@ impl Master {
     /// Calls a reload off. Says whether there was one.
     pub(crate) fn abort_reload(&mut self) -> bool {
         self.now = clock::now();
-        let was = self.fleet.abort_reload(self.now);
+        let lanes = self.lanes.as_mut().filter(|lanes| matches!(lanes.replacing, Replacing::Lanes { .. }));
+        let was = match lanes {
+            Some(lanes) => lanes.fleet.abort_reload(self.now),
+            None => self.fleet.abort_reload(self.now),
+        };
         self.perform();
         was
     }
 
     pub(crate) fn is_reloading(&self) -> bool {
-        self.fleet.is_reloading()
+        let lanes = self.lanes.as_ref();
+        self.fleet.is_reloading() || lanes.is_some_and(|lanes| lanes.fleet.is_reloading())
     }
 
     /// Wants another number of workers; not before those that were wanted at first have been started.

@@ -4,18 +4,11 @@
 //! Nothing here holds up the loop: a connection is begun and its outcome awaited, a command is a process that is watched.
 //! Commands are started as workers are, as the same user and in the same place, and end with the master as those do.
 
-use std::{
-    collections::VecDeque,
-    ffi::OsString,
-    fmt, io, mem,
-    os::fd::{AsRawFd, OwnedFd},
-    time::Duration,
-};
+use std::{collections::VecDeque, ffi::OsString, fmt, io, mem, time::Duration};
 
-use mio::{Interest, unix::SourceFd};
 use nix::sys::signal::Signal;
 
-use super::{LAST_PATIENCE, Master, Source, channel::Channel, workers::Until};
+use super::{LAST_PATIENCE, Master, Source, channel::Channel, dial::Dial, workers::Until};
 use crate::{
     endpoint::Endpoint,
     fleet::{Event, ExitStatus},
@@ -23,12 +16,7 @@ use crate::{
         message::{Message, Own},
         serialization::Serialization,
     },
-    sys::{
-        clock,
-        connect::{self, Begun},
-        launch,
-        process::Child,
-    },
+    sys::{clock, launch, process::Child},
     time::Time,
 };
 
@@ -90,7 +78,7 @@ enum Attempt {
     /// It begins then.
     Resting { until: Time },
     /// A connection, which is given up then.
-    Connecting { socket: OwnedFd, until: Time },
+    Connecting { dial: Dial, until: Time },
     /// A command, which is killed then. On the channel it says why it cannot be executed.
     Running { child: Child, channel: Channel, until: Time },
     /// It has been killed, and is about to end.
@@ -177,15 +165,10 @@ impl Master {
     /// Tries it. `None`: it is there.
     fn attempt(&self, dependency: &Dependency) -> io::Result<Option<Attempt>> {
         match dependency {
-            Dependency::Address(endpoint) => match connect::begin(endpoint)? {
-                Begun::Connected => Ok(None),
-                Begun::Connecting(socket) => {
-                    let number = socket.as_raw_fd();
-                    let token = Source::Depends.token();
-                    self.poll.registry().register(&mut SourceFd(&number), token, Interest::WRITABLE)?;
-                    Ok(Some(Attempt::Connecting { socket, until: self.now + ADDRESS_PATIENCE }))
-                }
-            },
+            Dependency::Address(endpoint) => {
+                let dial = Dial::begin(&self.poll, endpoint, Source::Depends)?;
+                Ok(dial.map(|dial| Attempt::Connecting { dial, until: self.now + ADDRESS_PATIENCE }))
+            }
             Dependency::Command(words) => match &words[..] {
                 [] => Ok(None),
                 [program, args @ ..] => self.run(program, args).map(Some),
@@ -200,6 +183,7 @@ impl Master {
             args,
             env: worker.base_env.iter().flatten().chain(&worker.env).cloned().collect(),
             inherits_env: worker.base_env.is_none(),
+            without: &[],
             descriptors: self.descriptors,
             ordinary: self.batch.is_some(),
             attributes: worker.attributes.clone(),
@@ -220,8 +204,8 @@ impl Master {
     /// The kernel tells something of the try that is under way, or of one that is over.
     pub(super) fn look(&mut self) {
         let outcome = match self.depends.as_ref().map(|depends| &depends.attempt) {
-            Some(Attempt::Connecting { socket, .. }) => {
-                connect::outcome(socket).map(|connected| connected.then_some(ExitStatus::Code(0)))
+            Some(Attempt::Connecting { dial, .. }) => {
+                dial.outcome().map(|connected| connected.then_some(ExitStatus::Code(0)))
             }
             Some(Attempt::Running { child, .. } | Attempt::Killed { child }) => reap(child),
             Some(Attempt::Resting { .. }) | None => Ok(None),
@@ -270,7 +254,7 @@ impl Master {
     fn set_attempt(&mut self, attempt: Attempt) -> Option<Attempt> {
         let over = mem::replace(&mut self.depends.as_mut()?.attempt, attempt);
         match &over {
-            Attempt::Connecting { socket, .. } => self.unwatch(socket),
+            Attempt::Connecting { dial, .. } => self.unwatch(dial),
             Attempt::Running { child, .. } | Attempt::Killed { child } => {
                 self.unwatch(child);
                 self.guard.forget(child.pid());
@@ -348,7 +332,7 @@ mod tests {
     fn a_connection_that_takes_too_long_has_failed() {
         let mut depends = Depends::new(vec![Dependency::Address("127.0.0.1:9".parse().unwrap())]);
         let until = Time::default() + ADDRESS_PATIENCE;
-        depends.attempt = Attempt::Connecting { socket: channel::pair().unwrap().0, until };
+        depends.attempt = Attempt::Connecting { dial: channel::pair().unwrap().0.into(), until };
         assert!(!depends.handle_timeout(Time(until.0 - 1)));
         assert!(depends.handle_timeout(until));
     }

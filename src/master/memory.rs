@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::Master;
+use super::{Master, lanes::is_lane};
 use crate::{fleet::WorkerId, sys::memory::of_groups, time::Time};
 
 /// From one sample to the next. A sample reads a small file of every process of the machine, about 10 ms for a thousand of
@@ -29,7 +29,8 @@ impl Master {
             return;
         }
         self.next_sample = self.now + SAMPLE_PERIOD;
-        let workers = self.workers.iter().map(|(&id, worker)| (id, worker.child.pid()));
+        let workers = self.workers.iter().filter(|(id, _)| !is_lane(**id));
+        let workers = workers.map(|(&id, worker)| (id, worker.child.pid()));
         match of_workers(workers) {
             Ok(used) => {
                 used.into_iter().for_each(|(id, bytes)| self.fleet.handle_memory(self.now, id, bytes));

@@ -10,17 +10,22 @@ mod channel;
 mod commands;
 mod control;
 mod depends;
+mod dial;
 mod flow;
 mod kernel;
+mod lanes;
 mod listen;
 mod memory;
 mod notices;
 mod orphans;
+mod others;
 mod output;
 mod perform;
 mod preload;
+mod probes;
 mod programs;
 mod readiness;
+mod resolve;
 mod signals;
 mod sockets;
 mod source;
@@ -29,6 +34,7 @@ mod status;
 mod stop;
 mod stream;
 mod supervisor;
+mod upstreams;
 mod workers;
 
 use std::{
@@ -48,16 +54,20 @@ use self::{
     channel::Channel,
     depends::Depends,
     kernel::Kernel,
+    lanes::Lanes,
     notices::Notices,
     orphans::Orphans,
     preload::{Preload, Progress},
+    probes::Probes,
     programs::Programs,
     readiness::Readiness,
+    resolve::Resolver,
     sockets::{Listener, PublicPort},
     source::Source,
     status::Usages,
     stop::Stopping,
     supervisor::Supervisor,
+    upstreams::Address,
     workers::Until,
 };
 pub use self::{
@@ -70,7 +80,7 @@ pub use self::{
 pub(crate) use self::{
     orphans::signals,
     output::{Output, Uncaptured},
-    programs::{Missing, Program},
+    programs::{Missing, Program, Work},
 };
 use crate::{
     balance::PolicyName,
@@ -96,6 +106,11 @@ pub(crate) struct Master {
     ready: Events,
     now: Time,
     fleet: Fleet<OwnedFd>,
+    /// Where requests are forwarded to workers.
+    lanes: Option<Box<Lanes>>,
+    probes: Probes,
+    /// There are names to be looked up.
+    resolver: Option<Resolver>,
     programs: Programs,
     /// What starts workers and guards.
     launcher: PathBuf,
@@ -165,6 +180,8 @@ struct Worker {
     /// Whom it runs as, if not as this process's own user.
     credentials: Option<Credentials>,
     channel: Option<Channel>,
+    /// Its own, where requests are forwarded to it.
+    address: Option<Address>,
     progress: Progress,
     /// It was told to leave, one way or another.
     dismissed: bool,
@@ -198,6 +215,9 @@ impl Master {
             ready: Events::with_capacity(EVENTS),
             now,
             fleet: Fleet::new(rules, policy),
+            lanes: None,
+            probes: Probes::default(),
+            resolver: None,
             programs: Programs::new(program),
             launcher,
             workers: BTreeMap::new(),
@@ -263,7 +283,10 @@ impl Master {
         self.resync_kernel();
         self.start_guard();
         self.seek();
-        if self.fleet.poll_timeout().is_some_and(|at| at <= self.now) {
+        self.probe();
+        self.resolve();
+        if self.fleet_deadline().is_some_and(|at| at <= self.now) {
+            self.lanes.iter_mut().for_each(|lanes| lanes.fleet.handle_timeout(self.now));
             self.fleet.handle_timeout(self.now);
             self.perform();
         }
@@ -272,7 +295,9 @@ impl Master {
         self.reap_orphans();
         self.accept();
         self.go_on_stopping();
+        self.tell_lanes();
         self.serve_control();
+        self.tell_lanes();
         self.serve_admin();
         self.tell_supervisor();
         Ok(())
@@ -290,7 +315,8 @@ impl Master {
             || self.admin.as_ref().is_some_and(Admin::is_pending)
             || self.readiness.is_pending() && !resting
             || self.notices.is_pending()
-            || self.orphans.is_pending();
+            || self.orphans.is_pending()
+            || self.lanes.as_ref().is_some_and(|lanes| lanes.upstreams.changed);
         if self.full || self.kernel.has_more() || peers || self.listeners.iter().any(acceptable) {
             return Some(Duration::ZERO);
         }
@@ -300,9 +326,16 @@ impl Master {
         let admin = self.admin.as_ref().and_then(Admin::deadline);
         let clients = control.into_iter().chain(admin).min();
         let others =
-            [self.fleet.poll_timeout(), self.supervisor_deadline(), depends, self.next_sample(), clients];
-        let at = own.into_iter().chain(others).flatten().min();
+            [self.fleet_deadline(), self.supervisor_deadline(), depends, self.next_sample(), clients];
+        let forwarding = [self.probes.deadline(), self.resolver_deadline()];
+        let at = own.into_iter().chain(others).chain(forwarding).flatten().min();
         at.map(|at| at - clock::now())
+    }
+
+    /// When a fleet has something to do.
+    fn fleet_deadline(&self) -> Option<Time> {
+        let lanes = self.lanes.as_ref().and_then(|lanes| lanes.fleet.poll_timeout());
+        self.fleet.poll_timeout().into_iter().chain(lanes).min()
     }
 
     /// The next event for the user.
@@ -323,11 +356,15 @@ impl Master {
     }
 
     pub(crate) fn has_failed(&self) -> bool {
-        self.fleet.has_failed()
+        self.fleet.has_failed() || self.lanes.as_ref().is_some_and(|lanes| lanes.fleet.has_failed())
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.fleet.is_stopped()
+        self.fleet.is_stopped() && self.lanes.as_ref().is_none_or(|lanes| lanes.fleet.is_stopped())
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.fleet.is_stopping() || self.lanes.as_ref().is_some_and(|lanes| lanes.fleet.is_stopping())
     }
 
     fn watch(&self, file: impl AsFd, source: Source) -> io::Result<()> {
@@ -366,6 +403,8 @@ impl Master {
             Source::Output => self.read_output(),
             Source::Notices => self.notices.set_pending(true),
             Source::Depends => self.look(),
+            Source::Probe(id) => self.probed(id),
+            Source::Resolver => self.read_resolver(),
             Source::Control => self.control_waits(),
             Source::ControlClient(number) => self.control_client(number, event),
             Source::Admin => self.admin.iter_mut().for_each(Admin::handle_pending),

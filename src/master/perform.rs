@@ -17,28 +17,70 @@ use crate::{
 impl Master {
     /// Does all that the fleet wants now.
     pub(super) fn perform(&mut self) {
-        while let Some(output) = self.fleet.poll_output() {
-            match output {
-                Output::Hand { worker, key, seq } => self.hand(worker, &key, seq),
-                Output::Release(connection) => drop(connection),
-                Output::Name { worker, seq, connection } => self.name(worker, seq, connection),
-                Output::Examine { worker, doubtful } => {
-                    let (untouched, lost) =
-                        doubtful.into_iter().partition(|held| net::is_untouched(&held.connection));
-                    self.fleet.handle_examined(self.now, worker, untouched, lost);
+        loop {
+            if let Some(output) = self.fleet.poll_output() {
+                if let Some(lanes) = &mut self.lanes {
+                    lanes.upstreams.changed = true;
                 }
-                Output::Tell(worker, told) => self.tell(worker, &told),
-                Output::WatchKernel(worker) => self.watch_kernel(worker),
-                Output::Spawn { worker, slot, generation, own } => self.spawn(worker, slot, generation, own),
-                Output::ForgetOwn { slot } => self.programs.forget_own(slot),
-                Output::Forget { generation } => self.programs.forget(generation),
-                Output::Bind { worker, ack, wish } => self.bind(worker, ack, &wish),
-                Output::CloseListener(id) => self.close_listener(id),
-                Output::Share { worker, seq } => self.share(worker, seq),
-                Output::CloseChannel(worker) => self.close_channel(worker),
-                Output::Signal(worker, signal) => self.signal(worker, signal),
-                Output::Event(event) => self.happens(event),
+                self.do_for_workers(output);
+            } else if let Some(output) = self.lanes.as_mut().and_then(|lanes| lanes.fleet.poll_output()) {
+                self.do_for_lanes(output);
+            } else {
+                return;
             }
+        }
+    }
+
+    fn do_for_workers(&mut self, output: Output<OwnedFd>) {
+        match output {
+            Output::Hand { worker, key, seq } => self.hand(worker, &key, seq),
+            Output::Release(connection) => drop(connection),
+            Output::Name { worker, seq, connection } => self.name(worker, seq, connection),
+            Output::Examine { worker, doubtful } => {
+                let (untouched, lost) =
+                    doubtful.into_iter().partition(|held| net::is_untouched(&held.connection));
+                self.fleet.handle_examined(self.now, worker, untouched, lost);
+            }
+            Output::Tell(worker, told) => self.tell(worker, &told),
+            Output::WatchKernel(worker) => self.watch_kernel(worker),
+            Output::Spawn { worker, slot, generation, own } => self.spawn(worker, slot, generation, own),
+            Output::ForgetOwn { slot } => self.programs.forget_own(slot),
+            Output::Forget { generation } => {
+                self.programs.forget(generation);
+                self.lanes.iter_mut().for_each(|lanes| lanes.upstreams.forget(generation));
+            }
+            Output::Bind { worker, ack, wish } => self.bind(worker, ack, &wish),
+            Output::CloseListener(id) => self.close_listener(id),
+            Output::Share { worker, seq } => self.share(worker, seq),
+            Output::CloseChannel(worker) => self.close_channel(worker),
+            Output::Signal(worker, signal) => self.signal(worker, signal),
+            Output::Event(event) => self.worker_happens(event),
+            // Done when lanes were told.
+            Output::Retire(_) => {}
+        }
+    }
+
+    /// The same for lanes, which accept by themselves and are nobody's upstream.
+    fn do_for_lanes(&mut self, output: Output<OwnedFd>) {
+        match output {
+            Output::Tell(lane, told) => self.tell(lane, &told),
+            Output::Spawn { worker, slot, generation, .. } => self.spawn_lane(worker, slot, generation),
+            Output::Forget { generation } => {
+                self.lanes.iter_mut().for_each(|lanes| lanes.forget(generation));
+            }
+            Output::Bind { worker, ack, wish } => self.bind(worker, ack, &wish),
+            Output::CloseListener(id) => self.close_listener(id),
+            Output::Share { worker, seq } => self.share(worker, seq),
+            Output::CloseChannel(lane) => self.close_channel(lane),
+            Output::Signal(lane, signal) => self.signal(lane, signal),
+            Output::Event(event) => self.lane_happens(event),
+            Output::Release(connection) => drop(connection),
+            Output::Hand { .. }
+            | Output::Name { .. }
+            | Output::Examine { .. }
+            | Output::WatchKernel(_)
+            | Output::ForgetOwn { .. }
+            | Output::Retire(_) => {}
         }
     }
 

@@ -10,7 +10,9 @@ use std::{
 };
 
 use crate::{
+    api::Forward,
     control::shell_words,
+    fleet::Rules,
     protocol::serialization::Serialization,
     sys::{
         attributes::{Attributes, check_directory},
@@ -35,6 +37,15 @@ pub(crate) struct Program {
     pub(crate) serialization: Serialization,
     /// What `env` is on top of; `None` for this process's own environment.
     pub(crate) base_env: Option<Vec<(OsString, OsString)>>,
+}
+
+/// What a generation of workers runs and goes by.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) program: Program,
+    pub(crate) rules: Rules,
+    /// How requests are forwarded, where they are.
+    pub(crate) forward: Forward,
 }
 
 /// What one worker runs otherwise than the others: see [`Cluster::fork_with`](crate::Cluster::fork_with).
@@ -114,7 +125,7 @@ impl Fork {
 /// Whether the master sets this variable of workers itself: where they are reached, and what the protocol and the sockets that
 /// they are started with take.
 pub fn is_reserved_variable(name: &str) -> bool {
-    const RESERVED: [&str; 11] = [
+    const RESERVED: [&str; 12] = [
         "PORT",
         "NODE_CHANNEL_FD",
         "NODE_CHANNEL_SERIALIZATION_MODE",
@@ -123,6 +134,7 @@ pub fn is_reserved_variable(name: &str) -> bool {
         "POINTSMAN_SLOT",
         "POINTSMAN_ADDRESSES",
         "POINTSMAN_PRELOAD",
+        "POINTSMAN_LANE",
         "LISTEN_FDS",
         "LISTEN_PID",
         "LISTEN_FDNAMES",

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     Master, Source,
+    lanes::is_lane,
     listen::{Inherited, Listen, Place},
 };
 use crate::{
@@ -108,11 +109,19 @@ impl Master {
         let (options, inherited) = (&listen.options, listen.inherited());
         let bound = Bound::of(listen, options)?;
         let endpoint = bound.endpoint.clone();
-        let id = self.fleet.listen(endpoint.clone(), options.ipv6_only);
+        let fleet = match &mut self.lanes {
+            Some(lanes) => &mut lanes.fleet,
+            None => &mut self.fleet,
+        };
+        let id = fleet.listen(endpoint.clone(), options.ipv6_only);
         if let Some(inherited) = inherited {
-            self.fleet.inherit(inherited.number(), Some(id));
+            fleet.inherit(inherited.number(), Some(id));
         }
         self.open(id, bound, listen.name.clone())?;
+        if self.lanes.is_some() {
+            // Workers have addresses of their own.
+            return Ok(endpoint);
+        }
         // There are no connections from UDP, and a worker that wants datagrams knows where.
         if !matches!(endpoint, Endpoint::Udp(_)) {
             let comma = if self.addresses.is_empty() { "" } else { "," };
@@ -133,7 +142,8 @@ impl Master {
         match self.bound(id, &wish.want) {
             Ok(bound) => {
                 let endpoint = bound.endpoint.clone();
-                let listener = self.fleet.handle_bound(self.now, id, ack, wish, endpoint.clone());
+                let now = self.now;
+                let listener = self.fleet_of(id).handle_bound(now, id, ack, wish, endpoint.clone());
                 if let Some(listener) = listener
                     && let Err(error) = self.open(listener, bound, None)
                 {
@@ -146,7 +156,7 @@ impl Master {
                     libc::EEXIST => libc::EADDRINUSE,
                     errno => errno,
                 };
-                self.fleet.handle_not_bound(id, ack, wish, errno);
+                self.fleet_of(id).handle_not_bound(id, ack, wish, errno);
             }
         }
     }
@@ -207,12 +217,17 @@ impl Master {
         let sent = self.try_share(id, seq);
         self.watch_room(id);
         if let Err(why) = sent {
-            self.fleet.handle_unsent(self.now, id, seq, why);
+            let now = self.now;
+            self.fleet_of(id).handle_unsent(now, id, seq, why);
         }
     }
 
     fn try_share(&mut self, id: WorkerId, seq: u64) -> Result<(), Unsent> {
-        let Some(Share { ack, listener, reply, .. }) = self.fleet.share(id, seq) else { return Ok(()) };
+        let fleet = match &self.lanes {
+            Some(lanes) if is_lane(id) => &lanes.fleet,
+            _ => &self.fleet,
+        };
+        let Some(Share { ack, listener, reply, .. }) = fleet.share(id, seq) else { return Ok(()) };
         let channel = self.workers.get_mut(&id).and_then(|worker| worker.channel.as_mut());
         let (Some(channel), Some(listener)) = (channel, self.listeners.get(listener)) else {
             return Err(Unsent::Gone);

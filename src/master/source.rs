@@ -22,7 +22,12 @@ pub(super) enum Source {
     ControlClient(u32),
     Admin,
     AdminClient(u32),
+    Probe(WorkerId),
+    Resolver,
 }
+
+/// What is of a kind, and not of an id.
+const KIND_BITS: u32 = 5;
 
 impl Source {
     pub(super) fn token(self) -> Token {
@@ -42,13 +47,15 @@ impl Source {
             Self::ControlClient(id) => (12, id),
             Self::Admin => (13, 0),
             Self::AdminClient(id) => (14, id),
+            Self::Probe(WorkerId(id)) => (15, id),
+            Self::Resolver => (16, 0),
         };
-        Token((id as usize) << 4 | kind)
+        Token((id as usize) << KIND_BITS | kind)
     }
 
     pub(super) fn of(token: Token) -> Self {
-        let id = u32::try_from(token.0 >> 4).unwrap_or(u32::MAX);
-        match token.0 & 15 {
+        let id = u32::try_from(token.0 >> KIND_BITS).unwrap_or(u32::MAX);
+        match token.0 & ((1 << KIND_BITS) - 1) {
             0 => Self::Listener(ListenerId(id)),
             1 => Self::Channel(WorkerId(id)),
             2 => Self::Child(WorkerId(id)),
@@ -63,7 +70,9 @@ impl Source {
             11 => Self::Control,
             12 => Self::ControlClient(id),
             13 => Self::Admin,
-            _ => Self::AdminClient(id),
+            14 => Self::AdminClient(id),
+            15 => Self::Probe(WorkerId(id)),
+            _ => Self::Resolver,
         }
     }
 }

@@ -1,25 +1,43 @@
 //! Starting workers: their environment, their sockets, their channel.
 
-use std::{ffi::OsString, io, os::fd::AsFd};
+use std::{
+    ffi::OsString,
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
-use super::{Channel, LAST_PATIENCE, Master, Program, Progress, Source, Worker, notices};
+use super::{
+    Address, Channel, LAST_PATIENCE, Master, Program, Progress, Source, Worker, notices, output::Writer,
+};
 use crate::{
     control::Known,
     endpoint::Endpoint,
     fleet::{Mode, WorkerId},
-    sys::launch,
+    lane,
+    protocol::serialization::Serialization,
+    sys::{attributes::Attributes, launch, process::Child},
 };
+
+/// By which a process would take itself for something else where this one was started by another cluster.
+const STALE: [&str; 3] = ["NODE_UNIQUE_ID", "POINTSMAN_ADDRESSES", lane::VARIABLE];
 
 impl Master {
     pub(super) fn spawn(&mut self, id: WorkerId, slot: u32, generation: u32, own: bool) {
         let program = self.programs.of(generation, slot, own);
         self.learn(id, Known { slot, pid: 0, generation });
-        match self.launch(id, slot, &program) {
+        let credentials = program.attributes.credentials.as_ref();
+        let launched = self
+            .find_address(id, slot, generation, credentials)
+            .and_then(|address| self.launch(id, slot, &program, address));
+        match launched {
             Ok(worker) => {
                 let pid = worker.child.pid();
                 self.learn(id, Known { slot, pid, generation });
                 self.workers.insert(id, worker);
                 self.fleet.handle_spawned(id, pid);
+                if self.fleet.awaits_reachable(id) {
+                    self.probes.add(self.now, id);
+                }
             }
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(libc::EIO);
@@ -35,9 +53,91 @@ impl Master {
         }
     }
 
-    fn launch(&mut self, id: WorkerId, slot: u32, program: &Program) -> io::Result<Worker> {
+    /// Starts a lane.
+    pub(super) fn spawn_lane(&mut self, id: WorkerId, slot: u32, generation: u32) {
+        self.learn_lane(id, Known { slot, pid: 0, generation });
+        let launched = self.launch_lane(id, slot, generation);
+        let now = self.now;
+        let Some(lanes) = &mut self.lanes else { return };
+        match launched {
+            Ok(worker) => {
+                let pid = worker.child.pid();
+                lanes.add(id, generation);
+                lanes.fleet.handle_spawned(id, pid);
+                self.workers.insert(id, worker);
+                self.learn_lane(id, Known { slot, pid, generation });
+            }
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                lanes.fleet.handle_spawn_failed(now, id, errno);
+            }
+        }
+    }
+
+    /// It is this very program, or the one that starts workers in its place, run again. It has many connections, so it
+    /// keeps the limit of descriptors that this process has raised.
+    fn launch_lane(&mut self, id: WorkerId, slot: u32, generation: u32) -> io::Result<Worker> {
+        let orders = self.lanes.as_ref().and_then(|lanes| lanes.orders(generation)).cloned();
+        let orders = orders.ok_or(io::ErrorKind::NotFound)?;
+        let credentials = orders.credentials;
+        let variables: [(&str, String); 5] = [
+            ("NODE_CHANNEL_FD", launch::channel_number(0).to_string()),
+            (launch::SERIALIZATION, Serialization::Json.to_string()),
+            ("NODE_UNIQUE_ID", id.to_string()),
+            ("POINTSMAN_SLOT", slot.to_string()),
+            (lane::VARIABLE, "1".to_owned()),
+        ];
+        let pipes = self.output.lane_pipes(orders.has_log, credentials.as_ref())?;
+        let launcher = self.launcher.clone();
+        let what = launch::Program {
+            program: launcher.as_os_str(),
+            args: &[],
+            env: variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            inherits_env: true,
+            without: &["PORT", "POINTSMAN_ADDRESSES", "NODE_APP_INSTANCE"],
+            descriptors: None,
+            ordinary: self.batch.is_some(),
+            attributes: Attributes { credentials: credentials.clone(), ..Attributes::default() },
+            sockets: Vec::new(),
+            stdout: pipes.stdout,
+            stderr: pipes.stderr,
+        };
+        let (child, channel) = self.start_watched(id, what, Serialization::Json)?;
+        self.output.adopt(id, Writer::Lane(slot), pipes.ours);
+        let (channel, address, progress) = (Some(channel), None, Progress::NotGiven);
+        Ok(Worker { child, credentials, channel, address, progress, dismissed: false })
+    }
+
+    /// Starts a process and watches it and its channel.
+    fn start_watched(
+        &self,
+        id: WorkerId,
+        what: launch::Program<'_>,
+        serialization: Serialization,
+    ) -> io::Result<(Child, Channel)> {
+        let guard = self.guard.pipe().ok_or(io::ErrorKind::BrokenPipe)?;
+        let (child, socket): (Child, OwnedFd) = launch::start(&self.launcher, what, guard)?;
+        let channel = Channel::new(socket, serialization);
+        let watched =
+            self.watch(&child, Source::Child(id)).and_then(|()| self.watch(&channel, Source::Channel(id)));
+        match watched {
+            Ok(()) => Ok((child, channel)),
+            Err(error) => {
+                child.end(LAST_PATIENCE);
+                Err(error)
+            }
+        }
+    }
+
+    fn launch(
+        &mut self,
+        id: WorkerId,
+        slot: u32,
+        program: &Program,
+        address: Option<Address>,
+    ) -> io::Result<Worker> {
         let inherits = self.inherits(program);
-        let own = self.own_variables(id, slot, program, inherits);
+        let own = self.own_variables(id, slot, program, inherits, address.as_ref());
         let base = program.base_env.iter().flatten();
         let mut env: Vec<_> = base.chain(&program.env).cloned().chain(own).collect();
         // What runs this very program is Rust.
@@ -56,6 +156,7 @@ impl Master {
             args: &program.args,
             env,
             inherits_env: program.base_env.is_none(),
+            without: &STALE,
             descriptors: self.descriptors,
             ordinary: self.batch.is_some(),
             attributes: program.attributes(slot),
@@ -63,22 +164,10 @@ impl Master {
             stdout: pipes.stdout,
             stderr: pipes.stderr,
         };
-        let guard = self.guard.pipe().ok_or(io::ErrorKind::BrokenPipe)?;
-        let (child, socket) = launch::start(&self.launcher, what, guard)?;
-        let channel = Channel::new(socket, program.serialization);
-        let watched =
-            self.watch(&child, Source::Child(id)).and_then(|()| self.watch(&channel, Source::Channel(id)));
-        match watched {
-            Ok(()) => {
-                let credentials = program.attributes.credentials.clone();
-                self.output.adopt(id, slot, pipes.ours);
-                Ok(Worker { child, credentials, channel: Some(channel), progress, dismissed: false })
-            }
-            Err(error) => {
-                child.end(LAST_PATIENCE);
-                Err(error)
-            }
-        }
+        let (child, channel) = self.start_watched(id, what, program.serialization)?;
+        let credentials = program.attributes.credentials.clone();
+        self.output.adopt(id, Writer::Slot(slot), pipes.ours);
+        Ok(Worker { child, credentials, channel: Some(channel), address, progress, dismissed: false })
     }
 
     /// Whether workers are started with the listening sockets: those that know nothing of asking for them.
@@ -93,21 +182,26 @@ impl Master {
         slot: u32,
         program: &Program,
         inherits: bool,
+        address: Option<&Address>,
     ) -> Vec<(OsString, OsString)> {
         let sockets = if inherits { self.listeners.len() } else { 0 };
         let mut variables: Vec<(&str, String)> = vec![
             ("NODE_CHANNEL_FD", launch::channel_number(sockets).to_string()),
             (launch::SERIALIZATION, program.serialization.to_string()),
-            ("NODE_UNIQUE_ID", id.to_string()),
             ("NODE_APP_INSTANCE", slot.to_string()),
             ("POINTSMAN_SLOT", slot.to_string()),
         ];
+        // One that listens by itself is no worker of Node's cluster, which would ask here.
+        if address.is_none() {
+            variables.push(("NODE_UNIQUE_ID", id.to_string()));
+        }
         if !self.addresses.is_empty() {
             variables.push(("POINTSMAN_ADDRESSES", self.addresses.clone()));
         }
         let mut variables: Vec<_> =
             variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        variables.extend(self.public_port.variable(inherits).map(|port| ("PORT".into(), port)));
+        let port = address.map(Address::as_port).or_else(|| self.public_port.variable(inherits));
+        variables.extend(port.map(|port| ("PORT".into(), port)));
         if inherits {
             let names =
                 self.listeners.values().map(|listener| name_of(listener.name.as_deref(), &listener.endpoint));

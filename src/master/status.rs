@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use super::Master;
 use crate::{
     control::{
-        ClusterState, CounterStatus, ExitRecord, ListenerStatus, ReloadRecord, Status, VacantStatus,
-        WorkerStatus, reload_failed, source_name, timestamp,
+        ClusterState, CounterStatus, ExitRecord, LaneStatus, ListenerStatus, ReloadRecord, Status,
+        UpstreamStatus, VacantStatus, WorkerStatus, reload_failed, source_name, timestamp,
     },
     fleet::{Counters, Event, ExitStatus, Mode, Restarts, Vacancy, WorkerInfo, WorkerState},
     sys::{clock, net, usage::Usage},
@@ -51,7 +51,8 @@ impl Master {
     pub(crate) fn status(&mut self) -> Status {
         let now = clock::now();
         let own_pid = std::process::id();
-        let pids = self.fleet.workers(now).map(|info| info.pid).chain([own_pid]);
+        let lanes = self.lanes.iter().flat_map(|lanes| lanes.fleet.workers(now));
+        let pids = self.fleet.workers(now).chain(lanes).map(|info| info.pid).chain([own_pid]);
         self.usages.look(now, pids);
         let uptime = now - self.started;
         let usage = self.usages.of(own_pid);
@@ -89,6 +90,8 @@ impl Master {
             listeners: self.listeners_status(),
             counters: counters(self.fleet.counters()),
             workers,
+            lanes: self.lanes_status(now),
+            upstreams: self.upstreams_status(),
             vacant: self.fleet.vacancies(now).map(|vacancy| vacant(&vacancy, own(vacancy.slot))).collect(),
         }
     }
@@ -111,19 +114,52 @@ impl Master {
     }
 
     fn state(&self) -> ClusterState {
-        if self.fleet.is_stopping() || self.stopping.deadline().is_some() {
+        if self.is_stopping() || self.stopping.deadline().is_some() {
             ClusterState::Stopping
         } else if self.depends.is_some() {
             ClusterState::Waiting
-        } else if self.fleet.is_reloading() {
+        } else if self.is_reloading() {
             ClusterState::Reloading
         } else {
             ClusterState::Running
         }
     }
 
+    fn lanes_status(&self, now: Time) -> Vec<LaneStatus> {
+        let Some(lanes) = &self.lanes else { return Vec::new() };
+        let present = lanes.fleet.workers(now).map(|info| lane(&info, self.usages.of(info.pid)));
+        let vacant = lanes.fleet.vacancies(now).map(|vacancy| LaneStatus {
+            slot: vacancy.slot,
+            pid: None,
+            state: vacant_state(&vacancy),
+            uptime_ms: None,
+            restarts: by_itself(vacancy.restarts),
+            last_exit: record(vacancy.last_exit),
+            cpu_ms: None,
+            rss: None,
+        });
+        let mut all: Vec<_> = present.chain(vacant).collect();
+        // Within a slot they are in the order of age already.
+        all.sort_by_key(|lane| lane.slot);
+        all
+    }
+
+    fn upstreams_status(&self) -> Vec<UpstreamStatus> {
+        let list = self.lanes.iter().flat_map(|lanes| lanes.list());
+        let status = list.map(|upstream| UpstreamStatus {
+            name: upstream.name.clone(),
+            address: upstream.endpoint.clone(),
+            weight: upstream.weight,
+            backup: upstream.backup,
+            draining: upstream.draining,
+        });
+        status.collect()
+    }
+
     fn listeners_status(&self) -> Vec<ListenerStatus> {
-        let known = self.fleet.listeners().filter_map(|(id, info)| Some((self.listeners.get(&id)?, info)));
+        let of_lanes = self.lanes.iter().flat_map(|lanes| lanes.fleet.listeners());
+        let known = self.fleet.listeners().chain(of_lanes);
+        let known = known.filter_map(|(id, info)| Some((self.listeners.get(&id)?, info)));
         let status = known.map(|(listener, info)| {
             let queue = net::queue(&listener.socket);
             ListenerStatus {
@@ -138,6 +174,31 @@ impl Master {
     }
 }
 
+fn lane(info: &WorkerInfo, usage: Option<Usage>) -> LaneStatus {
+    LaneStatus {
+        slot: info.slot,
+        pid: Some(info.pid),
+        state: state_of(info),
+        uptime_ms: Some(ms(info.uptime)),
+        restarts: by_itself(info.restarts),
+        last_exit: record(info.last_exit),
+        cpu_ms: usage.map(|usage| ms(usage.cpu)),
+        rss: usage.map(|usage| usage.rss),
+    }
+}
+
+fn state_of(info: &WorkerInfo) -> String {
+    match info.state {
+        WorkerState::Starting => "starting".into(),
+        WorkerState::Ready => "ready".into(),
+        WorkerState::Draining => "draining".into(),
+    }
+}
+
+fn vacant_state(vacancy: &Vacancy) -> String {
+    if vacancy.start_in.is_some() { "waiting".into() } else { "errored".into() }
+}
+
 fn worker(info: &WorkerInfo, usage: Option<Usage>, program: Option<String>) -> WorkerStatus {
     WorkerStatus {
         id: info.id.0,
@@ -145,11 +206,7 @@ fn worker(info: &WorkerInfo, usage: Option<Usage>, program: Option<String>) -> W
         pid: info.pid,
         generation: info.generation,
         program,
-        state: match info.state {
-            WorkerState::Starting => "starting".into(),
-            WorkerState::Ready => "ready".into(),
-            WorkerState::Draining => "draining".into(),
-        },
+        state: state_of(info),
         since_ms: ms(info.state_for),
         uptime_ms: ms(info.uptime),
         restarts: by_itself(info.restarts),
@@ -167,7 +224,7 @@ fn vacant(vacancy: &Vacancy, program: Option<String>) -> VacantStatus {
     VacantStatus {
         slot: vacancy.slot,
         program,
-        state: if vacancy.start_in.is_some() { "waiting".into() } else { "errored".into() },
+        state: vacant_state(vacancy),
         restarts: by_itself(vacancy.restarts),
         last_exit: record(vacancy.last_exit),
         start_in_ms: vacancy.start_in.map(ms),

@@ -36,10 +36,9 @@ impl Master {
     pub(crate) fn stop(&mut self, how: Stop) {
         self.now = clock::now();
         self.stop_seeking();
-        if how == Stop::Now || self.fleet.is_stopping() {
+        if how == Stop::Now || self.is_stopping() {
             self.stopping.last = None;
-            self.fleet.stop(self.now, how);
-            return self.perform();
+            return self.stop_fleets(how);
         }
         self.listeners.values_mut().for_each(|listener| listener.pending = listener.accepts);
         self.stopping.last = Some((how, self.now + LAST_CONNECTIONS));
@@ -56,8 +55,7 @@ impl Master {
         let waits = self.fleet.has_returned() || self.listeners.iter().any(queued);
         if self.now >= until || !waits {
             self.stopping.last = None;
-            self.fleet.stop(self.now, how);
-            self.perform();
+            self.stop_fleets(how);
         }
     }
 

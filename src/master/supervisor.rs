@@ -72,6 +72,8 @@ struct Count {
     all: usize,
     /// Slots that were given up.
     errored: usize,
+    /// Lanes serve as well, or there are none, or nobody whom they could serve.
+    lanes: bool,
 }
 
 impl Supervisor {
@@ -134,6 +136,7 @@ impl Supervisor {
             | Event::Draining { .. }
             | Event::Disconnect { .. }
             | Event::Exit { .. }
+            | Event::OfLane { .. }
             | Event::Stopped => {}
             // No worker is more or less ready by it.
             _ => return,
@@ -203,7 +206,7 @@ impl Supervisor {
     /// Whoever can be ready is. Slots that are given up do not keep the others from serving, if there are others.
     fn has_started(&self, count: Count) -> bool {
         let some = count.ready > 0 || self.wanted == 0;
-        some && count.ready + count.errored >= self.wanted
+        some && count.lanes && count.ready + count.errored >= self.wanted
     }
 
     /// Sends what has not been told. The first error ends it.
@@ -310,7 +313,8 @@ impl Master {
             supervisor.end_reload();
             supervisor.changed = true;
         }
-        let mut count = Count { ready: 0, all: 0, errored: self.fleet.errored() };
+        let lanes = self.lanes.as_ref().is_none_or(|lanes| !lanes.has_begun() || lanes.have_started());
+        let mut count = Count { ready: 0, all: 0, errored: self.fleet.errored(), lanes };
         for worker in self.fleet.workers(self.now) {
             count.all += 1;
             count.ready += usize::from(worker.serving);

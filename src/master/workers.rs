@@ -14,6 +14,7 @@ use super::{
     Master, Source, Worker,
     channel::{Channel, Read},
     depends::Depends,
+    lanes::is_lane,
 };
 use crate::{
     fleet::WorkerId,
@@ -61,6 +62,10 @@ impl Master {
     pub(super) fn read(&mut self, id: WorkerId, until: Until) -> bool {
         let mut reads = READS;
         while let Some(Worker { channel: Some(channel), progress, .. }) = self.workers.get_mut(&id) {
+            let fleet = match &mut self.lanes {
+                Some(lanes) if is_lane(id) => &mut lanes.fleet,
+                _ => &mut self.fleet,
+            };
             let read = channel.read(&mut self.buffer, until);
             let mut answers = 0;
             let serialization = channel.serialization();
@@ -69,13 +74,13 @@ impl Master {
                     Ok(Some((frame, descriptors))) => match Message::decode(serialization, frame) {
                         Ok(Message::Handle(HandleMessage { message, .. })) => {
                             let came = descriptors.pop_front().flatten().is_some();
-                            self.fleet.handle_handle(self.now, id, *message, came);
+                            fleet.handle_handle(self.now, id, *message, came);
                         }
                         Ok(message) => {
                             answers +=
                                 usize::from(matches!(message, Message::HandleAck | Message::HandleNack));
                             progress.handle_message(&message);
-                            self.fleet.handle_message(self.now, id, message);
+                            fleet.handle_message(self.now, id, message);
                         }
                         Err(error) => break Some(error.to_string()),
                     },
@@ -87,15 +92,16 @@ impl Master {
                 }
             };
             if (0..answers).filter(|_| channel.acknowledged()).count() > 0 {
-                self.fleet.handle_writable(self.now, id);
+                fleet.handle_writable(self.now, id);
             }
             let broken =
                 broken.or_else(|| channel.is_flooded().then(|| "descriptors without frames".to_owned()));
             if let Some(why) = broken {
-                self.fleet.handle_garbage(self.now, id, why);
+                fleet.handle_garbage(self.now, id, why);
             } else if read == Read::Ended {
                 self.close_channel(id);
-                self.fleet.handle_channel_closed(self.now, id);
+                let now = self.now;
+                self.fleet_of(id).handle_channel_closed(now, id);
             }
             self.perform();
             reads -= 1;
@@ -120,7 +126,8 @@ impl Master {
             if !self.read(id, Until::Ended)
                 && self.workers.get(&id).is_some_and(|worker| worker.channel.is_some())
             {
-                self.fleet.handle_garbage(self.now, id, why.to_owned());
+                let now = self.now;
+                self.fleet_of(id).handle_garbage(now, id, why.to_owned());
                 self.perform();
             }
         }
@@ -175,7 +182,11 @@ impl Master {
         let blocked = channel.is_blocked();
         self.watch_room(id);
         if !blocked {
-            self.fleet.handle_writable(self.now, id);
+            let now = self.now;
+            self.fleet_of(id).handle_writable(now, id);
+            if let Some(lanes) = self.lanes.as_mut().filter(|_| is_lane(id)) {
+                lanes.handle_room(id);
+            }
             self.perform();
         }
     }
@@ -203,7 +214,9 @@ impl Master {
                     self.preload.handle_exit(worker.progress, status);
                     self.end_output(id, status, worker.dismissed);
                 }
-                self.fleet.handle_exited(self.now, id, status, all_heard);
+                self.stop_probing(id);
+                let now = self.now;
+                self.fleet_of(id).handle_exited(now, id, status, all_heard);
                 self.perform();
             }
             Ok(None) => {}
@@ -245,6 +258,7 @@ impl Master {
                 self.preload.announce(&mut self.guard);
                 self.readiness.announce(&mut self.guard);
                 self.notices.announce(&mut self.guard);
+                self.announce_addresses();
                 log::info!("the guard process had ended and was started again");
             }
             Err(error) => {

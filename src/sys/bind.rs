@@ -4,7 +4,7 @@
 
 use std::{
     ffi::OsStr,
-    io,
+    fs, io,
     net::SocketAddr,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
@@ -104,6 +104,23 @@ fn defer_accept(listener: BorrowedFd<'_>, patience: Duration) -> io::Result<()> 
     if set < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Whether a server could listen there now, as far as it would not mind connections that were there before.
+pub(crate) fn is_free(address: SocketAddr) -> bool {
+    let attempt = || -> io::Result<()> {
+        let tried = inet(address, SockType::Stream, false)?;
+        setsockopt(&tried, sockopt::ReuseAddr, &true)?;
+        Ok(bind(tried.as_raw_fd(), &SockaddrStorage::from(address))?)
+    };
+    attempt().is_ok()
+}
+
+/// The first of the ports that the kernel gives out by itself. Where it does not tell, its own default.
+pub(crate) fn first_ephemeral_port() -> u16 {
+    const DEFAULT: u16 = 32_768;
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(DEFAULT)
+}
+
 /// What a socket is bound to.
 pub(crate) fn endpoint(socket: impl AsFd) -> io::Result<Endpoint> {
     let kind = getsockopt(&socket.as_fd(), sockopt::SockType)?;
@@ -156,6 +173,16 @@ mod tests {
 
     fn options() -> Options {
         Options { backlog: 16, ..Options::default() }
+    }
+
+    #[test]
+    fn a_port_is_free_or_not() {
+        let listener = listen_tcp("127.0.0.1:0".parse().unwrap(), &options()).unwrap();
+        let Endpoint::Tcp(address) = endpoint(&listener).unwrap() else { panic!() };
+        assert!(!is_free(address));
+        drop(listener);
+        assert!(is_free(address));
+        assert!((1024..65_535).contains(&first_ephemeral_port()));
     }
 
     #[test]

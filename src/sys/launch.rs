@@ -109,6 +109,8 @@ pub(crate) struct Program<'a> {
     pub(crate) env: Vec<(OsString, OsString)>,
     /// What is not there it has from this process.
     pub(crate) inherits_env: bool,
+    /// But for these.
+    pub(crate) without: &'a [&'a str],
     /// How many descriptors it may open (the soft limit); this process's own limit if `None`.
     pub(crate) descriptors: Option<u64>,
     /// Whether it is to be scheduled as most are, which this process is not.
@@ -138,6 +140,9 @@ pub(crate) fn start(
     if what.inherits_env {
         // Those that the master got were for itself.
         for name in env::vars_os().map(|(name, _)| name).filter(|name| is_of_a_supervisor(name)) {
+            command.env_remove(name);
+        }
+        for name in what.without {
             command.env_remove(name);
         }
     } else {

@@ -1,4 +1,5 @@
-//! A small file for programs that this process starts, in a private directory, for as long as this process runs.
+//! A small file for programs that this process starts, in a private directory, for as long as this process runs; or such a
+//! directory, for sockets that those programs make themselves.
 //!
 //! Those programs may run it, and may be of other users: so it is readable by all, and nobody but us and root can
 //! have put it there or can replace it. No directory on the way to it may be another user's, nor writable by others
@@ -9,7 +10,7 @@ use std::{
     env,
     fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -28,6 +29,8 @@ const SOCKET_BYTES: usize = 107;
 
 const DIRECTORY_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
+/// Of a directory that nobody else gets into.
+const OWN_MODE: u32 = 0o700;
 /// Writable by group or others.
 const SHARED: u32 = 0o022;
 const STICKY: u32 = 0o1000;
@@ -110,6 +113,60 @@ impl RuntimeFile {
     /// Whether it is still there as it was written. Directories for temporary files are cleaned by the system.
     pub(crate) fn is_intact(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|now| Identity::of(&now) == self.identity)
+    }
+}
+
+/// A private directory for sockets that programs of one user make, removed with all that is in it when this is dropped.
+#[derive(Debug)]
+pub(crate) struct RuntimeDirectory {
+    path: PathBuf,
+}
+
+/// Longest name of a socket in it.
+const NAME_BYTES: usize = 24;
+
+impl RuntimeDirectory {
+    /// In the first directory of the environment or the system that is fit. It belongs to `owner`, if that is not this
+    /// process's own user, and is closed to others.
+    pub(crate) fn create(owner: Option<&Credentials>) -> io::Result<Self> {
+        Self::create_in(candidates(), owner)
+    }
+
+    fn create_in(candidates: impl Iterator<Item = PathBuf>, owner: Option<&Credentials>) -> io::Result<Self> {
+        let mut failed = io::Error::new(io::ErrorKind::NotFound, "no directory to write to");
+        for base in candidates {
+            let attempt = private_directory_name().and_then(|private| {
+                let path = fit(&base, owner)?.join(private);
+                path_text(&path, SOCKET_BYTES - NAME_BYTES - 1)?;
+                DirBuilder::new().mode(OWN_MODE).create(&path)?;
+                let made = Self { path };
+                owner.map_or(Ok(()), |owner| chown(&made.path, Some(owner.uid), Some(owner.gid)))?;
+                Ok(made)
+            });
+            match attempt {
+                Ok(directory) => return Ok(directory),
+                Err(error) => failed = io::Error::new(error.kind(), format!("{}: {error}", base.display())),
+            }
+        }
+        Err(failed)
+    }
+
+    /// What a socket of this name has as its path.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Whether it is still there. Directories for temporary files are cleaned by the system.
+    pub(crate) fn is_intact(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|data| data.is_dir())
+    }
+}
+
+impl Drop for RuntimeDirectory {
+    fn drop(&mut self) {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        entries.for_each(|entry| drop(fs::remove_file(entry.path())));
+        let _ = fs::remove_dir(&self.path);
     }
 }
 
@@ -244,6 +301,22 @@ mod tests {
         assert!(file.is_intact());
         drop(file);
         assert_eq!(base.path().read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_goes_with_what_is_in_it() {
+        let base = tempfile::tempdir().unwrap();
+        let make = || RuntimeDirectory::create_in([base.path().to_owned()].into_iter(), None).unwrap();
+        let directory = make();
+        let path = directory.join("0-0.sock");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert_eq!(path.parent().unwrap().metadata().unwrap().mode() & 0o777, 0o700);
+        assert!(directory.is_intact());
+        drop(directory);
+        assert_eq!(base.path().read_dir().unwrap().count(), 0);
+        let directory = make();
+        fs::remove_dir(directory.join("x").parent().unwrap()).unwrap();
+        assert!(!directory.is_intact());
     }
 
     #[test]

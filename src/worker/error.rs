@@ -46,6 +46,9 @@ pub enum WorkerError {
         /// What was wrong.
         why: String,
     },
+    /// The master does not read what it is sent.
+    #[error("the master has not read the messages before this one; send less, or wait")]
+    Full,
     /// The system refused.
     #[error("cannot {doing}: {source}")]
     System {

@@ -56,6 +56,9 @@ use crate::{
 /// One read of the channel. Node's size: more is never sent at once with a descriptor.
 const READ_BYTES: usize = 64 << 10;
 
+/// With more than this on its way to a master that does not read, no message follows.
+const QUEUE_BYTES: usize = 1 << 20;
+
 /// This process as a worker of a cluster: it listens through its master, on TCP addresses and Unix sockets, and gets
 /// connections. Whether the master hands over each of them or has its workers accept from a socket that they share, the
 /// program does not see.
@@ -315,6 +318,15 @@ impl Worker {
                 return Ok(None);
             }
         }
+    }
+
+    /// Sends the master a message of the application, or has it wait until there is room for it in the channel.
+    pub(crate) fn send(&mut self, message: &serde_json::Value) -> Result<(), WorkerError> {
+        if self.session.waiting() > QUEUE_BYTES {
+            return Err(WorkerError::Full);
+        }
+        self.session.send(message);
+        self.flush()
     }
 
     /// Tells the master of the connections that have ended, as far as the channel has room: without delay, where the

@@ -18,7 +18,7 @@ use crate::{
     endpoint::Endpoint,
     protocol::{
         frame::Frames,
-        message::{Act, Message, Own},
+        message::{Act, Message, Own, encode_user},
         serialization::Serialization,
     },
 };
@@ -140,6 +140,18 @@ impl<D> Session<D> {
             let seqs = seqs.into_iter().collect();
             self.talk.write(&Message::Pointsman(Own::Gone { seqs }));
         }
+    }
+
+    /// Sends the master a message of the application.
+    pub(super) fn send(&mut self, message: &serde_json::Value) {
+        if !self.is_closed() {
+            encode_user(self.talk.serialization, message, &mut self.talk.output);
+        }
+    }
+
+    /// How many bytes wait for the master.
+    pub(super) fn waiting(&self) -> usize {
+        self.talk.output.len()
     }
 
     /// What to tell the program next.

@@ -5,9 +5,11 @@
 //! its seed: `SIMULATION_SEED=n cargo test --all-features --test simulation` lives it again.
 //! `SIMULATION_SEEDS=n` lives more lives.
 
+mod forwarded;
 mod random;
 mod world;
 
+use forwarded::Forwarded;
 use random::Random;
 use world::World;
 
@@ -53,4 +55,23 @@ fn a_fleet_that_is_told_to_stop_stops() {
         }
         world.stop(&mut random);
     });
+}
+
+#[test]
+fn no_worker_that_has_requests_is_told_to_leave_before_its_time() {
+    let mut totals = forwarded::Totals::default();
+    for_seeds(1000, |seed| {
+        let mut world = Forwarded::new(seed);
+        let mut random = Random::new(seed ^ 0xF0);
+        for _ in 0..600 {
+            world.step(&mut random);
+        }
+        world.heal(&mut random);
+        totals.add(&world.totals);
+        world.stop(&mut random);
+    });
+    if std::env::var_os("SIMULATION_SEED").is_none() {
+        totals.assert_all_happened();
+    }
+    println!("{totals:?}");
 }

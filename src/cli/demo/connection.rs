@@ -39,7 +39,7 @@ pub(super) enum Next {
 pub(super) struct Connection {
     // Closed first, then reported.
     stream: Stream,
-    _guard: ConnectionGuard,
+    _guard: Option<ConnectionGuard>,
     conversation: Conversation,
     /// As far as is known; mio tells of a change once.
     readable: bool,
@@ -58,6 +58,15 @@ impl Connection {
     /// A connection just handed over. It is probably readable: the client had the time of the hand-over to ask.
     pub(super) fn new(now: Instant, handed: pointsman::Connection) -> Self {
         let (stream, guard) = handed.into_parts();
+        Self::of(now, stream, Some(guard))
+    }
+
+    /// One that the worker has accepted by itself.
+    pub(super) fn accepted(now: Instant, stream: Stream) -> Self {
+        Self::of(now, stream, None)
+    }
+
+    fn of(now: Instant, stream: Stream, guard: Option<ConnectionGuard>) -> Self {
         Self {
             stream,
             _guard: guard,

@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod connection;
 mod conversation;
+mod door;
 mod http;
 
 use std::{
@@ -18,17 +19,18 @@ use std::{
     io::{self, ErrorKind},
     mem,
     net::{Ipv6Addr, SocketAddr},
-    process::{self, ExitCode},
+    process::ExitCode,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 use pointsman::{Endpoint, ListenError, Worker, WorkerError, WorkerEvent};
 use slab::Slab;
 
 use self::{
     answer::Site,
     connection::{Connection, Next},
+    door::{Door, OwnDoor},
 };
 
 /// The worker's channel; connections have their place in the slab.
@@ -69,12 +71,18 @@ fn failure(code: u8) -> impl FnOnce(WorkerError) -> Failure {
 }
 
 fn work() -> Result<(), Failure> {
-    let worker = Worker::from_env().map_err(no_worker)?;
+    let no_loop = |error| Failure { why: format!("cannot set up the loop: {error}"), code: SYSTEM };
+    if let Some(port) = door::own_port() {
+        let door = OwnDoor::open(&port).map_err(|error| {
+            let why = format!("cannot listen on PORT={}: {error}", port.display());
+            Failure { why, code: SYSTEM }
+        })?;
+        return Demo::new(Door::Own(door)).map_err(no_loop)?.serve().map_err(failure(FAILED));
+    }
+    let mut worker = Worker::from_env().map_err(no_worker)?;
     let addresses = addresses(env::var_os("POINTSMAN_ADDRESSES"), env::var_os("PORT"))?;
-    let mut demo = Demo::new(worker)
-        .map_err(|error| Failure { why: format!("cannot set up the loop: {error}"), code: SYSTEM })?;
     for (place, address) in addresses.into_iter().enumerate() {
-        match demo.worker.listen(address) {
+        match worker.listen(address) {
             Ok(_) => {}
             Err(ListenError::Leaving { .. }) => return Ok(()),
             // The master has it open, and it was served with an earlier one: that was a wildcard.
@@ -83,7 +91,7 @@ fn work() -> Result<(), Failure> {
             Err(error) => return Err(Failure { why: error.to_string(), code: SYSTEM }),
         }
     }
-    demo.serve().map_err(failure(FAILED))
+    Demo::new(Door::Master(worker)).map_err(no_loop)?.serve().map_err(failure(FAILED))
 }
 
 /// Of somebody who has started it by hand, the crate's advice would make a worker of a worker.
@@ -137,7 +145,7 @@ fn clocks() -> (Instant, SystemTime) {
 #[derive(Debug)]
 struct Demo {
     poll: Poll,
-    worker: Worker,
+    door: Door,
     site: Site,
     connections: Slab<Open>,
     /// When which connection is to be looked at, each at most once.
@@ -165,15 +173,13 @@ enum Going {
 }
 
 impl Demo {
-    fn new(mut worker: Worker) -> io::Result<Self> {
+    fn new(mut door: Door) -> io::Result<Self> {
         let poll = Poll::new()?;
-        poll.registry().register(&mut worker, CHANNEL, Interest::READABLE)?;
-        let slot = worker.slot().map_or_else(String::new, |slot| format!("slot {slot}, "));
-        let who = format!("worker {} ({slot}pid {}) answered", worker.id(), process::id());
+        door.register(poll.registry(), CHANNEL)?;
         Ok(Self {
             poll,
-            worker,
-            site: Site::new(&who),
+            site: Site::new(&door.who()),
+            door,
             connections: Slab::new(),
             timers: BTreeSet::new(),
             again: Vec::new(),
@@ -227,7 +233,21 @@ impl Demo {
     /// Takes what the master sends, up to a budget.
     fn take_connections(&mut self, now: Instant) -> Result<Going, WorkerError> {
         for _ in 0..CHANNEL_EVENTS {
-            match self.worker.poll_event()? {
+            let worker = match &mut self.door {
+                Door::Master(worker) => worker,
+                Door::Own(door) => {
+                    match door.accept() {
+                        Ok(Some(stream)) => self.open(now, Connection::accepted(now, stream)),
+                        Ok(None) => self.channel_again = false,
+                        Err(source) => return Err(WorkerError::System { doing: "accept", source }),
+                    }
+                    if self.channel_again {
+                        continue;
+                    }
+                    return Ok(Going::On);
+                }
+            };
+            match worker.poll_event()? {
                 Some(WorkerEvent::Connection(connection)) => {
                     self.open(now, Connection::new(now, connection));
                 }

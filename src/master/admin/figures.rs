@@ -22,7 +22,7 @@ impl Master {
             all += 1;
             ready += usize::from(worker.serving);
         }
-        let stops = self.fleet.is_stopping() || self.stopping.deadline().is_some();
+        let stops = self.is_stopping() || self.stopping.deadline().is_some();
         let waits = self.depends.as_ref().map(Depends::waits_for);
         let waits =
             waits.map(|what| format!("it waits for {}", what.as_deref().unwrap_or("what it depends on")));
@@ -30,14 +30,35 @@ impl Master {
             0 => "none is wanted".to_owned(),
             wanted => format!("none of {wanted} is ready"),
         };
-        vec![
+        let lanes = self.lanes.as_ref().map(|lanes| {
+            let failure = (!lanes.have_started()).then(|| "not all lanes are ready".to_owned());
+            Check { name: "lanes", failure }
+        });
+        let mut checks = vec![
             Check {
                 name: "running",
                 failure: stops.then(|| format!("it stops, and {all} workers are left")),
             },
             Check { name: "depends", failure: waits },
-            Check { name: "workers", failure: (ready == 0).then_some(none) },
-        ]
+        ];
+        match (lanes, &self.lanes) {
+            // Requests may go to servers that are no workers.
+            (Some(check), Some(lanes)) if !lanes.list().is_empty() => checks.push(check),
+            _ => checks.push(Check { name: "workers", failure: (ready == 0).then_some(none) }),
+        }
+        checks
+    }
+
+    /// What became of reloads. Where there are lanes, one has not succeeded before they are replaced.
+    fn reload_counts(&self) -> ReloadCounts {
+        let mut counts = self.fleet.reloads();
+        if let Some(lanes) = self.lanes.as_ref().map(|lanes| lanes.fleet.reloads()) {
+            counts.succeeded = lanes.succeeded;
+            counts.failed += lanes.failed;
+            counts.aborted += lanes.aborted;
+            counts.last_failed |= lanes.last_failed;
+        }
+        counts
     }
 
     pub(super) fn status_as_json(&mut self) -> Answer {
@@ -64,7 +85,7 @@ impl Master {
             [("crashed", crashed), ("exited", exited), ("replaced", replaced)]
                 .map(|(reason, count)| (slot, reason, count))
         });
-        let ReloadCounts { succeeded, failed, aborted, refused, last_failed, .. } = self.fleet.reloads();
+        let ReloadCounts { succeeded, failed, aborted, refused, last_failed, .. } = self.reload_counts();
         let reloads =
             [("succeeded", succeeded), ("failed", failed), ("aborted", aborted), ("refused", refused)];
         write_metrics(

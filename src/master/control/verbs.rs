@@ -12,7 +12,7 @@ use super::{MAX_WAITS, client::Standing, server::Ticket};
 use crate::{
     control::{Answer, Code, Patience, Refusal, Request, RequestId, SignalWord, Target, Until, Verb},
     fleet::{Batch, Event, MAX_SLOTS, ReloadRequest, Request as Asked, Stop, Unable, WorkerId},
-    master::{Fork, Master, Missing, is_reserved_variable, output::Show},
+    master::{Fork, Master, Missing, is_reserved_variable, lanes::is_lane, output::Show},
 };
 
 /// What becomes of a request.
@@ -63,7 +63,8 @@ impl Master {
             Verb::Scale { to, by, .. } => self.scale_by_request(to, by, patience.wait),
             Verb::Stop { fast, .. } => {
                 self.stop(if fast { Stop::Now } else { Stop::Graceful });
-                Ok(Next::Begun(json!({ "workers": self.workers.len() }), Until::Stopped))
+                let workers = self.workers.keys().filter(|id| !is_lane(**id)).count();
+                Ok(Next::Begun(json!({ "workers": workers }), Until::Stopped))
             }
             Verb::Disconnect { worker, slot, .. } => self.disconnect_target(Target::of(worker, slot)?),
             Verb::Kill { worker, slot, signal, .. } => {
@@ -124,7 +125,7 @@ impl Master {
     /// Who is meant, and its slot.
     fn find(&self, target: Target) -> Result<(WorkerId, Option<u32>), Refusal> {
         match target {
-            Target::Worker(worker) if self.workers.contains_key(&worker) => {
+            Target::Worker(worker) if self.workers.contains_key(&worker) && !is_lane(worker) => {
                 let mut all = self.fleet.workers(self.now);
                 Ok((worker, all.find(|info| info.id == worker).map(|info| info.slot)))
             }
@@ -164,7 +165,7 @@ impl Master {
     }
 
     fn check_started(&self) -> Result<(), Refusal> {
-        if self.fleet.is_stopping() {
+        if self.is_stopping() {
             return refuse(Code::Refused, "the cluster stops");
         }
         if self.depends.is_some() {

@@ -19,6 +19,7 @@ mod thread;
 
 use std::{
     convert::Infallible,
+    fs::File,
     io::{self, PipeReader},
     os::fd::OwnedFd,
     path::PathBuf,
@@ -34,7 +35,7 @@ use self::{
     outlets::Outlets,
     thread::{Copyist, Order},
 };
-use super::{Master, Source};
+use super::{Master, Source, lanes::is_lane};
 use crate::{
     control::{RequestId, Target},
     fleet::{Event, ExitStatus, WorkerId},
@@ -80,6 +81,15 @@ type Streams<T> = [T; 2];
 const OUT: usize = 0;
 const ERR: usize = 1;
 
+/// Who writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writer {
+    /// The worker of this slot.
+    Slot(u32),
+    /// The lane of this one: what it writes to its standard output is the access log.
+    Lane(u32),
+}
+
 /// How long the end waits for places that take what is written slowly, or not at all.
 const LAST: Duration = Duration::from_secs(1);
 
@@ -93,6 +103,8 @@ pub(crate) struct Output(Option<Captured>);
 #[derive(Debug)]
 struct Captured {
     streams: Streams<bool>,
+    /// There is an access log to be written here.
+    has_log: bool,
     /// Whom pipes belong to.
     orders: Sender<Order>,
     /// Wakes the thread.
@@ -146,22 +158,24 @@ pub(super) struct Show {
 }
 
 impl Output {
-    /// Opens the files of so many slots and starts the thread, if anything is to be captured from workers, who run as
-    /// `user` if that is somebody else.
+    /// Opens the files of so many slots and starts the thread, if anything is to be captured from workers, or from lanes,
+    /// whose access log goes where that says.
     pub(crate) fn start(
         [stdout, stderr]: [&Sink; 2],
+        access_log: Option<&Sink>,
         rotation: Rotation,
         slots: usize,
     ) -> Result<Self, Uncaptured> {
         let streams = [stdout, stderr].map(|sink| *sink != Sink::Inherit);
-        if streams == [false, false] {
+        let access_log = access_log.filter(|sink| **sink != Sink::Inherit);
+        if streams == [false, false] && access_log.is_none() {
             return Ok(Self::default());
         }
         let own = [output::share(io::stdout())?, output::share(io::stderr())?];
         let slots = u32::try_from(slots).unwrap_or(u32::MAX);
-        let outlets = Outlets::open([stdout, stderr], own, rotation, slots)
+        let outlets = Outlets::open([stdout, stderr], access_log, own, rotation, slots)
             .map_err(|(path, error)| Uncaptured::File(path, error))?;
-        Ok(Self(Some(Captured::start(streams, outlets)?)))
+        Ok(Self(Some(Captured::start(streams, access_log.is_some(), outlets)?)))
     }
 
     /// Pipes for what a worker writes, who runs as `user` if that is somebody else.
@@ -178,9 +192,27 @@ impl Output {
         Ok(pipes)
     }
 
-    /// A worker was started that writes into these pipes.
-    pub(super) fn adopt(&self, worker: WorkerId, slot: u32, pipes: Streams<Option<PipeReader>>) {
-        self.order(Order::Adopt { worker, slot, pipes });
+    /// The same for a lane. Its standard output is taken if it `logs` and that comes by here; nobody wants it if it does not.
+    pub(super) fn lane_pipes(&self, logs: bool, user: Option<&Credentials>) -> io::Result<Pipes> {
+        let mut pipes = Pipes::default();
+        if !logs {
+            pipes.stdout = Some(File::options().write(true).open("/dev/null")?.into());
+        }
+        let Some(Captured { streams, has_log, .. }) = &self.0 else { return Ok(pipes) };
+        if logs && *has_log {
+            let (reader, writer) = output::pipe(user)?;
+            (pipes.ours[OUT], pipes.stdout) = (Some(reader), Some(writer));
+        }
+        if streams[ERR] {
+            let (reader, writer) = output::pipe(user)?;
+            (pipes.ours[ERR], pipes.stderr) = (Some(reader), Some(writer));
+        }
+        Ok(pipes)
+    }
+
+    /// A process was started that writes into these pipes.
+    pub(super) fn adopt(&self, worker: WorkerId, writer: Writer, pipes: Streams<Option<PipeReader>>) {
+        self.order(Order::Adopt { worker, writer, pipes });
     }
 
     /// A worker has ended; `wanted` says whether its last words are.
@@ -190,7 +222,7 @@ impl Output {
 
     /// Whether anything that workers write comes by here.
     pub(super) fn is_captured(&self) -> bool {
-        self.0.is_some()
+        self.0.as_ref().is_some_and(|captured| captured.streams != [false, false])
     }
 
     /// Shows a client what workers write, until it leaves or has everything. It comes back if nothing is captured.
@@ -219,7 +251,7 @@ impl Output {
 }
 
 impl Captured {
-    fn start(streams: Streams<bool>, outlets: Outlets) -> io::Result<Self> {
+    fn start(streams: Streams<bool>, has_log: bool, outlets: Outlets) -> io::Result<Self> {
         let (orders, ordered) = mpsc::channel();
         let (told, events) = mpsc::channel();
         let (alive, done) = mpsc::channel();
@@ -228,7 +260,7 @@ impl Captured {
         // Signals are the loop's.
         let thread =
             signals::shielded(|| Builder::new().name("output".into()).spawn(move || copyist.run(alive)))?;
-        Ok(Self { streams, orders, bell, events, news, done, thread: Some(thread) })
+        Ok(Self { streams, has_log, orders, bell, events, news, done, thread: Some(thread) })
     }
 }
 
@@ -263,7 +295,10 @@ impl Master {
     /// The output thread has something to tell.
     pub(super) fn read_output(&mut self) {
         while let Some(event) = self.output.poll_event() {
-            self.happens(event);
+            match &event {
+                Event::LastWords { worker, .. } if is_lane(*worker) => self.tell_of_lane(event),
+                _ => self.happens(event),
+            }
         }
     }
 

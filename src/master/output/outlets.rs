@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    ERR, OUT, Rotation, Sink, Streams,
+    ERR, OUT, Rotation, Sink, Streams, Writer,
     file::LogFile,
     outlet::{Outlet, Target},
 };
@@ -22,6 +22,8 @@ const SLOT: &[u8] = b"{slot}";
 pub(super) struct Outlets {
     pub(super) all: Vec<Outlet>,
     routes: Streams<Route>,
+    /// Where what lanes write to their standard output goes.
+    access_log: Route,
     rotation: Rotation,
 }
 
@@ -51,6 +53,7 @@ impl Outlets {
     /// Opens the files of so many slots. `own` are our standard streams. The error comes with the path.
     pub(super) fn open(
         sinks: Streams<&Sink>,
+        access_log: Option<&Sink>,
         own: Streams<File>,
         rotation: Rotation,
         slots: u32,
@@ -60,10 +63,13 @@ impl Outlets {
         // On a terminal, and where one was made of both, a line begun on one stream is on the page of the other.
         let one = output::is_same(&stdout, &stderr);
         let [to_stdout, to_stderr] = sinks.map(|sink| *sink == Sink::Prefix);
+        let log_to_stdout = access_log == Some(&Sink::Prefix);
         let mut routes = [Route::Inherited, Route::Inherited];
-        if to_stdout {
-            routes[OUT] = Route::Own(all.len());
+        if to_stdout || log_to_stdout {
             all.push(Outlet::new(Target::Stream("standard output", stdout)));
+        }
+        if to_stdout {
+            routes[OUT] = Route::Own(0);
         }
         if to_stderr && to_stdout && one {
             routes[ERR] = Route::Own(0);
@@ -71,19 +77,22 @@ impl Outlets {
             routes[ERR] = Route::Own(all.len());
             all.push(Outlet::new(Target::Stream("standard error", stderr)));
         }
-        for (route, sink) in routes.iter_mut().zip(sinks) {
+        let mut access_route = if log_to_stdout { Route::Own(0) } else { Route::Inherited };
+        let places = routes.iter_mut().zip(sinks).chain(std::iter::once(&mut access_route).zip(access_log));
+        for (route, sink) in places {
             if let Sink::File(path) = sink {
                 // What is relative stays where it is now.
                 let absolute = std::path::absolute(path).map_err(|error| (path.clone(), error))?;
                 *route = Route::File(absolute);
             }
         }
-        let mut outlets = Self { all, routes, rotation };
+        let mut outlets = Self { all, routes, access_log: access_route, rotation };
         for slot in 0..slots {
             for stream in [OUT, ERR] {
-                outlets.way(slot, stream);
+                outlets.way(Writer::Slot(slot), stream);
             }
         }
+        outlets.way(Writer::Lane(0), OUT);
         for outlet in &mut outlets.all {
             if let Err(error) = outlet.open()
                 && let Target::File(file) = outlet.target()
@@ -94,15 +103,20 @@ impl Outlets {
         Ok(outlets)
     }
 
-    /// Where a stream of this slot's worker goes; `None` if past us.
-    pub(super) fn way(&mut self, slot: u32, stream: usize) -> Option<Way> {
-        let prefix = || format!("[{slot}] ").into_bytes();
-        let template = match &self.routes[stream] {
+    /// Where a stream of this process goes; `None` if past us.
+    pub(super) fn way(&mut self, writer: Writer, stream: usize) -> Option<Way> {
+        let (name, is_log) = match writer {
+            Writer::Slot(slot) => (slot.to_string(), false),
+            Writer::Lane(lane) => (format!("lane {lane}"), stream == OUT),
+        };
+        let route = if is_log { &self.access_log } else { &self.routes[stream] };
+        let prefix = || if is_log { Vec::new() } else { format!("[{name}] ").into_bytes() };
+        let template = match route {
             Route::Inherited => return None,
             Route::Own(outlet) => return Some(Way { outlet: *outlet, prefix: prefix(), shown: true }),
             Route::File(template) => template,
         };
-        let path = path_of(template, slot);
+        let path = path_of(template, &name.replace(' ', "-"));
         let prefix = if path == *template { prefix() } else { Vec::new() };
         let is_it = |outlet: &Outlet| matches!(outlet.target(), Target::File(file) if file.path() == path);
         let outlet = self.all.iter().position(is_it).unwrap_or(self.all.len());
@@ -113,14 +127,14 @@ impl Outlets {
     }
 }
 
-/// The file of a slot.
-fn path_of(template: &Path, slot: u32) -> PathBuf {
+/// The file of a slot, or of a lane.
+fn path_of(template: &Path, name: &str) -> PathBuf {
     let bytes = template.as_os_str().as_bytes();
     let mut path = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some(at) = memchr::memmem::find(rest, SLOT) {
         path.extend_from_slice(&rest[..at]);
-        path.extend_from_slice(slot.to_string().as_bytes());
+        path.extend_from_slice(name.as_bytes());
         rest = &rest[at + SLOT.len()..];
     }
     path.extend_from_slice(rest);
@@ -140,9 +154,9 @@ mod tests {
     }
 
     fn ways(stdout: &Sink, stderr: &Sink, own: Streams<File>) -> Vec<Option<(usize, String, bool)>> {
-        let mut outlets = Outlets::open([stdout, stderr], own, Rotation::default(), 0).unwrap();
+        let mut outlets = Outlets::open([stdout, stderr], None, own, Rotation::default(), 0).unwrap();
         let mut way = |slot, stream| {
-            let way = outlets.way(slot, stream)?;
+            let way = outlets.way(Writer::Slot(slot), stream)?;
             Some((way.outlet, String::from_utf8(way.prefix).unwrap(), way.shown))
         };
         [(0, OUT), (0, ERR), (12, OUT), (12, ERR)].map(|(slot, stream)| way(slot, stream)).into()
@@ -185,11 +199,37 @@ mod tests {
     }
 
     #[test]
+    fn what_lanes_write_is_the_access_log_and_their_own_trouble() {
+        let ways = |access_log: Option<&Sink>, stderr: &Sink| {
+            let own = [null(), zero()];
+            let mut outlets =
+                Outlets::open([&Sink::Inherit, stderr], access_log, own, Rotation::default(), 0).unwrap();
+            [OUT, ERR].map(|stream| {
+                let way = outlets.way(Writer::Lane(1), stream)?;
+                let name = outlets.all[way.outlet].target().name();
+                Some((name, String::from_utf8(way.prefix).unwrap()))
+            })
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let (log, own) = (Sink::File(at("access.log")), Sink::File(at("{slot}.err")));
+        let is = |path: std::path::PathBuf| path.display().to_string();
+        assert_eq!(ways(None, &Sink::Inherit), [None, None]);
+        let found = ways(Some(&log), &Sink::Prefix);
+        let error = Some(("standard error".into(), "[lane 1] ".into()));
+        assert_eq!(found, [Some((is(at("access.log")), String::new())), error]);
+        assert!(at("access.log").exists(), "it is opened at once");
+        let found = ways(Some(&Sink::Prefix), &own);
+        let output = Some(("standard output".into(), String::new()));
+        assert_eq!(found, [output, Some((is(at("lane-1.err")), String::new()))]);
+    }
+
+    #[test]
     fn a_file_that_cannot_be_opened_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let open = |name: &str, slots| {
             let sink = Sink::File(directory.path().join(name));
-            Outlets::open([&sink, &Sink::Inherit], [null(), null()], Rotation::default(), slots)
+            Outlets::open([&sink, &Sink::Inherit], None, [null(), null()], Rotation::default(), slots)
         };
         std::fs::create_dir(directory.path().join("log-2")).unwrap();
         open("log-{slot}", 2).unwrap();

@@ -19,7 +19,7 @@ use std::{
 };
 
 use super::{
-    ERR, OUT, Show, Streams,
+    ERR, OUT, Show, Streams, Writer,
     cut::Cut,
     lines::{Lines, PipeId},
     logs::Logs,
@@ -56,8 +56,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// What the loop has to say.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// A worker was started, which writes into these.
-    Adopt { worker: WorkerId, slot: u32, pipes: Streams<Option<PipeReader>> },
+    /// A process was started, which writes into these.
+    Adopt { worker: WorkerId, writer: Writer, pipes: Streams<Option<PipeReader>> },
     /// It has ended, and its last words are wanted or not.
     Ended { worker: WorkerId, wanted: bool },
     /// Files are to be opened anew.
@@ -92,7 +92,7 @@ pub(super) struct Copyist {
 #[derive(Debug)]
 struct Pipe {
     worker: WorkerId,
-    slot: u32,
+    writer: Writer,
     stream: usize,
     reader: PipeReader,
     way: Way,
@@ -103,9 +103,18 @@ struct Pipe {
 }
 
 impl Pipe {
-    fn origin(&self) -> Origin {
+    /// Whose lines clients are shown; what lanes write is none of workers.
+    fn origin(&self) -> Option<Origin> {
         let stream = if self.stream == OUT { LogStream::Stdout } else { LogStream::Stderr };
-        Origin { worker: self.worker, slot: self.slot, stream }
+        match self.writer {
+            Writer::Slot(slot) => Some(Origin { worker: self.worker, slot, stream }),
+            Writer::Lane(_) => None,
+        }
+    }
+
+    /// Whether the last lines of this may say why the process ended.
+    fn has_last_words(&self) -> bool {
+        !matches!(self.writer, Writer::Lane(_)) || self.stream == ERR
     }
 }
 
@@ -213,7 +222,7 @@ impl Copyist {
         let _ = self.bell.clear();
         loop {
             match self.orders.try_recv() {
-                Ok(Order::Adopt { worker, slot, pipes }) => self.adopt(now, worker, slot, pipes),
+                Ok(Order::Adopt { worker, writer, pipes }) => self.adopt(now, worker, writer, pipes),
                 Ok(Order::Ended { worker, wanted }) => {
                     if let Some(known) = self.workers.get_mut(&worker) {
                         known.ended = Some(Ended { wanted, until: now + LAST_WORDS });
@@ -235,17 +244,17 @@ impl Copyist {
         }
     }
 
-    fn adopt(&mut self, now: Time, worker: WorkerId, slot: u32, pipes: Streams<Option<PipeReader>>) {
+    fn adopt(&mut self, now: Time, worker: WorkerId, writer: Writer, pipes: Streams<Option<PipeReader>>) {
         self.give_up_full_ones(now);
         let known = self.workers.entry(worker).or_default();
         for (stream, reader) in pipes.into_iter().enumerate() {
             let Some(reader) = reader else { continue };
-            let Some(way) = self.outlets.way(slot, stream) else { continue };
+            let Some(way) = self.outlets.way(writer, stream) else { continue };
             known.open += 1;
             known.shown[stream] = way.shown;
             self.next.0 += 1;
             let (lines, cut) = (Lines::default(), Cut::default());
-            let pipe = Pipe { worker, slot, stream, reader, way, lines, cut, touched: now };
+            let pipe = Pipe { worker, writer, stream, reader, way, lines, cut, touched: now };
             self.pipes.insert(self.next, pipe);
         }
     }
@@ -272,8 +281,10 @@ impl Copyist {
         let prefix = &pipe.way.prefix;
         pipe.lines.take(bytes, |piece| outlet.put(now, id, prefix, piece));
         outlet.flush(now, &mut self.told);
-        self.logs.take(now, pipe.origin(), &mut pipe.cut, bytes);
-        if let Some(known) = self.workers.get_mut(&pipe.worker) {
+        if let Some(origin) = pipe.origin() {
+            self.logs.take(now, origin, &mut pipe.cut, bytes);
+        }
+        if let Some(known) = self.workers.get_mut(&pipe.worker).filter(|_| pipe.has_last_words()) {
             known.tails[pipe.stream].take(bytes);
         }
     }
@@ -292,7 +303,9 @@ impl Copyist {
         pipe.lines.flush(|piece| outlet.put(now, id, &pipe.way.prefix, piece));
         outlet.leave(id);
         outlet.flush(now, &mut self.told);
-        self.logs.end(now, pipe.origin(), &mut pipe.cut);
+        if let Some(origin) = pipe.origin() {
+            self.logs.end(now, origin, &mut pipe.cut);
+        }
     }
 
     /// When a line that a pipe has begun is to be shown without its end.
@@ -343,7 +356,9 @@ impl Copyist {
             while let Ok(count @ 1..) = pipe.reader.read(&mut self.buffer) {
                 let lines = memchr::memchr_iter(b'\n', &self.buffer[..count]).count();
                 self.outlets.all[pipe.way.outlet].lose(lines as u64);
-                self.logs.take(now, pipe.origin(), &mut pipe.cut, &self.buffer[..count]);
+                if let Some(origin) = pipe.origin() {
+                    self.logs.take(now, origin, &mut pipe.cut, &self.buffer[..count]);
+                }
             }
             self.end(now, id);
         }

@@ -184,6 +184,7 @@ impl World {
                         doubtful.into_iter().partition(|held| self.is_untouched(held.connection.id));
                     self.fleet.handle_examined(self.now, worker, untouched, lost);
                 }
+                Output::Retire(id) => panic!("seed {}: nobody forwards to worker {id}", self.seed),
                 Output::Signal(id, _) => self.signal(id, random),
                 Output::CloseChannel(id) => {
                     if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.link == Link::Open)
