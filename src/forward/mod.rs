@@ -10,3 +10,4 @@ pub mod orders;
 pub mod pieces;
 pub mod record;
 pub mod rules;
+pub mod session;
