@@ -13,4 +13,5 @@ pub mod pool;
 pub mod queue;
 pub mod record;
 pub mod rules;
+pub mod session;
 pub mod upstreams;

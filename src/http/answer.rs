@@ -8,7 +8,7 @@ use super::{Head, Status, Version, put};
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// How to answer one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Manner {
     /// That of the request.
     pub version: Version,

@@ -106,9 +106,23 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", new, 200, "OK", BodyLength::Known(3), true),
             ("HTTP/1.1 200\r\n\r\n", new, 200, "", BodyLength::UntilClose, true),
             ("HTTP/1.1 200 \r\nConnection: close\r\n\r\n", new, 200, "", BodyLength::UntilClose, false),
-            ("HTTP/1.0 404 Not  here\u{e4}\r\n\r\n", old, 404, "Not  here\u{e4}", BodyLength::UntilClose, false),
+            (
+                "HTTP/1.0 404 Not  here\u{e4}\r\n\r\n",
+                old,
+                404,
+                "Not  here\u{e4}",
+                BodyLength::UntilClose,
+                false,
+            ),
             ("HTTP/1.0 204 No\r\nConnection: Keep-Alive\r\n\r\n", old, 204, "No", BodyLength::Nothing, true),
-            ("HTTP/1.1 999 x\r\nTransfer-Encoding: chunked\r\n\r\n", new, 999, "x", BodyLength::Chunked, true),
+            (
+                "HTTP/1.1 999 x\r\nTransfer-Encoding: chunked\r\n\r\n",
+                new,
+                999,
+                "x",
+                BodyLength::Chunked,
+                true,
+            ),
         ] {
             assert_eq!(read(head), Ok((version, code, reason.to_owned(), length, stays)), "{head:?}");
         }

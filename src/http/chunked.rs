@@ -134,7 +134,8 @@ impl Chunked {
         self.fields_left = self.fields_left.checked_sub(1).ok_or(Malformed)?;
         let colon = memchr::memchr(b':', line).ok_or(Malformed)?;
         let (name, value) = line.split_at(colon);
-        let sound = !name.is_empty() && name.iter().copied().all(is_token) && value.iter().copied().all(is_text);
+        let sound =
+            !name.is_empty() && name.iter().copied().all(is_token) && value.iter().copied().all(is_text);
         let name = str::from_utf8(name).ok().filter(|_| sound).ok_or(Malformed)?;
         Ok(Some((Part::Trailer { harmless: Name::of(name).may_trail(name) }, length)))
     }

@@ -112,7 +112,8 @@ fn everything_beside_data_has_a_limit() {
 
     let each = format!("1;{}\r\nx\r\n", "a".repeat(99));
     let times = MAX_EXTENSIONS / 100;
-    let body = |times: usize| read_in(format!("{}0\r\n\r\n", each.repeat(times)).as_bytes(), std::iter::empty());
+    let body =
+        |times: usize| read_in(format!("{}0\r\n\r\n", each.repeat(times)).as_bytes(), std::iter::empty());
     assert!(body(times).is_ok_and(|read| read.is_some()));
     assert_eq!(body(times + 1), Err(Malformed));
 

@@ -172,11 +172,7 @@ mod tests {
                 declared(None, Some("18446744073709551616")),
                 Declared { repeated: true, ..declared(None, Some("5")) },
             ] {
-                assert_eq!(
-                    body_length(message, &fields),
-                    Err(Refusal::Ambiguous),
-                    "{message:?} {fields:?}"
-                );
+                assert_eq!(body_length(message, &fields), Err(Refusal::Ambiguous), "{message:?} {fields:?}");
             }
             assert_eq!(
                 body_length(message, &declared(Some("gzip, chunked"), None)),

@@ -37,9 +37,7 @@ fn is_literal(text: &[u8]) -> bool {
     let future = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:".contains(byte);
     match text {
         [b'v' | b'V', rest @ ..] => rest.contains(&b'.') && rest.iter().all(future),
-        _ => {
-            text.contains(&b':') && text.iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte))
-        }
+        _ => text.contains(&b':') && text.iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte)),
     }
 }
 
@@ -49,12 +47,13 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for host in ["a", "a.b:80", "a:", "1.2.3.4:5", "[::1]", "[::1]:80", "[v1.x]:2", "a_b", "x%2f", "a;b"] {
+        for host in ["a", "a.b:80", "a:", "1.2.3.4:5", "[::1]", "[::1]:80", "[v1.x]:2", "a_b", "x%2f", "a;b"]
+        {
             assert!(is_host(host.as_bytes()), "{host}");
         }
         for none in [
-            "", ":80", "a b", "user@a", "a/b", "a?b", "a#b", "a:80:80", "a:b", "[::1", "[::1]a", "[a@b:]", "[]",
-            "[1]", "a%2", "a%zz", "\u{e4}", "a\\b", "http://a", "[::1]]",
+            "", ":80", "a b", "user@a", "a/b", "a?b", "a#b", "a:80:80", "a:b", "[::1", "[::1]a", "[a@b:]",
+            "[]", "[1]", "a%2", "a%zz", "\u{e4}", "a\\b", "http://a", "[::1]]",
         ] {
             assert!(!is_host(none.as_bytes()), "{none}");
         }

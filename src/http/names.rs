@@ -88,7 +88,9 @@ impl Name {
     pub fn may_be_named(self, name: &str) -> bool {
         let describes = name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("content-"));
         match self {
-            Self::Host | Self::ContentLength | Self::TransferEncoding | Self::Via | Self::MaxForwards => false,
+            Self::Host | Self::ContentLength | Self::TransferEncoding | Self::Via | Self::MaxForwards => {
+                false
+            }
             Self::Expect | Self::Date | Self::XRequestId => false,
             _ => !describes,
         }

@@ -1,0 +1,575 @@
+//! One connection of a client: its requests, and the answers of upstreams to them, one after the other.
+//!
+//! Bytes of both sides enter, with their ends, failures and time; [`Flow`] leaves, with bytes for both sides and what
+//! becomes of the connections. `request` and `answer` rewrite heads, `body` passes on what follows them, `own` answers where
+//! no upstream does, `exchange` is one request with its answer, `tunnel` what is not HTTP, `timers` says how long anything
+//! may take. Nothing here knows of sockets, of which upstreams there are, or how one is chosen.
+//!
+//! What the driver does:
+//! * [`Flow`] is cleared before each call and carried out after it.
+//! * What a call did not take is given again with what came behind it: at once when something else has happened in between
+//!   (`begin`, the end of an exchange, `handle_blocked`), else when there is more. The room for it must hold a head:
+//!   `max_head`, and at least [`MAX_HEAD`](crate::http::MAX_HEAD).
+//! * The end of a side is told when all before it was given, whether it was taken or not.
+//! * An upstream that ends or fails before it has answered: `may_retry` and `retry`, else `fail`.
+
+mod answer;
+mod body;
+mod copier;
+mod exchange;
+mod flow;
+mod key;
+mod origin;
+mod own;
+mod request;
+mod timers;
+mod tunnel;
+
+pub use flow::{Asking, Ending, Failure, Flow, Parting, Peer, Side, Turn};
+
+use self::{
+    exchange::{Answer, Body, Exchange, Next, new_record},
+    own::Own,
+    timers::Timer,
+    tunnel::Tunnel,
+};
+use super::{record::Reason, rules::ForwardRules};
+use crate::{
+    http::{Limits, MAX_FIELDS, Status, Version, answer::CONTINUE, find_head_within},
+    time::Time,
+};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Session {
+    state: State,
+    deadline: Option<Time>,
+    /// Since when the client has taken nothing of what is to be written.
+    blocked: Option<Time>,
+    /// Since when the lane leaves.
+    drains: Option<Time>,
+    /// The client says nothing more.
+    ended: bool,
+    /// What was not taken of what the client has said.
+    left: Left,
+}
+
+/// What was not taken when it was given last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// The beginning of something that is not whole.
+    Part,
+    /// What has to wait, and was not looked at.
+    Later,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle(Idle),
+    Busy(Box<Exchange>),
+    Tunnel(Box<Tunnel>),
+    Over,
+}
+
+/// Between two requests.
+#[derive(Debug)]
+struct Idle {
+    since: Time,
+    scanned: u32,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Before the first request.
+    New,
+    /// Behind another.
+    Kept,
+    /// Within a head.
+    Reading,
+}
+
+impl Session {
+    /// For HTTP/1.
+    pub fn http(now: Time, rules: &ForwardRules) -> Self {
+        let mut session = Self::new(State::Idle(Idle { since: now, scanned: 0, stage: Stage::New }));
+        session.schedule(rules);
+        session
+    }
+
+    /// For anything: an upstream is wanted by `start`.
+    pub fn tcp(now: Time, rules: &ForwardRules) -> Self {
+        let mut session = Self::new(State::Tunnel(Box::new(Tunnel::open(now, new_record(now), None))));
+        session.schedule(rules);
+        session
+    }
+
+    fn new(state: State) -> Self {
+        Self { state, deadline: None, blocked: None, drains: None, ended: false, left: Left::Nothing }
+    }
+
+    /// Called once, first of all.
+    pub fn start(&mut self, turn: &mut Turn<'_>, flow: &mut Flow) {
+        if let State::Tunnel(tunnel) = &mut self.state {
+            **tunnel = Tunnel::choosing(turn, new_record(turn.now));
+            flow.choose = true;
+        }
+        self.schedule(turn.rules);
+    }
+
+    /// Bytes of the client; tells how many were taken. No call goes beyond the end of one request.
+    pub fn handle_client(&mut self, turn: &mut Turn<'_>, input: &[u8], flow: &mut Flow) -> usize {
+        let waits = !self.looks_at_client();
+        let (taken, next) = match &mut self.state {
+            State::Idle(_) => self.read_head(turn, input, flow),
+            State::Busy(exchange) => exchange.handle_client(turn, input, flow),
+            State::Tunnel(tunnel) => (tunnel.handle_client(turn.now, input, flow), Next::Stay),
+            State::Over => (input.len(), Next::Stay),
+        };
+        self.left = match taken == input.len() {
+            true => Left::Nothing,
+            false if waits || !self.looks_at_client() || !matches!(next, Next::Stay) => Left::Later,
+            false => Left::Part,
+        };
+        self.follow(turn, next, flow);
+        self.client_is_heard(turn, flow);
+        self.schedule(turn.rules);
+        taken
+    }
+
+    /// Bytes of the client mean something now.
+    fn looks_at_client(&self) -> bool {
+        match &self.state {
+            State::Idle(_) | State::Over => true,
+            State::Busy(exchange) => {
+                !matches!(exchange.answer, Answer::Choosing) && !matches!(exchange.body, Body::Done)
+            }
+            State::Tunnel(tunnel) => !matches!(tunnel.stage, tunnel::Stage::Choosing(_)),
+        }
+    }
+
+    /// The client says nothing more.
+    pub fn handle_client_end(&mut self, turn: &mut Turn<'_>, flow: &mut Flow) {
+        if !self.ended {
+            self.ended = true;
+            self.client_is_heard(turn, flow);
+            self.probe(flow);
+        }
+        self.schedule(turn.rules);
+    }
+
+    /// If the client says nothing more and nothing has to wait: what is not whole never will be.
+    fn client_is_heard(&mut self, turn: &mut Turn<'_>, flow: &mut Flow) {
+        if !self.ended || self.left == Left::Later {
+            return;
+        }
+        match &mut self.state {
+            State::Idle(idle) => {
+                if idle.stage == Stage::Reading {
+                    let mut record = new_record(idle.since);
+                    record.reason = Reason::ClientGone;
+                    record.times.ended = turn.now;
+                    flow.done = Some(record);
+                }
+                flow.client = Some(Ending::Close);
+                self.state = State::Over;
+            }
+            State::Busy(exchange) => match (&exchange.answer, &exchange.body) {
+                (_, Body::Done) | (Answer::Choosing, _) => {}
+                (Answer::Waiting { .. } | Answer::Passing { .. }, Body::Length(_) | Body::Chunked(_)) => {
+                    let next = exchange.cut(Reason::ClientGone, flow);
+                    self.follow(turn, next, flow);
+                }
+            },
+            State::Tunnel(tunnel) => {
+                let end = tunnel.handle_client_end(flow);
+                self.close_tunnel(turn, end, flow);
+            }
+            State::Over => {}
+        }
+    }
+
+    /// A client that says nothing more may have left, or wait for its answer. It is told to go on, which it ignores (RFC 9110
+    /// §15.2); if it has left, it resets the connection, and its place becomes free.
+    fn probe(&mut self, flow: &mut Flow) {
+        let State::Busy(exchange) = &self.state else { return };
+        let unanswered = !matches!(exchange.answer, Answer::Passing { .. });
+        if unanswered && exchange.manner.version == Version::Http11 && self.blocked.is_none() {
+            flow.to_client.make(|out| out.extend_from_slice(CONTINUE));
+        }
+    }
+
+    /// The client has left.
+    pub fn handle_client_gone(&mut self, turn: &mut Turn<'_>, flow: &mut Flow) {
+        self.ended = true;
+        self.left = Left::Nothing;
+        match &mut self.state {
+            State::Idle(_) => {
+                self.client_is_heard(turn, flow);
+                flow.client = Some(Ending::Cut);
+            }
+            State::Busy(exchange) => {
+                let next = exchange.cut(Reason::ClientGone, flow);
+                self.follow(turn, next, flow);
+            }
+            State::Tunnel(tunnel) => {
+                let end = tunnel.fail(Reason::ClientGone, flow);
+                self.close_tunnel(turn, Some(end), flow);
+            }
+            State::Over => {}
+        }
+        self.schedule(turn.rules);
+    }
+
+    /// A connection to an upstream is there, and the request goes to it. `sticky` is what the cookie is to say by which the
+    /// client stays with this upstream.
+    pub fn begin(&mut self, turn: &mut Turn<'_>, upstream: u32, sticky: Option<u64>, flow: &mut Flow) {
+        match &mut self.state {
+            State::Busy(exchange) if matches!(exchange.answer, Answer::Choosing) => {
+                exchange.begin(turn.now, upstream, sticky, flow);
+            }
+            State::Tunnel(tunnel) if matches!(tunnel.stage, tunnel::Stage::Choosing(_)) => {
+                tunnel.begin(turn.now, upstream);
+            }
+            State::Idle(_) | State::Busy(_) | State::Tunnel(_) | State::Over => {}
+        }
+        self.client_is_heard(turn, flow);
+        self.schedule(turn.rules);
+    }
+
+    /// Bytes of the upstream; tells how many were taken.
+    pub fn handle_upstream(&mut self, turn: &mut Turn<'_>, input: &[u8], flow: &mut Flow) -> usize {
+        let taken = match &mut self.state {
+            State::Busy(exchange) => {
+                let (taken, next) = exchange.handle_upstream(turn, input, flow);
+                if matches!(next, Next::Tunnel) {
+                    self.tunnel(turn, input, taken, flow)
+                } else {
+                    self.follow(turn, next, flow);
+                    taken
+                }
+            }
+            State::Tunnel(tunnel) => tunnel.handle_upstream(turn.now, input, 0, flow),
+            State::Idle(_) | State::Over => input.len(),
+        };
+        self.schedule(turn.rules);
+        taken
+    }
+
+    /// The upstream says nothing more.
+    pub fn handle_upstream_end(&mut self, turn: &mut Turn<'_>, flow: &mut Flow) {
+        match &mut self.state {
+            State::Busy(exchange) => {
+                let next = exchange.handle_upstream_end(turn, flow);
+                self.follow(turn, next, flow);
+            }
+            State::Tunnel(tunnel) => {
+                let end = tunnel.handle_upstream_end(flow);
+                self.close_tunnel(turn, end, flow);
+            }
+            State::Idle(_) | State::Over => {}
+        }
+        self.schedule(turn.rules);
+    }
+
+    /// Whether the request may be sent again after this failure; the caller has a budget too.
+    pub fn may_retry(&self, rules: &ForwardRules, failure: Failure) -> bool {
+        match &self.state {
+            State::Busy(exchange) => exchange.tries() < rules.tries && exchange.may_retry(failure),
+            State::Tunnel(tunnel) => tunnel.tries() < rules.tries && tunnel.may_retry(failure),
+            State::Idle(_) | State::Over => false,
+        }
+    }
+
+    /// Another upstream is wanted.
+    pub fn retry(&mut self, turn: &mut Turn<'_>, flow: &mut Flow) {
+        match &mut self.state {
+            State::Busy(exchange) => exchange.retry(flow),
+            State::Tunnel(tunnel) => tunnel.retry(flow),
+            State::Idle(_) | State::Over => {}
+        }
+        self.schedule(turn.rules);
+    }
+
+    /// The request comes to nothing: it is answered so, or what was answered is cut short.
+    pub fn fail(&mut self, turn: &mut Turn<'_>, why: Reason, flow: &mut Flow) {
+        match &mut self.state {
+            State::Busy(exchange) => {
+                let next = exchange.fail(turn, why, flow);
+                self.follow(turn, next, flow);
+            }
+            State::Tunnel(tunnel) => {
+                let end = tunnel.fail(why, flow);
+                self.close_tunnel(turn, Some(end), flow);
+            }
+            State::Idle(_) | State::Over => {}
+        }
+        self.schedule(turn.rules);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, turn: &mut Turn<'_>, flow: &mut Flow) {
+        let timer = self.due(turn.rules).filter(|(at, _)| *at <= turn.now).map(|(_, timer)| timer);
+        match (&mut self.state, timer) {
+            (_, None) | (State::Over, _) => {}
+            (State::Idle(idle), Some(Timer::Head)) => {
+                let since = idle.since;
+                let next = self.refuse(turn, since, Status::RequestTimeout, flow);
+                self.follow(turn, next, flow);
+            }
+            (State::Idle(_), Some(timer)) => {
+                self.state = State::Over;
+                flow.client = Some(if timer == Timer::Send { Ending::Cut } else { Ending::Close });
+            }
+            (State::Busy(exchange), Some(timer)) => {
+                let next = expire(exchange, turn, timer, flow);
+                self.follow(turn, next, flow);
+            }
+            (State::Tunnel(tunnel), Some(timer)) => {
+                let why =
+                    if timer == Timer::Stream { Reason::UpstreamTimeout } else { Reason::ClientTimeout };
+                let end = tunnel.fail(why, flow);
+                self.close_tunnel(turn, Some(end), flow);
+            }
+        }
+        self.schedule(turn.rules);
+    }
+
+    /// All that was to be written to a side could not be (`true`), or now has been. Told again with `true` whenever a part
+    /// was: time begins anew.
+    pub fn handle_blocked(&mut self, now: Time, rules: &ForwardRules, side: Side, blocked: bool) {
+        let since = blocked.then_some(now);
+        match (side, &mut self.state) {
+            (Side::Client, state) => {
+                let was_blocked = std::mem::replace(&mut self.blocked, since).is_some();
+                match state {
+                    // Time for the next request begins when the answer to the last was taken.
+                    State::Idle(idle) if was_blocked && idle.stage != Stage::Reading => idle.since = now,
+                    // While it was blocked, nothing more could come.
+                    State::Busy(exchange) if was_blocked => exchange.moved.upstream = now,
+                    State::Idle(_) | State::Busy(_) | State::Tunnel(_) | State::Over => {}
+                }
+            }
+            (Side::Upstream, State::Busy(exchange)) => {
+                exchange.blocked = since;
+                exchange.moved.client = exchange.moved.client.max(now);
+            }
+            (Side::Upstream, State::Tunnel(tunnel)) => tunnel.blocked = since,
+            (Side::Upstream, State::Idle(_) | State::Over) => {}
+        }
+        self.schedule(rules);
+    }
+
+    /// The lane leaves: what is asked for is still answered, but for the last time.
+    pub fn drain(&mut self, turn: &mut Turn<'_>, _flow: &mut Flow) {
+        self.drains.get_or_insert(turn.now);
+        if let State::Busy(exchange) = &mut self.state
+            && !matches!(exchange.answer, Answer::Passing { .. })
+        {
+            exchange.manner.keep_alive = false;
+        }
+        self.schedule(turn.rules);
+    }
+
+    fn read_head(&mut self, turn: &mut Turn<'_>, input: &[u8], flow: &mut Flow) -> (usize, Next) {
+        let State::Idle(idle) = &mut self.state else { return (0, Next::Stay) };
+        // RFC 9112 §2.2: empty lines before a request are ignored.
+        let skipped = input.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count() * 2;
+        let rest = &input[skipped..];
+        if rest.is_empty() {
+            return (skipped, Next::Stay);
+        }
+        if idle.stage != Stage::Reading {
+            *idle = Idle { since: turn.now, scanned: 0, stage: Stage::Reading };
+        }
+        if rest == b"\r" {
+            return (skipped, Next::Stay);
+        }
+        let (since, rules) = (idle.since, turn.rules);
+        let fields = rules.max_fields.min(MAX_FIELDS);
+        let limits = Limits { head: rules.max_head, line: rules.max_target, fields };
+        let mut scanned = usize::try_from(idle.scanned).unwrap_or(0);
+        let found = find_head_within(rest, &mut scanned, &limits);
+        idle.scanned = u32::try_from(scanned).unwrap_or(0);
+        match found {
+            Ok(None) => (skipped, Next::Stay),
+            Ok(Some(length)) => (skipped + length, self.open(turn, since, &rest[..length], flow)),
+            Err(status) => (input.len(), self.refuse(turn, since, status, flow)),
+        }
+    }
+
+    /// A request is there.
+    fn open(&mut self, turn: &mut Turn<'_>, began: Time, head: &[u8], flow: &mut Flow) -> Next {
+        let mut exchange = flow.spare.pop().unwrap_or_default();
+        exchange.renew(began, turn.now);
+        exchange.record.times.read = Some(turn.now);
+        let result = request::read(&mut exchange, turn, head);
+        if self.drains.is_some() {
+            exchange.manner.keep_alive = false;
+        }
+        let next = match result {
+            Ok(()) => {
+                flow.choose = true;
+                Next::Stay
+            }
+            Err(own) => exchange.own(turn, own, flow),
+        };
+        self.state = State::Busy(exchange);
+        if self.ended && flow.choose {
+            self.probe(flow);
+        }
+        next
+    }
+
+    /// Answers what is no request.
+    fn refuse(&mut self, turn: &mut Turn<'_>, began: Time, status: Status, flow: &mut Flow) -> Next {
+        let mut exchange = flow.spare.pop().unwrap_or_default();
+        exchange.renew(began, turn.now);
+        let next = exchange.own(turn, Own::refusal(status), flow);
+        self.state = State::Busy(exchange);
+        next
+    }
+
+    /// Does what becomes of an exchange.
+    fn follow(&mut self, turn: &mut Turn<'_>, next: Next, flow: &mut Flow) {
+        let is_cut = match next {
+            Next::Stay | Next::Tunnel => return,
+            Next::Over => false,
+            Next::Cut => true,
+        };
+        let State::Busy(mut exchange) = std::mem::replace(&mut self.state, State::Over) else { return };
+        let mut record = std::mem::replace(&mut exchange.record, new_record(turn.now));
+        record.times.ended = turn.now;
+        flow.done = Some(record);
+        if is_cut {
+            flow.client = Some(Ending::Cut);
+        } else if exchange.manner.keep_alive {
+            if self.ended && self.left == Left::Nothing {
+                flow.client = Some(Ending::Close);
+            } else {
+                self.state = State::Idle(Idle { since: turn.now, scanned: 0, stage: Stage::Kept });
+            }
+        } else {
+            // Who has said all, or that this is all, will not be in the way.
+            let is_heard = matches!(exchange.body, Body::Done)
+                && self.left == Left::Nothing
+                && (self.ended || exchange.last);
+            flow.client = Some(if is_heard { Ending::Close } else { Ending::Linger });
+        }
+        if flow.spare.len() < MAX_SPARE {
+            flow.spare.push(exchange);
+        }
+    }
+
+    /// From an exchange to a tunnel; `taken` bytes of the input were the answer that allows it.
+    fn tunnel(&mut self, turn: &mut Turn<'_>, input: &[u8], taken: usize, flow: &mut Flow) -> usize {
+        let State::Busy(mut exchange) = std::mem::replace(&mut self.state, State::Over) else { return taken };
+        let record = std::mem::replace(&mut exchange.record, new_record(turn.now));
+        let mut tunnel = Tunnel::open(turn.now, record, exchange.blocked);
+        let taken = tunnel.handle_upstream(turn.now, input, taken, flow);
+        self.state = State::Tunnel(Box::new(tunnel));
+        self.client_is_heard(turn, flow);
+        taken
+    }
+
+    fn close_tunnel(&mut self, turn: &Turn<'_>, end: tunnel::End, flow: &mut Flow) {
+        let Some(ending) = end else { return };
+        if let State::Tunnel(tunnel) = std::mem::replace(&mut self.state, State::Over) {
+            let mut record = tunnel.record;
+            record.times.ended = turn.now;
+            flow.done = Some(record);
+            flow.client = Some(ending);
+        }
+    }
+
+    fn schedule(&mut self, rules: &ForwardRules) {
+        self.deadline = self.due(rules).map(|(at, _)| at);
+    }
+
+    /// When `handle_timeout` is to be called.
+    pub fn deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// What is to be sent first to an upstream.
+    pub fn held(&self) -> &[u8] {
+        match &self.state {
+            State::Busy(exchange) => &exchange.held.bytes,
+            State::Idle(_) | State::Tunnel(_) | State::Over => &[],
+        }
+    }
+
+    /// The request that wants an upstream.
+    pub fn request(&self) -> Option<&Asking> {
+        match &self.state {
+            State::Busy(exchange) if matches!(exchange.answer, Answer::Choosing) => Some(&exchange.asking),
+            State::Tunnel(tunnel) => match &tunnel.stage {
+                tunnel::Stage::Choosing(asking) => Some(asking),
+                _ => None,
+            },
+            State::Idle(_) | State::Busy(_) | State::Over => None,
+        }
+    }
+
+    /// How often the request was sent, or tried to be.
+    pub fn tries(&self) -> u32 {
+        match &self.state {
+            State::Busy(exchange) => exchange.record.tries,
+            State::Tunnel(tunnel) => tunnel.record.tries,
+            State::Idle(_) | State::Over => 0,
+        }
+    }
+
+    /// No request is under way, nor begun.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle(Idle { stage: Stage::New | Stage::Kept, .. }))
+    }
+
+    /// What goes by is not looked at.
+    pub fn is_tunnel(&self) -> bool {
+        matches!(self.state, State::Tunnel(_))
+    }
+
+    /// More of the client can be used.
+    pub fn wants_client(&self) -> bool {
+        match &self.state {
+            State::Idle(_) => self.blocked.is_none() && (!self.ended || self.left == Left::Later),
+            State::Busy(exchange) => {
+                let is_connected = !matches!(exchange.answer, Answer::Choosing);
+                is_connected && !matches!(exchange.body, Body::Done) && exchange.blocked.is_none()
+            }
+            State::Tunnel(tunnel) => tunnel.wants_client() && (!self.ended || self.left == Left::Later),
+            State::Over => false,
+        }
+    }
+
+    /// More of the upstream can be used.
+    pub fn wants_upstream(&self) -> bool {
+        match &self.state {
+            State::Busy(exchange) => self.blocked.is_none() && !matches!(exchange.answer, Answer::Choosing),
+            State::Tunnel(tunnel) => self.blocked.is_none() && tunnel.wants_upstream(),
+            State::Idle(_) | State::Over => false,
+        }
+    }
+}
+
+/// Exchanges that are kept for their memory: as many as may begin in a turn before others end.
+const MAX_SPARE: usize = 64;
+
+/// Time is over for something in an exchange.
+fn expire(exchange: &mut Exchange, turn: &mut Turn<'_>, timer: Timer, flow: &mut Flow) -> Next {
+    let has_begun = matches!(exchange.answer, Answer::Passing { .. });
+    let sends_still = matches!(exchange.answer, Answer::Waiting { .. })
+        && !matches!(exchange.body, Body::Done)
+        && exchange.blocked.is_none();
+    match timer {
+        Timer::Send => exchange.cut(Reason::ClientTimeout, flow),
+        Timer::Body | Timer::Head | Timer::Idle => exchange.own(turn, Own::of(Reason::ClientTimeout), flow),
+        Timer::Request if sends_still => exchange.own(turn, Own::of(Reason::ClientTimeout), flow),
+        Timer::Stream if has_begun => exchange.cut(Reason::Truncated, flow),
+        Timer::Stream | Timer::Response | Timer::Request | Timer::Tunnel => {
+            exchange.own(turn, Own::of(Reason::UpstreamTimeout), flow)
+        }
+    }
+}
