@@ -22,6 +22,7 @@ pub use request::{MAX_LINE, Patience, Request, RequestId, SignalWord, Target, Ve
 pub use status::{
     ClusterState, CounterStatus, ExitRecord, ListenerStatus, ReloadRecord, Status, VacantStatus, WorkerStatus,
 };
+pub(crate) use timestamp::date;
 pub use timestamp::timestamp;
 pub use waits::{Due, Until, Waits, reload_failed};
 pub use words::shell_words;
