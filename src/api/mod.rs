@@ -6,7 +6,6 @@
 mod cluster;
 mod control;
 mod error;
-mod forward;
 mod settings;
 mod supervision;
 mod validate;
@@ -14,9 +13,9 @@ mod validate;
 pub use cluster::{Cluster, block_signals};
 pub use control::{BadControlName, Control, ControlName};
 pub use error::Error;
-pub use forward::{BadUpstream, Forward, UpstreamAddress, UpstreamKind, UpstreamPlace};
 pub use settings::{Settings, available_cores};
 
+pub use crate::master::{BadUpstream, Forward, UpstreamAddress, UpstreamKind, UpstreamPlace};
 pub use crate::sys::{
     account::{Account, AccountError},
     cpus::{BadCpus, Cpus},

@@ -95,11 +95,11 @@ const GROUPS: [(&str, &[&str]); 4] = [
 ];
 
 const SEE: [&str; 4] = ["status", "list", "events", "logs"];
-const STEER: [&str; 9] =
-    ["reload", "abort", "restart", "scale", "fork", "disconnect", "kill", "send", "stop"];
+const STEER: [&str; 11] =
+    ["reload", "abort", "restart", "scale", "fork", "disconnect", "kill", "send", "drain", "undrain", "stop"];
 
 /// Whose manual pages there are.
-pub(super) const PAGES: [&str; 17] = [
+pub(super) const PAGES: [&str; 19] = [
     "run",
     "check",
     "status",
@@ -114,6 +114,8 @@ pub(super) const PAGES: [&str; 17] = [
     "disconnect",
     "kill",
     "send",
+    "drain",
+    "undrain",
     "stop",
     "completions",
     "man",

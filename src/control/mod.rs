@@ -23,6 +23,7 @@ pub use status::{
     ClusterState, CounterStatus, ExitRecord, LaneStatus, ListenerStatus, ReloadRecord, Status,
     UpstreamStatus, VacantStatus, WorkerStatus,
 };
+pub(crate) use timestamp::date;
 pub use timestamp::timestamp;
 pub use waits::{Due, Until, Waits, reload_failed};
 pub use words::shell_words;

@@ -123,6 +123,10 @@ pub enum Verb {
     },
     /// Send a worker a message.
     Send { worker: Option<u32>, slot: Option<u32>, message: Value },
+    /// Forward no requests there.
+    Drain { upstream: String },
+    /// Forward requests there again.
+    Undrain { upstream: String },
     /// Tell what happens from now on.
     Events {},
     /// Tell what workers write.
@@ -196,9 +200,13 @@ impl Verb {
             | Self::Disconnect { wait, timeout_ms, .. }
             | Self::Kill { wait, timeout_ms, .. }
             | Self::Fork { wait, timeout_ms, .. } => (wait, timeout_ms),
-            Self::Status {} | Self::Abort {} | Self::Send { .. } | Self::Events {} | Self::Logs { .. } => {
-                (false, None)
-            }
+            Self::Status {}
+            | Self::Abort {}
+            | Self::Send { .. }
+            | Self::Drain { .. }
+            | Self::Undrain { .. }
+            | Self::Events {}
+            | Self::Logs { .. } => (false, None),
         };
         Patience { wait, timeout: timeout_ms.map(Duration::from_millis) }
     }
@@ -281,6 +289,8 @@ mod tests {
                 "{reload:?}"
             );
         }
+        let drain = Verb::Drain { upstream: "slot:0".into() };
+        assert_eq!(verb(r#"{"verb":"drain","upstream":"slot:0"}"#), Ok(drain));
         let kill = |signal| Verb::Kill { worker: Some(3), slot: None, signal, wait: false, timeout_ms: None };
         assert_eq!(verb(r#"{"verb":"kill","worker":3}"#), Ok(kill(None)));
         let name = Some(SignalWord::Name("HUP".into()));

@@ -10,7 +10,7 @@ pub fn timestamp(millis: u64) -> String {
 }
 
 /// The Gregorian date of a day since 1970-01-01. A year here begins in March, so that a leap day is its last one.
-fn date(days: u64) -> (u64, u64, u64) {
+pub(crate) fn date(days: u64) -> (u64, u64, u64) {
     /// From 0000-03-01 to 1970-01-01.
     const BEFORE: u64 = 719_468;
     /// Of 400 years.

@@ -98,12 +98,13 @@ mod tests {
 
     fn tell(ledger: &mut Ledger, list: &[Upstream]) -> Vec<Vec<u32>> {
         ledger.handle_change();
-        let tell = |lane| {
+        let stale = ledger.stale();
+        let mut tell = |lane| {
             let news = ledger.news(lane, list);
             ledger.told(lane, &news);
             news.iter().map(|upstream| upstream.id).collect()
         };
-        ledger.stale().into_iter().map(tell).collect()
+        stale.into_iter().map(&mut tell).collect()
     }
 
     #[test]

@@ -66,6 +66,11 @@ impl<C> Fleet<C> {
         self.slots.iter().filter(|slot| slot.seat != Seat::Empty).count()
     }
 
+    /// Whether somebody is wanted in this slot.
+    pub fn is_wanted(&self, slot: u32) -> bool {
+        self.slots.get(slot as usize).is_some_and(|slot| slot.seat != Seat::Empty)
+    }
+
     /// How many slots were given up.
     pub fn errored(&self) -> usize {
         self.slots.iter().filter(|slot| slot.seat == Seat::Errored).count()

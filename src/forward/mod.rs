@@ -7,6 +7,8 @@
 #![allow(dead_code, unreachable_pub, reason = "the lanes that use it are being built")]
 
 pub mod budget;
+pub mod figures;
+pub mod log;
 pub mod orders;
 pub mod pieces;
 pub mod pool;

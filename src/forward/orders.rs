@@ -49,5 +49,5 @@ pub enum LaneWord {
     /// An upstream that drains has no request of this lane's any more, and gets none.
     Idle(u32),
     /// What it has done so far, told once a second while it changes.
-    Figures(Box<super::record::Figures>),
+    Figures(Box<super::figures::Figures>),
 }

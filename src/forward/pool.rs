@@ -210,7 +210,7 @@ mod tests {
     fn the_last_in_is_the_first_out_and_the_oldest_gives_way() {
         let mut pool = Pool::default();
         for (token, expected) in [(10, None), (11, None), (12, None), (13, Some(10)), (14, Some(11))] {
-            assert_eq!(pool.put(at(token), &rules(), 1, token as usize, None), expected);
+            assert_eq!(pool.put(at(0), &rules(), 1, token, None), expected);
         }
         assert_eq!(pool.put(at(0), &rules(), 2, 20, None), None, "each upstream has its own");
         assert_eq!(pool.len(), 4);

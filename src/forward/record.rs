@@ -1,5 +1,7 @@
 //! What became of one request, for the access log and for the figures.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::time::Time;
@@ -95,6 +97,86 @@ pub enum Reason {
     Stopped,
 }
 
-/// What a lane has done so far.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Figures {}
+impl Times {
+    /// From the first byte of the request to the end of its answer.
+    pub fn whole(&self) -> Duration {
+        self.ended - self.began
+    }
+
+    /// From the head of the request until a connection was there that it was sent on: waiting for an upstream with room, tries
+    /// that failed, and connecting.
+    pub fn connecting(&self) -> Option<Duration> {
+        Some(self.connected? - self.read?)
+    }
+
+    /// From then until the answer began.
+    pub fn answering(&self) -> Option<Duration> {
+        Some(self.answered? - self.connected?)
+    }
+}
+
+impl Reason {
+    /// Each of them.
+    pub const ALL: [Self; 16] = [
+        Self::Done,
+        Self::BadRequest,
+        Self::TooLarge,
+        Self::ClientTimeout,
+        Self::ClientGone,
+        Self::Own,
+        Self::NoUpstream,
+        Self::QueueFull,
+        Self::QueueTimeout,
+        Self::ConnectFailed,
+        Self::ConnectTimeout,
+        Self::UpstreamClosed,
+        Self::BadAnswer,
+        Self::UpstreamTimeout,
+        Self::Truncated,
+        Self::Stopped,
+    ];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::BadRequest => "bad-request",
+            Self::TooLarge => "too-large",
+            Self::ClientTimeout => "client-timeout",
+            Self::ClientGone => "client-gone",
+            Self::Own => "own",
+            Self::NoUpstream => "no-upstream",
+            Self::QueueFull => "queue-full",
+            Self::QueueTimeout => "queue-timeout",
+            Self::ConnectFailed => "connect-failed",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::UpstreamClosed => "upstream-closed",
+            Self::BadAnswer => "bad-answer",
+            Self::UpstreamTimeout => "upstream-timeout",
+            Self::Truncated => "truncated",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_called_the_same_everywhere() {
+        for reason in Reason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.word());
+        }
+        assert!(Reason::ALL.is_sorted_by(|one, other| one < other), "each once");
+    }
+
+    #[test]
+    fn spans_are_between_moments_that_came() {
+        let times = Times { began: Time(10), read: Some(Time(13)), ended: Time(30), ..Times::default() };
+        assert_eq!((times.whole().as_nanos(), times.connecting(), times.answering()), (20, None, None));
+        let times = Times { connected: Some(Time(17)), answered: Some(Time(22)), ..times };
+        let nanos = |span: Option<Duration>| span.map(|span| span.as_nanos());
+        assert_eq!((nanos(times.connecting()), nanos(times.answering())), (Some(4), Some(5)));
+    }
+}

@@ -20,9 +20,9 @@ use mio::{Events, Interest, Poll, Token};
 use serde::Deserialize;
 
 use crate::{
-    Endpoint, Worker, WorkerEvent,
+    endpoint::Endpoint,
     forward::orders::{LaneOrder, LaneWord, Upstream},
-    worker::Stream,
+    worker::{Stream, Worker, WorkerEvent},
 };
 
 /// The variable by which a process knows that it is one.

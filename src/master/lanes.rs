@@ -10,15 +10,12 @@ use std::{collections::BTreeMap, mem, os::fd::OwnedFd};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Master, programs::Work, upstreams::Upstreams};
+use super::{Forward, Master, programs::Work, upstreams::Upstreams};
 use crate::{
-    api::Forward,
     balance::PolicyName,
     control::Known,
     endpoint::Endpoint,
-    fleet::{
-        Event, Fleet, Ledger, Mode, Overload, ReadyOn, Rules, Stop, StopWith, Trouble, WorkerId, WorkerInfo,
-    },
+    fleet::{Event, Fleet, Ledger, Mode, Overload, ReadyOn, Rules, Stop, StopWith, Trouble, WorkerId},
     forward::{
         orders::{LaneOrder, LaneSettings, LaneWord, Upstream},
         record::Figures,
@@ -238,10 +235,6 @@ impl Master {
             Some(lanes) if is_lane(id) => &mut lanes.fleet,
             _ => &mut self.fleet,
         }
-    }
-
-    pub(super) fn lane_infos(&self, now: Time) -> impl Iterator<Item = WorkerInfo> {
-        self.lanes.iter().flat_map(move |lanes| lanes.fleet.workers(now))
     }
 
     /// Something has happened to lanes.

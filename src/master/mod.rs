@@ -12,6 +12,7 @@ mod control;
 mod depends;
 mod dial;
 mod flow;
+mod forward;
 mod kernel;
 mod lanes;
 mod listen;
@@ -72,6 +73,7 @@ use self::{
 };
 pub use self::{
     depends::Dependency,
+    forward::{BadUpstream, Forward, UpstreamAddress, UpstreamKind, UpstreamPlace},
     listen::{Inherited, Listen, inherited},
     output::{Rotation, Sink},
     programs::{Fork, is_reserved_variable},

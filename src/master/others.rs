@@ -5,11 +5,8 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use crate::{
-    api::{UpstreamAddress, UpstreamPlace},
-    endpoint::Endpoint,
-    forward::orders::Upstream,
-};
+use super::{UpstreamAddress, UpstreamPlace};
+use crate::{endpoint::Endpoint, forward::orders::Upstream};
 
 /// Ids of servers begin here, far behind those of workers and lanes.
 const FIRST_ID: u32 = 1 << 25;

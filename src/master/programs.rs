@@ -9,8 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::Forward;
 use crate::{
-    api::Forward,
     control::shell_words,
     fleet::Rules,
     protocol::serialization::Serialization,

@@ -36,7 +36,7 @@ impl Both {
     fn at(&mut self, now: Time, events: &[Event], ready: usize) -> Vec<String> {
         events.iter().for_each(|event| self.supervisor.handle(now, event));
         if self.supervisor.is_due(now) {
-            self.supervisor.tell(now, Count { ready, all: ready, errored: self.errored });
+            self.supervisor.tell(now, Count { ready, all: ready, errored: self.errored, lanes: true });
         }
         self.heard()
     }
@@ -146,12 +146,12 @@ fn what_is_not_taken_is_told_later_as_far_as_it_still_holds() {
     let mut both = Both::new(None);
     while both.supervisor.socket.send(b"x").is_ok() {}
     assert_eq!(both.supervisor.deadline(), Some(Time::default()));
-    both.supervisor.tell(NOW, Count { ready: 2, all: 2, errored: 0 });
+    both.supervisor.tell(NOW, Count { ready: 2, all: 2, errored: 0, lanes: true });
     assert_eq!(both.supervisor.deadline(), Some(NOW + PAUSE));
     for _ in 0..10 {
         both.supervisor.handle(NOW, &reloading());
         both.supervisor.handle(NOW, &Event::Reloaded { generation: 2, took: Duration::ZERO });
-        both.supervisor.tell(NOW, Count { ready: 2, all: 2, errored: 0 });
+        both.supervisor.tell(NOW, Count { ready: 2, all: 2, errored: 0, lanes: true });
     }
     assert_eq!(both.supervisor.untold.len(), 2);
     both.heard();

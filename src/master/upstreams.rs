@@ -10,9 +10,8 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use super::{Master, Worker, others::Others};
+use super::{Forward, Master, UpstreamKind, Worker, others::Others};
 use crate::{
-    api::{Forward, UpstreamKind},
     endpoint::Endpoint,
     fleet::{Event, Fleet, Ports, Range, Trouble, WorkerId},
     forward::orders::Upstream,
@@ -133,11 +132,6 @@ impl Upstreams {
         let changes = if is { self.drained.insert(name.to_owned()) } else { self.drained.remove(name) };
         self.changed |= changes;
         changes
-    }
-
-    /// Whether somebody said that what is called this is to get no requests.
-    pub(super) fn is_drained(&self, name: &str) -> bool {
-        self.drained.contains(name)
     }
 
     /// An address for a worker that is to be started, which none of those has that are `held`.

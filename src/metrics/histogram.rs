@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
 /// So many counts, each of spans up to its bound, and one of those beyond the last.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Histogram<const BOUNDS: usize> {
     bounds: &'static [Duration; BOUNDS],
     counts: [u64; BOUNDS],
@@ -25,6 +27,15 @@ impl<const BOUNDS: usize> Histogram<BOUNDS> {
         let place = self.bounds.partition_point(|&bound| bound < span);
         *self.counts.get_mut(place).unwrap_or(&mut self.beyond) += 1;
         self.sum = self.sum.saturating_add(span);
+    }
+
+    /// Adds what another has counted.
+    pub fn merge(&mut self, other: &Self) {
+        let counts = self.counts.iter_mut().chain([&mut self.beyond]);
+        for (count, more) in counts.zip(other.counts.iter().chain([&other.beyond])) {
+            *count = count.saturating_add(*more);
+        }
+        self.sum = self.sum.saturating_add(other.sum);
     }
 
     /// Each bound, and how many spans were no longer than it.
@@ -77,6 +88,29 @@ impl Default for Latency {
     }
 }
 
+/// As it goes from process to process: the counts, those beyond the last bound behind them, and the sum.
+#[derive(Serialize, Deserialize)]
+struct Flat {
+    counts: Vec<u64>,
+    sum: Duration,
+}
+
+impl Serialize for Latency {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let counts = self.counts.iter().copied().chain([self.beyond]).collect();
+        Flat { counts, sum: self.sum }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Latency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut flat = Flat::deserialize(deserializer)?;
+        let beyond = flat.counts.pop().unwrap_or(0);
+        let counts = flat.counts.try_into().map_err(|_| D::Error::custom("not as many counts as bounds"))?;
+        Ok(Self { bounds: &LATENCIES, counts, beyond, sum: flat.sum })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +140,21 @@ mod tests {
     #[test]
     fn bounds_ascend() {
         assert!(LATENCIES.is_sorted_by(|one, other| one < other));
+    }
+
+    #[test]
+    fn one_is_added_to_another_and_comes_out_of_json_as_it_went_in() {
+        let mut one = Latency::default();
+        [3, 30, 30_000].iter().for_each(|&millis| one.observe(Duration::from_millis(millis)));
+        let text = serde_json::to_string(&one).unwrap();
+        let mut other: Latency = serde_json::from_str(&text).unwrap();
+        assert_eq!(other, one);
+        other.merge(&one);
+        assert_eq!((other.count(), other.sum()), (6, Duration::from_millis(60_066)));
+        assert_eq!(other.cumulative().last(), Some((Duration::from_secs(10), 4)));
+        for bad in ["{}", r#"{"counts":[1],"sum":{"secs":0,"nanos":0}}"#] {
+            assert!(serde_json::from_str::<Latency>(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -69,6 +69,12 @@ pub(in super::super) enum Verb {
     Kill(Kill),
     /// Send a worker a message, as worker.send() does
     Send(Send),
+    /// Forward no requests to one of those that get some, which finishes what it has
+    ///
+    /// In the mode multiport. Its worker stays, and so do those that follow it, until `pointsman undrain`.
+    Drain(OfUpstream),
+    /// Forward requests there again
+    Undrain(OfUpstream),
     /// Stop the master and its workers
     Stop(Stop),
 }
@@ -83,6 +89,7 @@ impl Verb {
             Self::Reload(args) => &args.master,
             Self::Restart(args) | Self::Disconnect(args) => &args.master,
             Self::Scale(args) => &args.master,
+            Self::Drain(args) | Self::Undrain(args) => &args.master,
             Self::Fork(args) => &args.master,
             Self::Kill(args) => &args.master,
             Self::Send(args) => &args.master,
@@ -203,6 +210,16 @@ pub(in super::super) struct OfWorker {
 }
 
 #[derive(Debug, Args)]
+pub(in super::super) struct OfUpstream {
+    /// Which: slot:N for a worker, or a server as it is in upstreams or as `pointsman status` shows it
+    #[arg(value_name = "NAME", value_parser = upstream)]
+    pub(super) upstream: String,
+
+    #[command(flatten)]
+    pub(super) master: Master,
+}
+
+#[derive(Debug, Args)]
 pub(in super::super) struct Scale {
     /// How many workers: a number, or +N or -N for more or fewer
     #[arg(value_name = "N|+N|-N", allow_negative_numbers = true, value_parser = change)]
@@ -315,6 +332,14 @@ fn number_of_lines(text: &str) -> Result<usize, BadValue> {
 pub(super) enum Target {
     Worker(u32),
     Slot(u32),
+}
+
+/// The master knows which there are.
+fn upstream(text: &str) -> Result<String, BadValue> {
+    match text.is_empty() || text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Err(BadValue::new("no upstream", "give slot:N, or an address such as 10.0.0.5:3000")),
+        false => Ok(text.to_owned()),
+    }
 }
 
 fn target(text: &str) -> Result<Target, BadValue> {

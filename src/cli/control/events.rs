@@ -82,6 +82,13 @@ impl Event<'_> {
     /// Whom it is of.
     fn subject(&self) -> String {
         match (self.number("worker"), self.number("slot"), self.number("pid")) {
+            (None, ..) if self.text("type") == Some("lane") => {
+                match (self.number("lane"), self.number("pid")) {
+                    (Some(lane), Some(pid)) => format!("lane {lane} (pid {pid})"),
+                    (Some(lane), None) => format!("lane {lane}"),
+                    (None, _) => String::new(),
+                }
+            }
             (Some(worker), Some(slot), Some(pid)) => format!("worker {worker} (slot {slot}, pid {pid})"),
             (Some(worker), Some(slot), None) => format!("worker {worker} (slot {slot})"),
             (Some(worker), None, _) => format!("worker {worker}"),
@@ -124,6 +131,7 @@ impl Event<'_> {
             "reload_failed" => self.reload_failed(),
             "reload_refused" => self.any("why"),
             "asked" => self.any("cause"),
+            "lane" => self.of_lane(),
             "stopping" => format!("{}{}", self.workers(), self.deadline("timeout_ms")),
             "waits_for" | "found" => self.any("what"),
             "unserved" | "unmapped" => self.any("address"),
@@ -137,6 +145,14 @@ impl Event<'_> {
             "output_resumed" => format!("{}: {} lines were dropped", self.any("sink"), self.any("dropped")),
             _ => self.rest(),
         }
+    }
+
+    /// What happened to a lane, which is told as of a worker.
+    fn of_lane(&self) -> String {
+        let Some(what) = self.text("event") else { return String::new() };
+        let details = self.details(what);
+        let between = if details.is_empty() { "" } else { ": " };
+        format!("{what}{between}{details}")
     }
 
     /// Why something is done with a worker.
@@ -199,6 +215,12 @@ impl Event<'_> {
             Some("exited") => task::status(&Value::Object(self.0.clone()))
                 .map_or_else(|| "a worker ended".into(), |status| format!("its worker {}", ended(status))),
             Some("not_ready") => "its worker was not ready in time".into(),
+            Some("lanes") => {
+                return format!(
+                    "the workers are of generation {}, but a new lane failed; the lanes before it go on",
+                    self.any("generation")
+                );
+            }
             Some("not_started") => format!("its worker could not be started: {}", self.errno()),
             Some("aborted") => "it was called off".into(),
             _ => self.any("cause"),
@@ -305,6 +327,10 @@ mod tests {
             ),
             (json!({ "type": "scaled", "from": 2, "to": 4 }), "scaled       from 2 to 4"),
             (json!({ "type": "stopped" }), "stopped"),
+            (
+                json!({ "type": "lane", "lane": 1, "pid": 9, "event": "exit", "signal": 9, "lived_ms": 5120, "restart_in_ms": 0 }),
+                "lane         lane 1 (pid 9): exit: was killed by SIGKILL after 5.1 s; its successor starts at once",
+            ),
             (json!({ "type": "stopping", "workers": 1, "timeout_ms": null }), "stopping     1 worker"),
             (
                 json!({ "type": "reload", "generation": 2, "workers": 4, "supersedes": false }),

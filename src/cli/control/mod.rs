@@ -73,6 +73,14 @@ fn perform(verb: Verb) -> Result<(), Fault> {
             let task = Task::of_worker("restart", &one);
             have_done(one.master, &task)
         }
+        Verb::Drain(one) => {
+            let task = Task::of_upstream("drain", &one);
+            have_done(one.master, &task)
+        }
+        Verb::Undrain(one) => {
+            let task = Task::of_upstream("undrain", &one);
+            have_done(one.master, &task)
+        }
         Verb::Scale(scale) => {
             let task = Task::scale(&scale);
             have_done(scale.master, &task)

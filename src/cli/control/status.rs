@@ -5,7 +5,10 @@
 use std::collections::BTreeMap;
 
 use clap::builder::styling::{AnsiColor, Style};
-use pointsman::{ClusterState, ExitRecord, ListenerStatus, ReloadRecord, Status, VacantStatus, WorkerStatus};
+use pointsman::{
+    ClusterState, ExitRecord, LaneStatus, ListenerStatus, ReloadRecord, Status, UpstreamStatus, VacantStatus,
+    WorkerStatus,
+};
 
 use super::{
     super::trouble::signal_name,
@@ -22,8 +25,79 @@ pub(super) fn whole(before: &Status, now: &Status) -> String {
         text += &listeners(&now.listeners);
     }
     text.push('\n');
-    text + &workers(before, now)
+    text += &workers(before, now);
+    if !now.lanes.is_empty() || !now.upstreams.is_empty() {
+        text.push('\n');
+        text += &lanes(before, now);
+        text.push('\n');
+        text += &upstreams(&now.upstreams);
+    }
+    text
 }
+
+/// The processes that forward requests.
+fn lanes(before: &Status, now: &Status) -> String {
+    if now.lanes.is_empty() {
+        return "no lanes yet: there is nobody to forward to\n".into();
+    }
+    let columns = [
+        Column::Right("LANE"),
+        Column::Right("PID"),
+        Column::Left("STATE"),
+        Column::Right("RST"),
+        Column::Left("LAST EXIT"),
+        Column::Right("CPU"),
+        Column::Right("RSS"),
+    ];
+    let row = |lane: &LaneStatus| {
+        let earlier = before.lanes.iter().find(|other| other.pid == lane.pid);
+        let cpu = earlier.and_then(|earlier| {
+            let used = lane.cpu_ms?.saturating_sub(earlier.cpu_ms?);
+            share(used, lane.uptime_ms?.saturating_sub(earlier.uptime_ms?))
+        });
+        let or_none = |text: Option<String>| Cell::from(text.unwrap_or_else(|| "-".into()));
+        [
+            lane.slot.to_string().into(),
+            or_none(lane.pid.map(|pid| pid.to_string())),
+            state(&lane.state, lane.uptime_ms),
+            count(lane.restarts).into(),
+            last_exit(lane.last_exit).into(),
+            or_none(cpu),
+            or_none(lane.rss.map(size)),
+        ]
+    };
+    lines(columns, &now.lanes.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Where requests are forwarded to.
+fn upstreams(all: &[UpstreamStatus]) -> String {
+    if all.is_empty() {
+        return "no upstreams: nobody gets requests\n".into();
+    }
+    let columns = [
+        Column::Left("REQUESTS GO TO"),
+        Column::Left("ADDRESS"),
+        Column::Right("WEIGHT"),
+        Column::Left("STATE"),
+    ];
+    let row = |upstream: &UpstreamStatus| {
+        let state = match (upstream.draining, upstream.backup) {
+            (true, _) => Cell::coloured("draining".into(), BUSY),
+            (false, true) => "backup".into(),
+            (false, false) => "serves".into(),
+        };
+        [
+            cut_front(&one_line(&upstream.name), NAME).into(),
+            cut_front(&one_line(&upstream.address), NAME).into(),
+            upstream.weight.to_string().into(),
+            state,
+        ]
+    };
+    lines(columns, &all.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Columns of a name or an address of an upstream at most.
+const NAME: usize = 28;
 
 /// The workers, and the slots that have none.
 pub(super) fn workers(before: &Status, now: &Status) -> String {
@@ -136,6 +210,10 @@ fn header(before: &Status, now: &Status) -> String {
         ),
         ("connections", connections),
     ];
+    if now.mode == "multiport" {
+        // Lanes accept, and hand over nothing.
+        rows.retain(|(key, _)| *key != "connections");
+    }
     if let Some(text) = now.last_reload.as_ref().and_then(last_reload) {
         rows.insert(2, ("last reload", text));
     }
@@ -327,6 +405,40 @@ ID  SLOT   PID  STATE      GEN  RST  LAST EXIT  CONN  HANDED  CPU  RSS  BY
         assert!(text.contains(&format!("{BAD}errored{BAD:#}")), "{text}");
         let list = workers(&status(sample()), &status(sample()));
         assert!(plain(&list).starts_with("ID  SLOT") && list.contains(" - "), "{list}");
+    }
+
+    #[test]
+    fn lanes_and_upstreams_have_tables_of_their_own() {
+        let mut value = sample();
+        value["mode"] = "multiport".into();
+        let lane = |slot: u32, pid: Option<u32>, state: &str| {
+            json!({
+                "slot": slot, "pid": pid, "state": state, "uptime_ms": pid.map(|_| 5000), "restarts": 1,
+                "last_exit": { "signal": 9, "ago_ms": 5000 }, "cpu_ms": pid.map(|_| 10), "rss": pid.map(|_| 6 << 20)
+            })
+        };
+        value["lanes"] = json!([lane(0, Some(77), "ready"), lane(1, None, "waiting")]);
+        let upstream = |name: &str, backup: bool, draining: bool| json!({ "name": name, "address": "127.0.0.1:20000", "weight": 1, "backup": backup, "draining": draining });
+        value["upstreams"] = json!([
+            upstream("slot:0", false, false),
+            upstream("slot:1", true, true),
+            upstream("b", true, false)
+        ]);
+        let mut later = value.clone();
+        later["lanes"][0]["uptime_ms"] = 5200.into();
+        later["lanes"][0]["cpu_ms"] = 110.into();
+        let text = plain(&whole(&status(value), &status(later)));
+        let expected = "
+LANE  PID  STATE     RST  LAST EXIT  CPU   RSS
+   0   77  ready 5s    1  KILL 5s    50%  6.0M
+   1    -  waiting     1  KILL 5s      -     -
+
+REQUESTS GO TO  ADDRESS          WEIGHT  STATE
+slot:0          127.0.0.1:20000       1  serves
+slot:1          127.0.0.1:20000       1  draining
+b               127.0.0.1:20000       1  backup
+";
+        assert!(text.ends_with(expected) && !text.contains("handed over"), "{text}");
     }
 
     #[test]

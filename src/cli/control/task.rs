@@ -12,7 +12,7 @@ use super::{
         report::count,
         trouble::{about, ended},
     },
-    args::{Change, Fork, Kill, OfWorker, Patience, Reload, Scale, Stop, Target},
+    args::{Change, Fork, Kill, OfUpstream, OfWorker, Patience, Reload, Scale, Stop, Target},
     text::shown,
 };
 
@@ -76,6 +76,12 @@ impl Task {
     /// `restart` or `disconnect`.
     pub(super) fn of_worker(verb: &'static str, args: &OfWorker) -> Self {
         Self::new(verb, args.worker.parameters(), &args.patience)
+    }
+
+    /// `drain` or `undrain`.
+    pub(super) fn of_upstream(verb: &'static str, args: &OfUpstream) -> Self {
+        let upstream = ("upstream".to_owned(), args.upstream.as_str().into());
+        Self::at_once(verb, Map::from_iter([upstream]))
     }
 
     pub(super) fn scale(args: &Scale) -> Self {
@@ -163,6 +169,16 @@ impl Task {
             ("disconnect", false) => format!("{} is told to leave", worker()),
             ("kill", true) => format!("{} has ended{}", worker(), exit(answer)),
             ("kill", false) => format!("{} is sent {}", worker(), self.signal()),
+            ("drain" | "undrain", _) => {
+                let name = answer.get("upstream").and_then(Value::as_str).map_or_else(|| "?".into(), shown);
+                let already = if answer.get("changed") == Some(&false.into()) { " already" } else { "" };
+                match self.verb {
+                    "drain" => {
+                        format!("{name} gets no requests{already}; `pointsman undrain {name}` ends that")
+                    }
+                    _ => format!("{name} gets requests{already}"),
+                }
+            }
             ("fork", true) => format!("{} is ready", worker()),
             ("fork", false) => format!("{} is started", worker()),
             _ => "sent".into(),
@@ -231,6 +247,8 @@ mod tests {
             Verb::Kill(args) => Task::kill(&args),
             Verb::Stop(args) => Task::stop(&args),
             Verb::Abort(_) => Task::at_once("abort", Map::new()),
+            Verb::Drain(args) => Task::of_upstream("drain", &args),
+            Verb::Undrain(args) => Task::of_upstream("undrain", &args),
             other => panic!("{other:?}"),
         }
     }
@@ -264,6 +282,8 @@ mod tests {
                 "fork",
                 json!({ "program": ["node", "app.js", "-x"], "cwd": "/srv", "env": { "A": "1", "B": "" } }),
             ),
+            ("drain slot:1", "drain", json!({ "upstream": "slot:1" })),
+            ("undrain app.example:80", "undrain", json!({ "upstream": "app.example:80" })),
             ("stop", "stop", json!({})),
             ("stop --fast --wait", "stop", json!({ "fast": true, "wait": true })),
         ] {
@@ -323,6 +343,16 @@ mod tests {
             ("kill 3 1", json!({ "worker": 3, "slot": 2 }), "worker 3 (slot 2) is sent signal 1"),
             ("fork --wait", json!({ "worker": 5, "slot": 4 }), "worker 5 (slot 4) is ready"),
             ("fork", json!({}), "slot ? is started"),
+            (
+                "drain slot:1",
+                json!({ "upstream": "slot:1", "changed": true }),
+                "slot:1 gets no requests; `pointsman undrain slot:1` ends that",
+            ),
+            (
+                "undrain slot:1",
+                json!({ "upstream": "slot:1", "changed": false }),
+                "slot:1 gets requests already",
+            ),
             ("restart slot:2", json!({ "worker": null, "slot": 2 }), "restarting: slot 2 gets a new worker"),
         ] {
             let Value::Object(answer) = answer else { panic!() };

@@ -74,6 +74,8 @@ impl Cost {
             | Verb::Disconnect { .. }
             | Verb::Kill { .. }
             | Verb::Send { .. }
+            | Verb::Drain { .. }
+            | Verb::Undrain { .. }
             | Verb::Events {}
             | Verb::Logs { .. } => Self::Cheap,
         }

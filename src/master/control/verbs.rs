@@ -86,6 +86,8 @@ impl Master {
                     .map_err(|error| Refusal::new(Code::Refused, error.to_string()))?;
                 Ok(Next::Answer(json!({})))
             }
+            Verb::Drain { upstream } => self.drain_upstream(&upstream, true),
+            Verb::Undrain { upstream } => self.drain_upstream(&upstream, false),
             Verb::Events {} => self.listen_to_events(client, id),
             Verb::Logs { worker, slot, lines, follow } => {
                 let target = Target::any(worker, slot)?;
@@ -99,6 +101,24 @@ impl Master {
                 self.show_logs(client, id, target, lines.unwrap_or(LINES), follow)
             }
         }
+    }
+
+    /// Has a worker's place, or a server, get no requests, or get them again.
+    fn drain_upstream(&mut self, name: &str, is: bool) -> Step {
+        let is_wanted = |slot: &str| slot.parse().is_ok_and(|slot| self.fleet.is_wanted(slot));
+        let is_slot = name.strip_prefix("slot:").is_some_and(is_wanted);
+        let Some(lanes) = &mut self.lanes else {
+            let message = "no requests are forwarded here: that is what the mode multiport does";
+            return refuse(Code::Refused, message);
+        };
+        if !is_slot && !lanes.upstreams.knows(name) {
+            let name = name.escape_debug();
+            let message =
+                format!("nothing is called {name} that requests go to; `pointsman status` shows what is");
+            return refuse(Code::NoSuchWorker, message);
+        }
+        let changed = lanes.upstreams.drain(name, is);
+        Ok(Next::Answer(json!({ "upstream": name, "changed": changed })))
     }
 
     fn check_rights(&self, client: u32, verb: &Verb) -> Result<(), Refusal> {

@@ -84,7 +84,7 @@ impl Target {
         }
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             Self::Stream(name, _) => (*name).to_owned(),
             Self::File(file) => file.path().display().to_string(),

@@ -20,14 +20,14 @@ fn null() -> File {
 }
 
 fn captured(sinks: [&Sink; 2], own: Streams<File>, rotation: Rotation) -> Output {
-    let outlets = Outlets::open(sinks, own, rotation, 0).unwrap();
-    Output(Some(Captured::start(sinks.map(|sink| *sink != Sink::Inherit), outlets).unwrap()))
+    let outlets = Outlets::open(sinks, None, own, rotation, 0).unwrap();
+    Output(Some(Captured::start(sinks.map(|sink| *sink != Sink::Inherit), false, outlets).unwrap()))
 }
 
 /// A worker's ends of its pipes.
 fn worker(output: &Output, id: u32, slot: u32) -> Streams<Option<File>> {
     let Pipes { ours, stdout, stderr } = output.pipes(None).unwrap();
-    output.adopt(WorkerId(id), slot, ours);
+    output.adopt(WorkerId(id), Writer::Slot(slot), ours);
     [stdout, stderr].map(|end| end.map(File::from))
 }
 

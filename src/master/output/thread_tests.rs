@@ -19,7 +19,7 @@ fn copyist(stdout: OwnedFd) -> (Copyist, Sender<Order>, Receiver<Event>) {
     let (told, events) = mpsc::channel();
     let null = File::options().write(true).open("/dev/null").unwrap();
     let sinks = [&Sink::Prefix, &Sink::Inherit];
-    let outlets = Outlets::open(sinks, [stdout.into(), null], Rotation::default(), 0).unwrap();
+    let outlets = Outlets::open(sinks, None, [stdout.into(), null], Rotation::default(), 0).unwrap();
     let wake = || Arc::new(Wake::new().unwrap());
     (Copyist::new((ordered, wake()), (told, wake()), outlets), orders, events)
 }
@@ -29,7 +29,7 @@ fn crash(copyist: &mut Copyist, orders: &Sender<Order>, ids: std::ops::Range<u32
     for worker in ids.map(WorkerId) {
         let (reader, mut writer) = io::pipe().unwrap();
         crate::sys::channel::set_nonblocking(&reader, true).unwrap();
-        orders.send(Order::Adopt { worker, slot: 0, pipes: [Some(reader), None] }).unwrap();
+        orders.send(Order::Adopt { worker, writer: Writer::Slot(0), pipes: [Some(reader), None] }).unwrap();
         writeln!(writer, "{worker}").unwrap();
         drop(writer);
         copyist.bell.ring();
@@ -104,7 +104,13 @@ fn show(copyist: &mut Copyist, orders: &Sender<Order>, follow: bool) -> UnixStre
 fn written(copyist: &mut Copyist, orders: &Sender<Order>, slot: u32, text: &str) -> io::PipeWriter {
     let (reader, mut writer) = io::pipe().unwrap();
     crate::sys::channel::set_nonblocking(&reader, true).unwrap();
-    orders.send(Order::Adopt { worker: WorkerId(slot), slot, pipes: [Some(reader), None] }).unwrap();
+    orders
+        .send(Order::Adopt {
+            worker: WorkerId(slot),
+            writer: Writer::Slot(slot),
+            pipes: [Some(reader), None],
+        })
+        .unwrap();
     writer.write_all(text.as_bytes()).unwrap();
     copyist.bell.ring();
     // One to hear of it and one to read.

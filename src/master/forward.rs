@@ -4,7 +4,8 @@ use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
-use crate::{endpoint::Endpoint, forward::rules::ForwardRules, master::Sink};
+use super::Sink;
+use crate::{endpoint::Endpoint, forward::rules::ForwardRules};
 
 /// How requests are forwarded, where that is how workers get them.
 #[derive(Debug, Clone, PartialEq, Eq)]
