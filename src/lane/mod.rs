@@ -1,186 +1,265 @@
-//! A lane: a process of ours that accepts connections and forwards requests to workers.
+//! A lane: a process that accepts from the public sockets and forwards what comes to upstreams.
 //!
-//! This is a stand-in that the tests of the master's side need, and passes on whole connections.
+//! One thread and one loop; the clock is read once per turn. What a request means, where it goes and what becomes of it is
+//! decided by the pure machines in `forward`; here descriptors are read and written, and nothing is waited for: not for a
+//! client, an upstream, the master or the access log. To its master a lane is a worker as any other, which listens in the
+//! shared mode, and is told by messages what to do (`forward::orders`). It has no privileges, and no say in anything but its
+//! own connections.
 
-use std::{
-    collections::BTreeMap,
-    env, io,
-    net::{Shutdown, TcpStream},
-    os::unix::net::UnixStream,
-    process::exit,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
-    time::Duration,
+mod access_log;
+mod client;
+mod exchange;
+mod line;
+mod orders;
+mod source;
+mod speech;
+mod timers;
+mod upstream;
+mod waiting;
+
+use std::{collections::VecDeque, env, io, process::exit, time::Duration};
+
+use mio::{Events, Interest, Poll, Registry, event::Source as _, unix::SourceFd};
+use nix::sys::prctl;
+use slab::Slab;
+
+use self::{
+    client::Client,
+    source::{Place, Source},
+    timers::{NEVER, Timers},
+    upstream::Connection,
 };
-
-use mio::{Events, Interest, Poll, Token};
-use serde::Deserialize;
-
 use crate::{
-    endpoint::Endpoint,
-    forward::orders::{LaneOrder, LaneWord, Upstream},
-    worker::{Stream, Worker, WorkerEvent},
+    balance::PolicyName,
+    forward::{
+        budget::Budget, figures::Figures, pool::Pool, queue::Queue, rules::ForwardRules, session::Flow,
+        upstreams::Upstreams,
+    },
+    http::Date,
+    sys::{clock, launch::LANE},
+    time::Time,
+    worker::{ListenError, Worker, WorkerError},
 };
 
-/// The variable by which a process knows that it is one.
-pub(crate) const VARIABLE: &str = "POINTSMAN_LANE";
+/// Events taken from the kernel in one go.
+const EVENTS: usize = 512;
+
+/// A read's buffer: what passes through in one piece. Larger ones gain little, since they no longer fit a core's own cache.
+const BUFFER: usize = 64 << 10;
+
+/// Reads from one connection before others have their turn.
+const READS: usize = 4;
+
+/// Everything that a lane has.
+#[derive(Debug)]
+struct Lane {
+    poll: Poll,
+    worker: Worker,
+    now: Time,
+    rules: ForwardRules,
+    date: Date,
+    clients: Slab<Client>,
+    upstream_connections: Slab<Connection>,
+    /// Of the last connection.
+    serial: u32,
+    upstreams: Upstreams,
+    pool: Pool,
+    queue: Queue,
+    budget: Budget,
+    timers: Timers,
+    figures: Figures,
+    /// They have changed since the master was told.
+    news: orders::News,
+    log: access_log::Log,
+    /// Those that were not read to their end, and wait for their next turn.
+    leftovers: VecDeque<Source>,
+    /// Those that wait no longer since others do.
+    turned_away: Vec<usize>,
+    /// An upstream may have room for one that waits.
+    room: bool,
+    /// It was told to leave.
+    leaving: bool,
+    /// The master is gone, or has let this lane go.
+    over: bool,
+    /// What is read passes through here.
+    buffer: Box<[u8]>,
+    /// What sessions say.
+    flow: Flow,
+    /// What request ids are made of.
+    salt: u64,
+}
+
+/// The exit code of a lane that has failed (EX_SOFTWARE of sysexits.h).
+const FAILED: i32 = 70;
 
 /// Runs as a lane, and never returns, if this process was started as one.
 pub(crate) fn run_if_asked() {
-    // A lane is a worker, too: what was only left in an environment does not count.
-    if env::var_os(VARIABLE).is_some() && crate::worker::is_worker() {
-        run()
-    }
-}
-
-/// Forwards until it is told to leave.
-pub(crate) fn run() -> ! {
-    match forward() {
-        Ok(()) => exit(0),
-        Err(why) => {
-            log::error!("{why}");
-            exit(70)
-        }
-    }
-}
-
-#[derive(Default)]
-struct State {
-    list: Vec<Upstream>,
-    open: BTreeMap<u32, usize>,
-}
-
-fn forward() -> Result<(), String> {
-    let say = |error: &dyn std::fmt::Display| error.to_string();
-    let mut worker = Worker::from_env().map_err(|error| say(&error))?;
-    let mut poll = Poll::new().map_err(|error| say(&error))?;
-    let mut events = Events::with_capacity(16);
-    poll.registry().register(&mut worker, Token(0), Interest::READABLE).map_err(|error| say(&error))?;
-    let state = Arc::new(Mutex::new(State::default()));
-    let open = Arc::new(AtomicUsize::new(0));
-    let turn = Arc::new(AtomicUsize::new(0));
-    let mut draining = false;
-    loop {
-        let event = worker.poll_event().map_err(|error| say(&error))?;
-        match event {
-            Some(WorkerEvent::Message(message)) => match LaneOrder::deserialize(&message) {
-                Ok(LaneOrder::Begin(settings)) => {
-                    for text in &settings.listen {
-                        let endpoint: Endpoint =
-                            text.parse().map_err(|_| format!("{text} is no endpoint"))?;
-                        worker.listen(endpoint).map_err(|error| say(&error))?;
-                    }
-                }
-                Ok(LaneOrder::Upstreams(list)) => {
-                    state.lock().unwrap_or_else(PoisonError::into_inner).list = list;
-                }
-                Err(error) => return Err(error.to_string()),
+    if env::args_os().next().is_some_and(|name| name == LANE) {
+        // For who looks at processes by their names. Nothing to be done if it cannot be set.
+        let _ = prctl::set_name(c"pointsman-lane");
+        let served = serve();
+        exit(served.map_or_else(
+            |error| {
+                ::log::error!("{error}");
+                FAILED
             },
-            Some(WorkerEvent::Connection(connection)) => {
-                let (stream, guard) = connection.into_parts();
-                let _ = stream.set_nonblocking(false);
-                let (state, turn, count) = (Arc::clone(&state), Arc::clone(&turn), Arc::clone(&open));
-                count.fetch_add(1, Ordering::SeqCst);
-                thread::spawn(move || {
-                    serve(&stream, &state, turn.fetch_add(1, Ordering::SeqCst));
-                    drop((stream, guard));
-                    count.fetch_sub(1, Ordering::SeqCst);
-                });
+            |()| 0,
+        ));
+    }
+}
+
+/// Runs until it may end.
+fn serve() -> Result<(), WorkerError> {
+    speech::install();
+    let mut worker = Worker::from_env()?;
+    let settings = orders::await_settings(&mut worker)?;
+    let Some(settings) = settings else { return Ok(()) };
+    let policy = settings.policy.parse::<PolicyName>().unwrap_or_default();
+    for endpoint in settings.listen.iter().filter_map(|text| text.parse().ok()) {
+        match worker.listen(endpoint) {
+            Ok(_) => {}
+            Err(ListenError::Leaving { .. }) => return Ok(()),
+            Err(error) => ::log::error!("{error}"),
+        }
+    }
+    let system = |what| WorkerError::system(what);
+    let poll = Poll::new().map_err(system("make a poll"))?;
+    poll.registry()
+        .register(&mut worker, Source::Worker.token(), Interest::READABLE)
+        .map_err(system("watch the channel"))?;
+    let now = clock::now();
+    let seed = now.0 ^ u64::from(std::process::id()).rotate_left(32);
+    let mut lane = Lane {
+        poll,
+        worker,
+        now,
+        log: access_log::Log::new(settings.rules.access_log, now),
+        rules: settings.rules,
+        date: Date::default(),
+        clients: Slab::new(),
+        upstream_connections: Slab::new(),
+        serial: 0,
+        upstreams: Upstreams::new(policy, seed),
+        pool: Pool::default(),
+        queue: Queue::default(),
+        budget: Budget::default(),
+        timers: Timers::default(),
+        figures: Figures::default(),
+        news: orders::News::default(),
+        leftovers: VecDeque::new(),
+        turned_away: Vec::new(),
+        room: false,
+        leaving: false,
+        over: false,
+        buffer: vec![0; BUFFER].into_boxed_slice(),
+        flow: Flow::default(),
+        salt: seed,
+    };
+    lane.run()
+}
+
+impl Lane {
+    fn run(&mut self) -> Result<(), WorkerError> {
+        let mut events = Events::with_capacity(EVENTS);
+        // What came while it asked to listen.
+        self.serve_master()?;
+        loop {
+            if self.over || self.leaving && self.clients.is_empty() {
+                self.log.finish();
+                self.tell_figures();
+                return self.worker.flush_reports();
             }
-            Some(WorkerEvent::Disconnect) => draining = true,
-            Some(WorkerEvent::Closed) => return Ok(()),
-            None => {
-                let polled = poll.poll(&mut events, Some(Duration::from_millis(20)));
-                match polled {
-                    Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(say(&error)),
-                    _ => {}
+            match self.poll.poll(&mut events, self.timeout()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+                other => other.map_err(WorkerError::system("wait for events"))?,
+            }
+            self.turn(&events)?;
+        }
+    }
+
+    fn turn(&mut self, events: &Events) -> Result<(), WorkerError> {
+        self.now = clock::now();
+        self.date.set(clock::wall() / 1000);
+        for event in events {
+            match Source::of(event.token()) {
+                Source::Worker => self.serve_master()?,
+                Source::Client(place) => self.handle_client_event(place, event),
+                Source::Upstream(place) => self.handle_upstream_event(place, event),
+            }
+        }
+        for _ in 0..self.leftovers.len() {
+            match self.leftovers.pop_front() {
+                Some(Source::Client(place)) if self.is_client(place) => self.read_client(place.key),
+                Some(Source::Upstream(place)) if self.is_upstream(place) => self.read_upstream(place.key),
+                _ => {}
+            }
+        }
+        self.handle_timeouts();
+        self.serve_queue();
+        self.log.flush(self.now);
+        self.tell_master();
+        Ok(())
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.leftovers.is_empty() || !self.turned_away.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let own = [
+            self.timers.deadline(),
+            self.queue.deadline(),
+            self.pool.deadline(),
+            self.upstreams.deadline(),
+            self.log.deadline(),
+            self.news.deadline(),
+        ];
+        own.into_iter().flatten().min().map(|at| at - clock::now())
+    }
+
+    fn handle_timeouts(&mut self) {
+        while let Some((at, source)) = self.timers.due(self.now) {
+            match source {
+                Source::Client(place) if self.is_client(place) => self.handle_client_timeout(place.key, at),
+                Source::Upstream(place) if self.is_upstream(place) => {
+                    self.handle_connect_timeout(place.key, at);
                 }
+                _ => {}
             }
         }
-        let idle: Vec<u32> = {
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-            let State { list, open } = &mut *state;
-            let idle = list.iter().filter(|upstream| upstream.draining);
-            let idle: Vec<_> = idle.map(|upstream| upstream.id).filter(|id| !open.contains_key(id)).collect();
-            list.retain(|upstream| !idle.contains(&upstream.id));
-            idle
-        };
-        for id in idle {
-            let word = serde_json::to_value(LaneWord::Idle(id)).map_err(|error| say(&error))?;
-            worker.send(&word).map_err(|error| say(&error))?;
+        for token in self.pool.expire(self.now) {
+            self.close_upstream(token);
         }
-        if draining && open.load(Ordering::SeqCst) == 0 {
-            return Ok(());
+        if self.upstreams.deadline().is_some_and(|at| at <= self.now) {
+            self.room |= self.upstreams.come_back(self.now);
         }
+    }
+
+    fn is_client(&self, place: Place) -> bool {
+        self.clients.get(place.key).is_some_and(|client| client.line.is_at(place))
+    }
+
+    fn is_upstream(&self, place: Place) -> bool {
+        self.upstream_connections.get(place.key).is_some_and(|connection| connection.line.is_at(place))
     }
 }
 
-fn serve(client: &Stream, state: &Mutex<State>, turn: usize) {
-    let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
-    let chosen = {
-        let mut state = lock();
-        let State { list, open } = &mut *state;
-        let able: Vec<_> = list.iter().filter(|upstream| !upstream.draining).collect();
-        let chosen = (!able.is_empty()).then(|| able[turn % able.len()].clone());
-        if let Some(chosen) = &chosen {
-            *open.entry(chosen.id).or_default() += 1;
+/// What a session is told with everything that happens; a macro, since parts of the lane are lent to it, and others not.
+macro_rules! turn {
+    ($lane:ident, $client:ident) => {
+        crate::forward::session::Turn {
+            now: $lane.now,
+            rules: &$lane.rules,
+            date: $lane.date.as_bytes(),
+            peer: &$client.peer,
+            salt: &mut $lane.salt,
         }
-        chosen
     };
-    let Some(chosen) = chosen else {
-        let _ = io::Write::write_all(
-            &mut &*client,
-            b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-        );
-        return;
-    };
-    let _ = pass(client, &chosen);
-    let mut state = lock();
-    if let Some(count) = state.open.get_mut(&chosen.id) {
-        *count -= 1;
-        if *count == 0 {
-            state.open.remove(&chosen.id);
-        }
-    }
 }
+use turn;
 
-fn pass(client: &Stream, upstream: &Upstream) -> io::Result<()> {
-    let bad = |_| io::Error::from(io::ErrorKind::InvalidInput);
-    match upstream.endpoint.parse::<Endpoint>().map_err(bad)? {
-        Endpoint::Tcp(address) => {
-            let server = TcpStream::connect(address)?;
-            let back = server.try_clone()?;
-            copy_both(client, &server, back, |server| server.shutdown(Shutdown::Write))
-        }
-        Endpoint::Unix(path) => {
-            let server = UnixStream::connect(path)?;
-            let back = server.try_clone()?;
-            copy_both(client, &server, back, |server| server.shutdown(Shutdown::Write))
-        }
-        Endpoint::Udp(_) => Ok(()),
-    }
-}
-
-fn copy_both<S: Send + Sync>(
-    client: &Stream,
-    server: &S,
-    mut back: S,
-    end: impl Fn(&S) -> io::Result<()> + Send,
-) -> io::Result<()>
-where
-    for<'a> &'a S: io::Read + io::Write,
-    S: io::Read + io::Write,
-{
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            let _ = io::copy(&mut &*client, &mut &*server);
-            let _ = end(server);
-        });
-        let copied = io::copy(&mut back, &mut &*client);
-        let _ = client.shutdown(Shutdown::Both);
-        copied.map(drop)
-    })
+/// Both directions at once and for good: edge-triggered, an event that nobody waits for costs nothing.
+fn watch(registry: &Registry, line: &line::Line, source: Source) -> io::Result<()> {
+    use std::os::fd::{AsFd, AsRawFd};
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    SourceFd(&line.as_fd().as_raw_fd()).register(registry, source.token(), interest)
 }

@@ -17,8 +17,8 @@ use crate::{
     endpoint::Endpoint,
     fleet::{Event, Fleet, Ledger, Mode, Overload, ReadyOn, Rules, Stop, StopWith, Trouble, WorkerId},
     forward::{
+        figures::Figures,
         orders::{LaneOrder, LaneSettings, LaneWord, Upstream},
-        record::Figures,
         rules::ForwardRules,
     },
     sys::account::Credentials,

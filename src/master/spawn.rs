@@ -1,7 +1,7 @@
 //! Starting workers: their environment, their sockets, their channel.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io,
     os::fd::{AsFd, OwnedFd},
 };
@@ -13,13 +13,12 @@ use crate::{
     control::Known,
     endpoint::Endpoint,
     fleet::{Mode, WorkerId},
-    lane,
     protocol::serialization::Serialization,
     sys::{attributes::Attributes, launch, process::Child},
 };
 
 /// By which a process would take itself for something else where this one was started by another cluster.
-const STALE: [&str; 3] = ["NODE_UNIQUE_ID", "POINTSMAN_ADDRESSES", lane::VARIABLE];
+const STALE: [&str; 2] = ["NODE_UNIQUE_ID", "POINTSMAN_ADDRESSES"];
 
 impl Master {
     pub(super) fn spawn(&mut self, id: WorkerId, slot: u32, generation: u32, own: bool) {
@@ -80,18 +79,17 @@ impl Master {
         let orders = self.lanes.as_ref().and_then(|lanes| lanes.orders(generation)).cloned();
         let orders = orders.ok_or(io::ErrorKind::NotFound)?;
         let credentials = orders.credentials;
-        let variables: [(&str, String); 5] = [
+        let variables: [(&str, String); 4] = [
             ("NODE_CHANNEL_FD", launch::channel_number(0).to_string()),
             (launch::SERIALIZATION, Serialization::Json.to_string()),
             ("NODE_UNIQUE_ID", id.to_string()),
             ("POINTSMAN_SLOT", slot.to_string()),
-            (lane::VARIABLE, "1".to_owned()),
         ];
         let pipes = self.output.lane_pipes(orders.has_log, credentials.as_ref())?;
-        let launcher = self.launcher.clone();
         let what = launch::Program {
-            program: launcher.as_os_str(),
-            args: &[],
+            // To the trampoline that is the launcher.
+            program: OsStr::new(launch::SELF),
+            args: &[launch::LANE.into()],
             env: variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
             inherits_env: true,
             without: &["PORT", "POINTSMAN_ADDRESSES", "NODE_APP_INSTANCE"],

@@ -1,4 +1,4 @@
-//! Connections that this process begins, without waiting: to see whether somebody is there.
+//! Connections that this process begins, without waiting: to see whether somebody is there, or to speak with them.
 
 use std::{
     io,
@@ -9,7 +9,7 @@ use nix::{
     errno::Errno,
     sys::socket::{
         AddressFamily, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect, getpeername, getsockname,
-        getsockopt, socket, sockopt,
+        getsockopt, setsockopt, socket, sockopt,
     },
 };
 
@@ -34,6 +34,26 @@ pub(crate) fn begin(endpoint: &Endpoint) -> io::Result<Begun> {
         }
         Endpoint::Unix(path) => begin_to(AddressFamily::Unix, &UnixAddr::new(path)?),
         Endpoint::Udp(_) => Ok(Begun::Connected),
+    }
+}
+
+/// Begins one that is to be used: ask for the [outcome] when it can be written to. By TCP, what is written is sent at once.
+pub(crate) fn start(endpoint: &Endpoint) -> io::Result<OwnedFd> {
+    let (family, address): (_, &dyn SockaddrLike) = match endpoint {
+        Endpoint::Tcp(address) => {
+            let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+            (family, &SockaddrStorage::from(*address))
+        }
+        Endpoint::Unix(path) => (AddressFamily::Unix, &UnixAddr::new(path)?),
+        Endpoint::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    let socket = socket(family, SockType::Stream, FLAGS, None)?;
+    if family != AddressFamily::Unix {
+        setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
+    }
+    match connect(socket.as_raw_fd(), address) {
+        Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => Ok(socket),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -73,7 +93,7 @@ mod tests {
     use super::*;
     use nix::{
         poll::{PollFd, PollFlags, PollTimeout, poll},
-        sys::socket::{bind, setsockopt},
+        sys::socket::bind,
     };
     use std::{
         net::{Ipv4Addr, TcpListener},

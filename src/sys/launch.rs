@@ -99,6 +99,9 @@ pub(super) const NAME: &str = "pointsman-launch";
 /// The master's own executable, also when the file has been replaced since.
 pub(crate) const SELF: &str = "/proc/self/exe";
 
+/// `argv[0]` of a lane: the first argument of [`SELF`].
+pub(crate) const LANE: &str = "pointsman-lane";
+
 /// What to start.
 #[derive(Debug)]
 pub(crate) struct Program<'a> {
@@ -291,7 +294,11 @@ fn launch(orders: &Orders, program: &[OsString]) -> Failure {
         orders.attributes.assume().map_err(refused)?;
         die_with(orders.parent).map_err(at(number, "ask for the parent's death"))?;
         orders.attributes.enter().map_err(refused)?;
-        execvp(&args[0], &args).map_err(at(number, EXEC))
+        // A lane is this very program by another name.
+        let is_lane = args[0].to_bytes() == SELF.as_bytes()
+            && args.get(1).is_some_and(|name| name.to_bytes() == LANE.as_bytes());
+        let named = if is_lane { &args[1..] } else { &args[..] };
+        execvp(&args[0], named).map_err(at(number, EXEC))
     })();
     match result {
         Err(failure) => failure,

@@ -34,3 +34,4 @@ pub(crate) mod unix;
 pub(crate) mod usage;
 pub(crate) mod wait;
 pub(crate) mod wake;
+pub(crate) mod wire;

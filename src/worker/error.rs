@@ -95,7 +95,8 @@ impl WorkerError {
         Self::BrokenProtocol { why: why.into() }
     }
 
-    pub(super) fn system(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+    /// The system has refused that.
+    pub(crate) fn system(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { doing, source }
     }
 }

@@ -248,6 +248,24 @@ impl Master {
         children
     }
 
+    /// Its lanes.
+    pub(crate) fn lanes(&self) -> Vec<Process> {
+        let mut children = Process::children_of(self.pid());
+        let is_lane =
+            |process: &Process| process.command_line().first().is_some_and(|name| name == "pointsman-lane");
+        children.retain(|child| child.is_alive() && is_lane(child));
+        children
+    }
+
+    /// Waits until it has as many lanes, and returns the first.
+    #[track_caller]
+    pub(crate) fn lane(&self, count: usize) -> Process {
+        eventually_some(&format!("it has {count} lanes"), || {
+            let lanes = self.lanes();
+            (lanes.len() == count).then(|| lanes[0])
+        })
+    }
+
     /// Waits for its guard.
     #[track_caller]
     pub(crate) fn guard(&self) -> Process {
