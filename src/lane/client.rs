@@ -284,6 +284,7 @@ impl Lane {
             let mut flow = std::mem::take(&mut self.flow);
             client.session.handle_timeout(&mut turn!(self, client), &mut flow);
             self.conclude(key, flow, &[]);
+            self.resume_client(key);
         }
         self.set_client_timer(key);
     }
@@ -314,7 +315,10 @@ impl Lane {
                 }
             }
             // Some of it went, so it is not stuck.
-            Ok(false) => client.session.handle_blocked(self.now, &self.rules, Side::Client, true),
+            Ok(false) => {
+                client.session.handle_blocked(self.now, &self.rules, Side::Client, true);
+                client.lingers_until = self.now + self.rules.send_timeout;
+            }
             Err(_) => self.handle_client_gone(key),
         }
         self.set_client_timer(key);

@@ -31,7 +31,6 @@ impl Lane {
     /// Offers a client's bytes to its session, and returns how many it has taken.
     pub(super) fn offer(&mut self, key: usize, input: &[u8]) -> usize {
         let mut flow = std::mem::take(&mut self.flow);
-        flow.clear();
         let mut at = 0;
         loop {
             let Some(client) = self.clients.get_mut(key).filter(|client| client.ending.is_none()) else {
@@ -49,6 +48,7 @@ impl Lane {
                 Next::More | Next::Nothing => break,
             }
         }
+        flow.clear();
         self.flow = flow;
         self.set_client_timer(key);
         at

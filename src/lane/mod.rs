@@ -83,7 +83,7 @@ struct Lane {
     over: bool,
     /// What is read passes through here.
     buffer: Box<[u8]>,
-    /// What sessions say.
+    /// What sessions say; empty between two calls.
     flow: Flow,
     /// What request ids are made of.
     salt: u64,

@@ -156,7 +156,6 @@ impl Lane {
             Ok(false) => {}
             Ok(true) => {
                 let mut flow = std::mem::take(&mut self.flow);
-                flow.clear();
                 self.begin(client, key, &mut flow);
                 self.conclude(client, flow, &[]);
                 self.resume_client(client);
@@ -266,7 +265,6 @@ impl Lane {
             }
             let Some(client) = self.clients.get_mut(client_key) else { break };
             let mut flow = std::mem::take(&mut self.flow);
-            flow.clear();
             let here = &input[at..];
             let taken = client.session.handle_upstream(&mut turn!(self, client), here, &mut flow);
             at += taken;
@@ -297,7 +295,6 @@ impl Lane {
             return;
         }
         let mut flow = std::mem::take(&mut self.flow);
-        flow.clear();
         client.session.handle_upstream_end(&mut turn!(self, client), &mut flow);
         self.conclude(client_key, flow, &[]);
         self.resume_client(client_key);
@@ -311,7 +308,6 @@ impl Lane {
         let unwritten = connection.written == 0;
         drop(connection.line);
         let mut flow = std::mem::take(&mut self.flow);
-        flow.clear();
         let next = self.fail_over(client, connection.upstream, reason, unwritten, reused, &mut flow);
         self.settle(client, next, flow);
     }

@@ -33,7 +33,6 @@ impl Lane {
         let Some(client) = self.clients.get_mut(key) else { return };
         client.partner = Partner::Nobody;
         let mut flow = std::mem::take(&mut self.flow);
-        flow.clear();
         let next = match why {
             Some(why) => self.fail(key, why, &mut flow),
             None => self.choose(key, &mut flow),
