@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 #![allow(unreachable_pub, missing_docs, reason = "a test of several files")]
 
+mod behaviour;
 mod cases;
+mod random;
 mod strict;
 mod table;
 mod world;

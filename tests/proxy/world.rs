@@ -33,6 +33,12 @@ pub struct World {
     /// There is more of the client.
     stirred: bool,
     pub records: Vec<Record>,
+    /// No upstream has room.
+    pub queues: bool,
+    /// How often the session became a tunnel.
+    pub tunnels: usize,
+    /// What cookies say of the upstream.
+    pub sticky: Option<u64>,
     /// Whether what goes to a connection can be written.
     pub blocked: [bool; 2],
 }
@@ -80,6 +86,9 @@ impl World {
             choosing: false,
             stirred: false,
             records: Vec::new(),
+            queues: false,
+            tunnels: 0,
+            sticky: None,
             blocked: [false; 2],
         }
     }
@@ -95,6 +104,7 @@ impl World {
             Turn { now: self.now, rules: &self.rules, date: DATE, peer: &self.peer, salt: &mut self.salt };
         let result = call(&mut self.session, &mut turn, &mut self.flow);
         self.perform(input);
+        self.tunnels += usize::from(self.session.is_tunnel());
         result
     }
 
@@ -176,7 +186,7 @@ impl World {
     }
 
     fn connect(&mut self) {
-        if !self.choosing {
+        if !self.choosing || self.queues {
             return;
         }
         self.choosing = false;
@@ -186,7 +196,8 @@ impl World {
         });
         self.current = Some(number);
         self.begun.push(number);
-        self.call(&[], |session, turn, flow| session.begin(turn, 0, None, flow));
+        let sticky = self.sticky;
+        self.call(&[], |session, turn, flow| session.begin(turn, 0, sticky, flow));
     }
 
     fn feed_client(&mut self) {

@@ -326,7 +326,7 @@ impl Session {
             (_, None) | (State::Over, _) => {}
             (State::Idle(idle), Some(Timer::Head)) => {
                 let since = idle.since;
-                let next = self.refuse(turn, since, Status::RequestTimeout, flow);
+                let next = self.refuse(turn, since, Status::RequestTimeout, &[], flow);
                 self.follow(turn, next, flow);
             }
             (State::Idle(_), Some(timer)) => {
@@ -403,7 +403,7 @@ impl Session {
         match found {
             Ok(None) => (skipped, Next::Stay),
             Ok(Some(length)) => (skipped + length, self.open(turn, since, &rest[..length], flow)),
-            Err(status) => (input.len(), self.refuse(turn, since, status, flow)),
+            Err(status) => (input.len(), self.refuse(turn, since, status, rest, flow)),
         }
     }
 
@@ -427,10 +427,18 @@ impl Session {
         next
     }
 
-    /// Answers what is no request.
-    fn refuse(&mut self, turn: &mut Turn<'_>, began: Time, status: Status, flow: &mut Flow) -> Next {
+    /// Answers what is no request, but begins so.
+    fn refuse(
+        &mut self,
+        turn: &mut Turn<'_>,
+        began: Time,
+        status: Status,
+        start: &[u8],
+        flow: &mut Flow,
+    ) -> Next {
         let mut exchange = flow.spare.pop().unwrap_or_default();
         exchange.renew(began, turn.now);
+        request::begin(&mut exchange, turn, start);
         let next = exchange.own(turn, Own::refusal(status), flow);
         self.state = State::Busy(exchange);
         next
@@ -581,5 +589,15 @@ fn expire(exchange: &mut Exchange, turn: &mut Turn<'_>, timer: Timer, flow: &mut
         Timer::Stream | Timer::Response | Timer::Request | Timer::Tunnel => {
             exchange.own(turn, Own::of(Reason::UpstreamTimeout), flow)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_costs_little() {
+        assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());
     }
 }
