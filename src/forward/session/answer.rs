@@ -38,6 +38,10 @@ pub(super) fn read(
     // Cookies that a client sends, some server has set: what is enough for requests may not be for answers.
     let max = turn.rules.max_head.max(MAX_HEAD);
     let limits = Limits { head: max, line: max, fields: MAX_FIELDS };
+    // What is no answer is told as soon as it is seen: its end may never come.
+    if !input.iter().zip(b"HTTP/1.").all(|(byte, own)| byte == own) {
+        return Err(BadAnswer);
+    }
     let found = find_head_within(input, scanned, &limits).map_err(|_| BadAnswer)?;
     let Some(length) = found else { return Ok(None) };
     let bytes = &input[..length];

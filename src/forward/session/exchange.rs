@@ -232,11 +232,7 @@ impl Exchange {
                 Ok(Some((length, super::answer::Head::Tunnel))) => return (at + length, Next::Tunnel),
                 Ok(Some((length, super::answer::Head::Interim | super::answer::Head::Final))) => at += length,
                 Ok(None) => return (at, Next::Stay),
-                Err(_) => {
-                    // What was made of it in this call has not left.
-                    flow.to_client.clear();
-                    return (input.len(), self.own(turn, Own::of(Reason::BadAnswer), flow));
-                }
+                Err(_) => return (input.len(), self.own(turn, Own::of(Reason::BadAnswer), flow)),
             }
         }
         match self.pass_answer(input, at, flow) {

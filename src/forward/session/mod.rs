@@ -7,9 +7,8 @@
 //!
 //! What the driver does:
 //! * [`Flow`] is cleared before each call and carried out after it.
-//! * What a call did not take is given again with what came behind it: at once when something else has happened in between
-//!   (`begin`, the end of an exchange, `handle_blocked`), else when there is more. The room for it must hold a head:
-//!   `max_head`, and at least [`MAX_HEAD`](crate::http::MAX_HEAD).
+//! * What a call did not take is given again with what came behind it: when there is more, and as soon as `wants_rest` says
+//!   so. The room for it must hold a head: `max_head`, and at least [`MAX_HEAD`](crate::http::MAX_HEAD).
 //! * The end of a side is told when all before it was given, whether it was taken or not.
 //! * An upstream that ends or fails before it has answered: `may_retry` and `retry`, else `fail`.
 
@@ -120,7 +119,7 @@ impl Session {
 
     /// Bytes of the client; tells how many were taken. No call goes beyond the end of one request.
     pub fn handle_client(&mut self, turn: &mut Turn<'_>, input: &[u8], flow: &mut Flow) -> usize {
-        let waits = !self.looks_at_client();
+        let (waits, awaited) = (!self.looks_at_client(), self.awaits_answer());
         let (taken, next) = match &mut self.state {
             State::Idle(_) => self.read_head(turn, input, flow),
             State::Busy(exchange) => exchange.handle_client(turn, input, flow),
@@ -134,6 +133,9 @@ impl Session {
         };
         self.follow(turn, next, flow);
         self.client_is_heard(turn, flow);
+        if self.ended && !awaited {
+            self.probe(flow);
+        }
         self.schedule(turn.rules);
         taken
     }
@@ -194,9 +196,18 @@ impl Session {
     /// §15.2); if it has left, it resets the connection, and its place becomes free.
     fn probe(&mut self, flow: &mut Flow) {
         let State::Busy(exchange) = &self.state else { return };
-        let unanswered = !matches!(exchange.answer, Answer::Passing { .. });
-        if unanswered && exchange.manner.version == Version::Http11 && self.blocked.is_none() {
+        if self.awaits_answer() && exchange.manner.version == Version::Http11 && self.blocked.is_none() {
             flow.to_client.make(|out| out.extend_from_slice(CONTINUE));
+        }
+    }
+
+    /// All of a request is there, and nothing of its answer.
+    fn awaits_answer(&self) -> bool {
+        match &self.state {
+            State::Busy(exchange) => {
+                matches!(exchange.body, Body::Done) && !matches!(exchange.answer, Answer::Passing { .. })
+            }
+            State::Idle(_) | State::Tunnel(_) | State::Over => false,
         }
     }
 
@@ -315,7 +326,7 @@ impl Session {
             (_, None) | (State::Over, _) => {}
             (State::Idle(idle), Some(Timer::Head)) => {
                 let since = idle.since;
-                let next = self.refuse(turn, since, Status::RequestTimeout, flow);
+                let next = self.refuse(turn, since, Status::RequestTimeout, &[], flow);
                 self.follow(turn, next, flow);
             }
             (State::Idle(_), Some(timer)) => {
@@ -377,14 +388,11 @@ impl Session {
         // RFC 9112 §2.2: empty lines before a request are ignored.
         let skipped = input.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count() * 2;
         let rest = &input[skipped..];
-        if rest.is_empty() {
+        if rest.is_empty() || rest == b"\r" {
             return (skipped, Next::Stay);
         }
         if idle.stage != Stage::Reading {
             *idle = Idle { since: turn.now, scanned: 0, stage: Stage::Reading };
-        }
-        if rest == b"\r" {
-            return (skipped, Next::Stay);
         }
         let (since, rules) = (idle.since, turn.rules);
         let fields = rules.max_fields.min(MAX_FIELDS);
@@ -395,7 +403,7 @@ impl Session {
         match found {
             Ok(None) => (skipped, Next::Stay),
             Ok(Some(length)) => (skipped + length, self.open(turn, since, &rest[..length], flow)),
-            Err(status) => (input.len(), self.refuse(turn, since, status, flow)),
+            Err(status) => (input.len(), self.refuse(turn, since, status, rest, flow)),
         }
     }
 
@@ -416,16 +424,21 @@ impl Session {
             Err(own) => exchange.own(turn, own, flow),
         };
         self.state = State::Busy(exchange);
-        if self.ended && flow.choose {
-            self.probe(flow);
-        }
         next
     }
 
-    /// Answers what is no request.
-    fn refuse(&mut self, turn: &mut Turn<'_>, began: Time, status: Status, flow: &mut Flow) -> Next {
+    /// Answers what is no request, but begins so.
+    fn refuse(
+        &mut self,
+        turn: &mut Turn<'_>,
+        began: Time,
+        status: Status,
+        start: &[u8],
+        flow: &mut Flow,
+    ) -> Next {
         let mut exchange = flow.spare.pop().unwrap_or_default();
         exchange.renew(began, turn.now);
+        request::begin(&mut exchange, turn, start);
         let next = exchange.own(turn, Own::refusal(status), flow);
         self.state = State::Busy(exchange);
         next
@@ -544,6 +557,11 @@ impl Session {
         }
     }
 
+    /// Bytes of the client that had to wait when they were given can be used now: they are to be given again.
+    pub fn wants_rest(&self) -> bool {
+        self.left == Left::Later && self.wants_client()
+    }
+
     /// More of the upstream can be used.
     pub fn wants_upstream(&self) -> bool {
         match &self.state {
@@ -571,5 +589,15 @@ fn expire(exchange: &mut Exchange, turn: &mut Turn<'_>, timer: Timer, flow: &mut
         Timer::Stream | Timer::Response | Timer::Request | Timer::Tunnel => {
             exchange.own(turn, Own::of(Reason::UpstreamTimeout), flow)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_costs_little() {
+        assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());
     }
 }

@@ -21,9 +21,7 @@ const MAX_VIA: usize = 10;
 
 /// Reads a whole head into `exchange`, so that it can be sent; or tells how it is answered instead.
 pub(super) fn read(exchange: &mut Exchange, turn: &mut Turn<'_>, bytes: &[u8]) -> Result<(), Own> {
-    if turn.rules.access_log.is_some() {
-        exchange.record.asked = Some(Box::new(first_line(bytes)));
-    }
+    begin(exchange, turn, bytes);
     let mut slots = FieldSlots::new();
     let head = Head::parse_within(bytes, &mut slots, turn.rules.max_fields).map_err(Own::refusal)?;
     exchange.manner = Manner::of(&head);
@@ -46,6 +44,14 @@ pub(super) fn read(exchange: &mut Exchange, turn: &mut Turn<'_>, bytes: &[u8]) -
     exchange.upgrade = wants_upgrade(&head);
     exchange.asking = key::asking(&head, target.path, &origin, turn.rules);
     rewrite(exchange, turn, bytes, &head, &target, &origin)
+}
+
+/// What can be said before anything is understood: `HEAD` is answered without a body even then.
+pub(super) fn begin(exchange: &mut Exchange, turn: &Turn<'_>, bytes: &[u8]) {
+    exchange.manner.head_only = bytes.starts_with(b"HEAD ");
+    if turn.rules.access_log.is_some() {
+        exchange.record.asked = Some(Box::new(first_line(bytes)));
+    }
 }
 
 /// Where a request goes.
