@@ -5,8 +5,11 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use super::Status;
-use crate::metrics::{Exposition, Family, Format, Kind, Latency, Seconds};
+use super::{Status, forwarded};
+use crate::{
+    forward::figures::Figures,
+    metrics::{Exposition, Family, Format, Kind, Latency, Seconds},
+};
 
 /// A master at one moment.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub struct Snapshot<'a> {
     pub last_reload_successful: bool,
     /// How long connections took from being accepted by the master to being accepted by a worker.
     pub handoff: &'a Latency,
+    /// What lanes have done, where there are some.
+    pub forwarded: Option<&'a Figures>,
     /// What the master's own process has, if the kernel tells.
     pub process: Option<Process>,
 }
@@ -57,6 +62,9 @@ pub fn write(format: Format, snapshot: &Snapshot<'_>) -> String {
     let help = "Whether the last reload succeeded; 1 if there was none.";
     out.family(Kind::Gauge, "pointsman_config_last_reload_successful", help)
         .sample(&[], u8::from(snapshot.last_reload_successful));
+    if let Some(figures) = snapshot.forwarded {
+        forwarded::write(&mut out, snapshot.status, figures);
+    }
     write_process(&mut out, snapshot);
     out.finish()
 }
@@ -210,6 +218,7 @@ fn write_process(out: &mut Exposition, Snapshot { status, process, .. }: &Snapsh
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forward::{figures::UpstreamFigures, record::Reason};
 
     fn status() -> Status {
         let worker = |id: u32, slot: u32, state: &str, rss: Option<u64>| {
@@ -250,8 +259,19 @@ mod tests {
     fn written(format: Format) -> String {
         let mut handoff = Latency::default();
         handoff.observe(Duration::from_micros(80));
+        let mut of_slot =
+            UpstreamFigures { name: "slot:0".into(), in_flight: 2, ..UpstreamFigures::default() };
+        of_slot.codes = BTreeMap::from([(200, 7), (0, 1)]);
+        let gone = ["slot:9", "10.0.0.1:80"];
+        let gone = gone.map(|name| UpstreamFigures { name: name.into(), ..of_slot.clone() });
+        let mut forwarded = Figures::default();
+        forwarded.upstreams = [of_slot].into_iter().chain(gone).collect();
+        forwarded.own = BTreeMap::from([(503, 4)]);
+        forwarded.reasons = BTreeMap::from([(Reason::NoUpstream, 4)]);
+        forwarded.sent = 99;
         let snapshot = Snapshot {
             status: &status(),
+            forwarded: Some(&forwarded),
             restarts: &[(0, "crash", 2), (0, "exit", 1), (9, "crash", 4)],
             handed: &[(0, 6), (1, 3), (9, 4)],
             reloads: &[("success", 1), ("failure", 0)],
@@ -298,12 +318,20 @@ mod tests {
             "pointsman_reloads_total{result=\"success\"} 1",
             "pointsman_config_last_reload_successful 1",
             "process_cpu_seconds_total 0.001",
+            "pointsman_requests_total{code=\"200\",slot=\"0\"} 7",
+            "pointsman_requests_total{code=\"0\",slot=\"0\"} 1",
+            "pointsman_requests_total{code=\"503\"} 4",
+            "pointsman_requests_ended_total{reason=\"no-upstream\"} 4",
+            "pointsman_request_duration_seconds_count 0",
+            "pointsman_upstream_in_flight{slot=\"0\"} 2",
+            "pointsman_response_body_bytes_total 99",
+            "pointsman_lanes{state=\"ready\"} 0",
             "process_max_fds 4",
             "process_start_time_seconds 1700000000.5",
         ] {
             assert!(text.lines().any(|other| other == line), "{line} in\n{text}");
         }
-        for absent in ["slot=\"9\"", "memory_bytes{slot=\"1\"}", "connections{listener=\"unix"] {
+        for absent in ["slot=\"9\"", "10.0.0.1", "memory_bytes{slot=\"1\"}", "connections{listener=\"unix"] {
             assert!(!text.contains(absent), "{absent} in\n{text}");
         }
     }

@@ -7,6 +7,7 @@
 mod answer;
 mod event;
 mod families;
+mod forwarded;
 mod log;
 mod request;
 mod status;

@@ -189,6 +189,16 @@ pub struct UpstreamStatus {
     pub backup: bool,
     /// It gets no requests, and finishes what it has.
     pub draining: bool,
+    /// Requests that it has now.
+    pub in_flight: u64,
+    /// Requests that were sent to it and are over.
+    pub requests: u64,
+    /// Of those, the ones that it has not answered, or with a code from 500 on.
+    pub failures: u64,
+    /// How often it got no requests for a while because it had failed.
+    pub ejections: u64,
+    /// Lanes in which that is so now.
+    pub ejected_lanes: u64,
 }
 
 /// A slot without a worker.

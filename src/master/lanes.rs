@@ -44,6 +44,8 @@ pub(super) struct Lanes {
     orders: BTreeMap<u32, Orders>,
     known: BTreeMap<WorkerId, Lane>,
     ledger: Ledger,
+    /// What lanes have done that have ended.
+    ended: Figures,
     /// Where each is, or was a moment ago.
     slots: BTreeMap<WorkerId, u32>,
     /// They have been started.
@@ -98,6 +100,7 @@ impl Lanes {
             orders: BTreeMap::from([(1, orders)]),
             known: BTreeMap::new(),
             ledger: Ledger::default(),
+            ended: Figures::default(),
             slots: BTreeMap::new(),
             begun: false,
             replacing: Replacing::Nobody,
@@ -126,7 +129,10 @@ impl Lanes {
 
     /// One is gone.
     fn remove(&mut self, id: WorkerId) {
-        self.known.remove(&id);
+        if let Some(mut figures) = self.known.remove(&id).and_then(|lane| lane.figures) {
+            figures.rest();
+            self.ended.merge(&figures);
+        }
         self.ledger.remove(id);
         self.upstreams.changed = true;
     }
@@ -148,9 +154,11 @@ impl Lanes {
         self.begun
     }
 
-    /// What each lane that lives has told of itself.
-    pub(super) fn figures(&self) -> impl Iterator<Item = &Figures> {
-        self.known.values().filter_map(|lane| lane.figures.as_deref())
+    /// What all lanes have done, those that have ended included.
+    pub(super) fn figures(&self) -> Figures {
+        let mut all = self.ended.clone();
+        self.known.values().filter_map(|lane| lane.figures.as_deref()).for_each(|figures| all.merge(figures));
+        all
     }
 
     /// Where requests go now.

@@ -146,12 +146,23 @@ impl Master {
 
     fn upstreams_status(&self) -> Vec<UpstreamStatus> {
         let list = self.lanes.iter().flat_map(|lanes| lanes.list());
-        let status = list.map(|upstream| UpstreamStatus {
-            name: upstream.name.clone(),
-            address: upstream.endpoint.clone(),
-            weight: upstream.weight,
-            backup: upstream.backup,
-            draining: upstream.draining,
+        let figures = self.lanes.as_ref().map(|lanes| lanes.figures()).unwrap_or_default();
+        let status = list.map(|upstream| {
+            let known = figures.upstreams.iter().find(|known| known.name == upstream.name);
+            let codes = || known.iter().flat_map(|known| &known.codes);
+            let failed = codes().filter(|(code, _)| **code == 0 || **code >= 500);
+            UpstreamStatus {
+                name: upstream.name.clone(),
+                address: upstream.endpoint.clone(),
+                weight: upstream.weight,
+                backup: upstream.backup,
+                draining: upstream.draining,
+                in_flight: known.map_or(0, |known| known.in_flight),
+                requests: codes().map(|(_, count)| count).sum(),
+                failures: failed.map(|(_, count)| count).sum(),
+                ejections: known.map_or(0, |known| known.ejections),
+                ejected_lanes: known.map_or(0, |known| known.ejected),
+            }
         });
         status.collect()
     }

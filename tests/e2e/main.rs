@@ -31,6 +31,7 @@ mod load;
 mod load_report;
 mod messages;
 mod metrics;
+mod multiport;
 mod node_primary;
 mod node_programs;
 mod pressure;

@@ -78,10 +78,14 @@ fn upstreams(all: &[UpstreamStatus]) -> String {
         Column::Left("REQUESTS GO TO"),
         Column::Left("ADDRESS"),
         Column::Right("WEIGHT"),
+        Column::Right("NOW"),
+        Column::Right("DONE"),
+        Column::Right("FAILED"),
         Column::Left("STATE"),
     ];
     let row = |upstream: &UpstreamStatus| {
         let state = match (upstream.draining, upstream.backup) {
+            (false, _) if upstream.ejected_lanes > 0 => Cell::coloured("ejected".into(), BAD),
             (true, _) => Cell::coloured("draining".into(), BUSY),
             (false, true) => "backup".into(),
             (false, false) => "serves".into(),
@@ -90,6 +94,9 @@ fn upstreams(all: &[UpstreamStatus]) -> String {
             cut_front(&one_line(&upstream.name), NAME).into(),
             cut_front(&one_line(&upstream.address), NAME).into(),
             upstream.weight.to_string().into(),
+            count(upstream.in_flight).into(),
+            count(upstream.requests).into(),
+            count(upstream.failures).into(),
             state,
         ]
     };
@@ -97,7 +104,7 @@ fn upstreams(all: &[UpstreamStatus]) -> String {
 }
 
 /// Columns of a name or an address of an upstream at most.
-const NAME: usize = 28;
+const NAME: usize = 21;
 
 /// The workers, and the slots that have none.
 pub(super) fn workers(before: &Status, now: &Status) -> String {
@@ -418,7 +425,10 @@ ID  SLOT   PID  STATE      GEN  RST  LAST EXIT  CONN  HANDED  CPU  RSS  BY
             })
         };
         value["lanes"] = json!([lane(0, Some(77), "ready"), lane(1, None, "waiting")]);
-        let upstream = |name: &str, backup: bool, draining: bool| json!({ "name": name, "address": "127.0.0.1:20000", "weight": 1, "backup": backup, "draining": draining });
+        let upstream = |name: &str, backup: bool, draining: bool| {
+            json!({ "name": name, "address": "127.0.0.1:20000", "weight": 1, "backup": backup, "draining": draining,
+                "in_flight": 3, "requests": 1017, "failures": 2, "ejections": 1, "ejected_lanes": 0 })
+        };
         value["upstreams"] = json!([
             upstream("slot:0", false, false),
             upstream("slot:1", true, true),
@@ -433,10 +443,10 @@ LANE  PID  STATE     RST  LAST EXIT  CPU   RSS
    0   77  ready 5s    1  KILL 5s    50%  6.0M
    1    -  waiting     1  KILL 5s      -     -
 
-REQUESTS GO TO  ADDRESS          WEIGHT  STATE
-slot:0          127.0.0.1:20000       1  serves
-slot:1          127.0.0.1:20000       1  draining
-b               127.0.0.1:20000       1  backup
+REQUESTS GO TO  ADDRESS          WEIGHT  NOW  DONE  FAILED  STATE
+slot:0          127.0.0.1:20000       1    3  1017       2  serves
+slot:1          127.0.0.1:20000       1    3  1017       2  draining
+b               127.0.0.1:20000       1    3  1017       2  backup
 ";
         assert!(text.ends_with(expected) && !text.contains("handed over"), "{text}");
     }

@@ -88,10 +88,12 @@ impl Master {
         let ReloadCounts { succeeded, failed, aborted, refused, last_failed, .. } = self.reload_counts();
         let reloads =
             [("succeeded", succeeded), ("failed", failed), ("aborted", aborted), ("refused", refused)];
+        let forwarded = self.lanes.as_ref().map(|lanes| lanes.figures());
         write_metrics(
             format,
             &Snapshot {
                 status: &status,
+                forwarded: forwarded.as_ref(),
                 restarts: &restarts.collect::<Vec<_>>(),
                 handed: &slots.iter().map(|(&slot, &(_, handed))| (slot, handed)).collect::<Vec<_>>(),
                 reloads: &reloads,
