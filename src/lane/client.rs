@@ -126,7 +126,7 @@ impl Lane {
             return;
         };
         if event.is_readable() || event.is_read_closed() {
-            client.line.readable = true;
+            client.line.handle_event(event);
             self.read_client(key);
         }
     }

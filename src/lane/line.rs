@@ -5,6 +5,8 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
+use mio::event::Event;
+
 use super::source::Place;
 use crate::sys::{
     net,
@@ -18,6 +20,8 @@ pub(super) struct Line {
     serial: u32,
     /// The kernel may have more of it.
     pub(super) readable: bool,
+    /// The kernel has told of its end, which may still stand behind some bytes.
+    ending: bool,
     /// Nothing more comes.
     pub(super) ended: bool,
     /// What has come and was not taken.
@@ -36,6 +40,7 @@ impl Line {
             socket,
             serial,
             readable: false,
+            ending: false,
             ended: false,
             input: Vec::new(),
             output: Vec::new(),
@@ -54,13 +59,19 @@ impl Line {
         self.serial == place.serial
     }
 
+    /// The kernel tells that there is something to read, or the end.
+    pub(super) fn handle_event(&mut self, event: &Event) {
+        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        self.ending |= event.is_read_closed();
+    }
+
     /// Reads once. `None`: nothing is there now; 0 bytes: nothing more comes.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match wire::read(&self.socket, buffer) {
             Ok(bytes) => {
                 self.ended |= bytes == 0;
-                // A short read has emptied it: what comes later is an event of its own, the end included.
-                self.readable = bytes == buffer.len();
+                // A short read has emptied it: what comes later is an event of its own. An end that was told already is not.
+                self.readable = bytes == buffer.len() || self.ending && !self.ended;
                 Ok(Some(bytes))
             }
             Err(error) => {

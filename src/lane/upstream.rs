@@ -130,7 +130,7 @@ impl Lane {
         let key = place.key;
         let connection = &mut self.upstream_connections[key];
         let hears = event.is_readable() || event.is_read_closed() || event.is_error();
-        connection.line.readable |= hears;
+        connection.line.handle_event(event);
         match connection.stage {
             Stage::Connecting { client } => self.handle_connecting(key, client),
             Stage::Busy { .. } => {
