@@ -20,6 +20,8 @@ pub struct Case {
     pub got: &'static [Got],
     /// What becomes of the client's connection.
     pub then: Then,
+    /// The upstream's connection is not used again.
+    pub fresh: bool,
 }
 
 /// When the upstream answers, and what it does afterwards.
@@ -78,6 +80,7 @@ const CASE: Case = Case {
     sent: &[],
     got: &[],
     then: Then::Stays,
+    fresh: false,
 };
 const GET: Sent = Sent { line: "GET / HTTP/1.1", body: b"", fields: &[], trailers: &[] };
 const POST: Sent = Sent { line: "POST / HTTP/1.1", body: b"hello", fields: &[], trailers: &[] };
@@ -519,6 +522,7 @@ const REQUEST_FRAMING: &[Case] = &[
     BROKEN_CHUNKS("space behind a size", post!("Transfer-Encoding: chunked"; "5 ;a\r\nhello\r\n0\r\n\r\n")),
     BROKEN_CHUNKS("a sign before a size", post!("Transfer-Encoding: chunked"; "+5\r\nhello\r\n0\r\n\r\n")),
     BROKEN_CHUNKS("0x before a size", post!("Transfer-Encoding: chunked"; "0x5\r\nhello\r\n0\r\n\r\n")),
+    BROKEN_CHUNKS("junk behind a size", post!("Transfer-Encoding: chunked"; "5xa\r\nhello\r\n0\r\n\r\n")),
     BROKEN_CHUNKS("no size", post!("Transfer-Encoding: chunked"; "\r\nhello\r\n0\r\n\r\n")),
     BROKEN_CHUNKS("more data than the size", post!("Transfer-Encoding: chunked"; "4\r\nhello\r\n0\r\n\r\n")),
     BROKEN_CHUNKS("a bare LF behind data", post!("Transfer-Encoding: chunked"; "5\r\nhello\n0\r\n\r\n")),
@@ -571,6 +575,7 @@ const ANSWER_FRAMING: &[Case] = &[
         answers: &[b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"],
         sent: &[GET, Sent { line: "GET /2 HTTP/1.1", ..GET }],
         got: &[GOT, GOT],
+        fresh: true,
         ..CASE
     },
     Case {
@@ -579,6 +584,7 @@ const ANSWER_FRAMING: &[Case] = &[
         answers: &[b"HTTP/1.1 204 No\r\nContent-Length: 4\r\n\r\nevil"],
         sent: &[GET, Sent { line: "GET /2 HTTP/1.1", ..GET }],
         got: &[Got { code: 204, body: b"", fields: &[("Content-Length", &[])], short: false }, GOT],
+        fresh: true,
         ..CASE
     },
     Case {
@@ -587,6 +593,7 @@ const ANSWER_FRAMING: &[Case] = &[
         answers: &[b"HTTP/1.1 304 No\r\nContent-Length: 4\r\n\r\nevil"],
         sent: &[GET, Sent { line: "GET /2 HTTP/1.1", ..GET }],
         got: &[Got { code: 304, body: b"", fields: &[("Content-Length", &["4"])], short: false }, GOT],
+        fresh: true,
         ..CASE
     },
     Case {
@@ -603,6 +610,7 @@ const ANSWER_FRAMING: &[Case] = &[
         answers: &[b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"],
         sent: &[HEAD, Sent { line: "GET /2 HTTP/1.1", ..GET }],
         got: &[Got { body: b"", fields: &[("Content-Length", &["4"])], ..GOT }, GOT],
+        fresh: true,
         ..CASE
     },
     Case {

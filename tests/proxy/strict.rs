@@ -4,7 +4,7 @@
 //! careful server would refuse is an error here, and so is anything that might be read in two ways.
 
 /// One message, as somebody who reads strictly understands it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// The first line, split at spaces: method, target and version, or version, code and reason.
     pub first: [String; 3],
@@ -30,6 +30,14 @@ pub enum Fault {
 }
 
 use Fault::{Short, Wrong};
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fields: Vec<_> = self.fields.iter().map(|(name, _)| name.as_str()).collect();
+        let body = String::from_utf8_lossy(&self.body);
+        write!(f, "<{} {fields:?} {:?} {body:?} {:?}>", self.first.join(" "), self.framing, self.trailers)
+    }
+}
 
 impl Message {
     pub fn values(&self, name: &str) -> Vec<String> {

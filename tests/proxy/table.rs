@@ -65,7 +65,8 @@ impl Script<'_> {
         };
         for piece in pieces {
             let upstream = &mut world.upstreams[current];
-            if upstream.closed || world.current != Some(current) {
+            if world.current != Some(current) {
+                world.stray(current);
                 break;
             }
             upstream.pending.extend_from_slice(piece);
@@ -110,6 +111,9 @@ fn check(case: &Case, pace: Pace, followed: bool) {
     assert_eq!(requests.len(), case.sent.len() + usize::from(again), "requests of {name}: {requests:#?}");
     for (sent, request) in case.sent.iter().zip(&requests) {
         check_sent(sent, request, &name);
+    }
+    if case.fresh {
+        assert_ne!(world.begun[0], world.begun[1], "{name}: it is used again");
     }
     if again {
         assert_eq!(requests.last().unwrap().first[1], "/second", "{name}");

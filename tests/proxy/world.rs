@@ -185,6 +185,12 @@ impl World {
         ]
     }
 
+    /// Bytes come from an upstream that has nothing to say: its connection is of no use any more.
+    pub fn stray(&mut self, number: usize) {
+        self.idle.retain(|idle| *idle != number);
+        self.upstreams[number].closed = true;
+    }
+
     fn connect(&mut self) {
         if !self.choosing || self.queues {
             return;
