@@ -164,7 +164,7 @@ fn pass(client: &Stream, upstream: &Upstream) -> io::Result<()> {
     }
 }
 
-fn copy_both<S: Send + Sync>(
+fn copy_both<S>(
     client: &Stream,
     server: &S,
     mut back: S,
@@ -172,7 +172,7 @@ fn copy_both<S: Send + Sync>(
 ) -> io::Result<()>
 where
     for<'a> &'a S: io::Read + io::Write,
-    S: io::Read + io::Write,
+    S: io::Read + io::Write + Send + Sync,
 {
     thread::scope(|scope| {
         scope.spawn(move || {
