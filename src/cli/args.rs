@@ -14,9 +14,14 @@ use clap::{
 use clap_complete::Shell;
 use pointsman::{Limit, PolicyName, Resource};
 
-use super::{control, flags::PlainFlags, pages};
+use super::{
+    control,
+    flags::{FORWARDING, ForwardFlags, PlainFlags},
+    pages,
+};
 use crate::config::{
-    self, Affinity, BadValue, Depend, Given, Layer, Listen, Map, Mode, Origin, ProcessLayer, Workers,
+    self, Affinity, BadValue, Depend, ForwardingLayer, Given, Layer, Listen, ListsLayer, Map, Mode, Origin,
+    Page, ProcessLayer, Server, Trusted, Workers,
 };
 
 /// "0.1.0 (commit 0123456789ab)", or the bare version when it was built outside a checkout.
@@ -103,11 +108,12 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FROM=TO")]
     map: Vec<Map>,
 
-    /// How connections come to workers: handoff or shared
+    /// How connections come to workers: handoff, shared or multiport
     ///
     /// handoff: the master accepts and hands over; for Node programs as they are and programs that use the pointsman
     /// crate. shared (Node's none): each worker accepts from the socket that it is given; for any program that takes an
-    /// inherited socket. multiport, for other programs, comes in a later version.
+    /// inherited socket. multiport: requests are forwarded to each worker's own port, which it finds in PORT; for any
+    /// program, and with --upstreams for any server.
     #[arg(short, long, value_parser = OneOf(str::parse::<Mode>, &MODES), hide_possible_values = true)]
     mode: Option<Mode>,
 
@@ -142,6 +148,12 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     plain: PlainFlags,
 
+    #[command(flatten)]
+    lists: ListsArgs,
+
+    #[command(flatten)]
+    forward: ForwardFlags,
+
     /// Only validate and print what would run, as `pointsman check` does
     #[arg(short, long)]
     pub(super) test: bool,
@@ -151,6 +163,29 @@ pub(super) struct RunArgs {
     /// Put -- before it if you like; everything after its name is its own.
     #[arg(trailing_var_arg = true, value_name = "PROGRAM ARGS")]
     pub(super) program: Vec<OsString>,
+}
+
+/// What there may be several of in how requests are forwarded.
+#[derive(Debug, Args)]
+struct ListsArgs {
+    /// Forward requests to this server as well as to workers; can be given more than once
+    ///
+    /// 10.0.0.5:3000, app.example:80 or unix:/run/app.sock. Options follow with blanks between: weight=N, and backup for
+    /// one that gets requests only if the others cannot. Without a program, no workers are started beside them.
+    #[arg(long, value_name = "ADDR", hide_short_help = true, help_heading = FORWARDING)]
+    upstreams: Vec<Server>,
+
+    /// Believe what this proxy says of where a request comes from; can be given more than once
+    ///
+    /// An address, a network such as 10.0.0.0/8, loopback, or private.
+    #[arg(long, value_name = "NET", hide_short_help = true, help_heading = FORWARDING)]
+    trusted_proxies: Vec<Trusted>,
+
+    /// Answer this error with that file; can be given more than once
+    ///
+    /// 502=sorry.html, or 5xx=sorry.html for all of them.
+    #[arg(long, value_name = "CODE=FILE", hide_short_help = true, help_heading = FORWARDING)]
+    error_pages: Vec<Page>,
 }
 
 /// What each worker process is to be.
@@ -197,8 +232,8 @@ struct ProcessArgs {
     limit: Vec<(Resource, Limit)>,
 }
 
-/// What completes `--mode`: the modes of this version.
-const MODES: [&str; 2] = ["handoff", "shared"];
+/// What completes `--mode`.
+const MODES: [&str; 3] = ["handoff", "shared", "multiport"];
 
 /// What completes `--policy`.
 const POLICIES: [&str; 6] = ["round-robin", "rr", "least-connections", "power-of-two", "p2c", "hash"];
@@ -248,9 +283,6 @@ impl ProcessArgs {
 impl RunArgs {
     /// What the flags say, and the file that they name.
     pub(super) fn into_layer(self) -> (Layer, Option<PathBuf>) {
-        fn filled<T>(value: Vec<T>, name: &'static str) -> Option<Given<Vec<T>>> {
-            if value.is_empty() { None } else { some(value, name) }
-        }
         let variable = |(name, value)| (name, Given::new(value, Origin::Flag("--env")));
         let layer = Layer {
             workers: self.workers.and_then(|value| some(value, "--workers")),
@@ -264,9 +296,21 @@ impl RunArgs {
             process: self.process.into_layer(),
             plain: self.plain.0,
             depends: filled(self.depends, "--depends"),
+            forward: ForwardingLayer {
+                keys: self.forward.0,
+                lists: ListsLayer {
+                    upstreams: filled(self.lists.upstreams, "--upstreams"),
+                    trusted_proxies: filled(self.lists.trusted_proxies, "--trusted-proxies"),
+                    error_pages: filled(self.lists.error_pages, "--error-pages"),
+                },
+            },
         };
         (layer, self.config)
     }
+}
+
+fn filled<T>(value: Vec<T>, name: &'static str) -> Option<Given<Vec<T>>> {
+    if value.is_empty() { None } else { some(value, name) }
 }
 
 /// A path relative to where this process was started.

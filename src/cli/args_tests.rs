@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::CommandFactory;
 use pointsman::{ReadyOn, Serialization};
 
-use crate::config::{Environment, Form, Key, Overload, PLAIN, SAMPLES, load};
+use crate::config::{Environment, FORWARD, FORWARD_SAMPLES, Form, Key, Overload, PLAIN, SAMPLES, load};
 
 fn parse(words: &str) -> Result<RunArgs, String> {
     let words = ["pointsman", "run"].into_iter().chain(words.split_whitespace());
@@ -69,6 +69,15 @@ fn every_plain_key_is_read_from_its_flag() {
     for ((key, value, origin), (name, expected)) in config.plain.rows().into_iter().zip(SAMPLES) {
         assert_eq!((key.name, &*value, &*origin.to_string()), (name, expected, key.flag));
     }
+    let forward: Vec<_> =
+        FORWARD.iter().zip(FORWARD_SAMPLES).map(|(key, (_, value))| word(key, value)).collect();
+    let (layer, _) = parse(&format!("-m multiport {}", forward.join(" "))).unwrap().into_layer();
+    let config = load(layer, None, &Environment::default()).unwrap();
+    for ((key, value, origin), (name, expected)) in
+        config.forward.keys.rows().into_iter().zip(FORWARD_SAMPLES)
+    {
+        assert_eq!((key.name, &*value, &*origin.to_string()), (name, expected, key.flag));
+    }
     let config = load(parse("").unwrap().into_layer().0, None, &Environment::default()).unwrap();
     assert!(config.plain.rows().iter().all(|(_, _, origin)| matches!(origin, Origin::Default)));
 }
@@ -77,7 +86,7 @@ fn every_plain_key_is_read_from_its_flag() {
 fn every_plain_key_has_a_flag_that_shows_its_default() {
     let command = Cli::command();
     let run = command.find_subcommand("run").unwrap();
-    for key in &PLAIN {
+    for key in PLAIN.iter().chain(&FORWARD) {
         let flag = run.get_arguments().find(|arg| arg.get_long() == key.flag.strip_prefix("--")).unwrap();
         let help = flag.get_help().unwrap().to_string();
         let default = format!(" [default: {}]", (key.default)());
@@ -97,6 +106,27 @@ fn every_plain_key_has_a_flag_that_shows_its_default() {
 }
 
 #[test]
+fn what_there_may_be_several_of_is_read_from_flags() {
+    let words = "-m multiport --upstreams 10.0.0.5:80 --upstreams b:80 --trusted-proxies private --trusted-proxies ::1";
+    let config = load(parse(words).unwrap().into_layer().0, None, &Environment::default()).unwrap();
+    let rows = config.forward.rows();
+    for (key, expected) in [("upstreams", "10.0.0.5:80, b:80"), ("trusted_proxies", "private, ::1")] {
+        let (_, value, origin) = rows.iter().find(|(name, ..)| *name == key).unwrap();
+        assert_eq!((&**value, origin.to_string()), (expected, format!("--{}", key.replace('_', "-"))));
+    }
+}
+
+#[test]
+fn how_requests_are_forwarded_is_in_the_long_help_only() {
+    let run = || Cli::command().find_subcommand_mut("run").unwrap().clone();
+    assert!(!run().render_help().to_string().contains("--upstream"));
+    let long = run().render_long_help().to_string();
+    let heading = long.find("Forwarding of requests (-m multiport):").unwrap();
+    assert!(["--lanes <", "--upstreams <", "--sticky <"].iter().all(|flag| long.find(flag) > Some(heading)));
+    assert!(long.find("--window") < Some(heading) && long.find("--test") < Some(heading));
+}
+
+#[test]
 fn what_is_completed_is_all_that_this_version_has() {
     let policies: Vec<_> = POLICIES.iter().map(|word| config::policy(word).unwrap()).collect();
     assert!(PolicyName::ALL.iter().all(|policy| policies.contains(policy)));
@@ -110,9 +140,7 @@ fn what_is_completed_is_all_that_this_version_has() {
     );
     let overloads = [Overload::Wait, Overload::Reject].map(|known| known.to_string());
     assert!(matches!(completed("--overload"), Some(Form::Word(_, words)) if overloads.iter().eq(words)));
-    for mode in [Mode::Handoff, Mode::Shared, Mode::Multiport] {
-        assert_eq!(MODES.contains(&&*mode.to_string()), mode.refusal().is_none(), "{mode}");
-    }
+    assert_eq!(MODES, [Mode::Handoff, Mode::Shared, Mode::Multiport].map(|mode| mode.to_string()));
 }
 
 #[test]

@@ -52,6 +52,11 @@ fn table(config: &Config, origin: bool) -> String {
     for (key, value, origin) in config.plain.rows() {
         row(key.name.into(), value, origin);
     }
+    if config.mode.value == Mode::Multiport {
+        let rows = config.forward.rows().into_iter();
+        rows.filter(|(_, value, _)| !value.is_empty())
+            .for_each(|(key, value, origin)| row(key.into(), value, origin));
+    }
     if !config.depends.value.is_empty() {
         let depends = config.depends.value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         row("depends".into(), depends, &config.depends.origin);

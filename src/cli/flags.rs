@@ -1,4 +1,4 @@
-//! The flags of the plain keys, made of their table.
+//! The flags of the plain keys, made of their tables.
 
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches,
@@ -6,7 +6,7 @@ use clap::{
 };
 
 use super::args::OneOf;
-use crate::config::{Ask, BadValue, Form, Given, Key, Origin, PlainLayer};
+use crate::config::{Ask, BadValue, Form, ForwardLayer, Given, Key, Origin, PlainLayer};
 
 /// What is given of them.
 #[derive(Debug)]
@@ -14,9 +14,9 @@ pub(super) struct PlainFlags(pub(super) PlainLayer);
 
 impl Args for PlainFlags {
     fn augment_args(command: Command) -> Command {
-        let mut flags = Flags(command);
+        let mut flags = Flags { command, heading: None };
         PlainLayer::read(&mut flags);
-        flags.0
+        flags.command
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -35,8 +35,41 @@ impl FromArgMatches for PlainFlags {
     }
 }
 
-/// A command that gets the flag of each key that it is asked for.
-struct Flags(Command);
+/// What is given of those of how requests are forwarded.
+#[derive(Debug)]
+pub(super) struct ForwardFlags(pub(super) ForwardLayer);
+
+/// Under what the help has them.
+pub(super) const FORWARDING: &str = "Forwarding of requests (-m multiport)";
+
+impl Args for ForwardFlags {
+    fn augment_args(command: Command) -> Command {
+        let mut flags = Flags { command, heading: Some(FORWARDING) };
+        ForwardLayer::read(&mut flags);
+        flags.command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ForwardFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(ForwardLayer::read(&mut Matches(matches))))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// A command that gets the flag of each key that it is asked for; those under a heading only where the help is long.
+struct Flags {
+    command: Command,
+    heading: Option<&'static str>,
+}
 
 impl Ask for Flags {
     fn ask<T: Clone + Send + Sync + 'static>(
@@ -61,7 +94,11 @@ impl Ask for Flags {
             Form::Number => arg.value_name("N").value_parser(ValueParser::new(read)),
             Form::On | Form::Off => arg.action(ArgAction::SetTrue),
         };
-        self.0 = std::mem::take(&mut self.0).arg(arg);
+        let arg = match self.heading {
+            Some(heading) => arg.help_heading(heading).hide_short_help(true),
+            None => arg,
+        };
+        self.command = std::mem::take(&mut self.command).arg(arg);
         None
     }
 }

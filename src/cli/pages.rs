@@ -284,13 +284,14 @@ mod tests {
                 "completions",
                 "handoff",
                 "least-connections",
+                "multiport",
+                "upstream-keepalive",
                 "disconnect",
                 "batch",
             ] {
                 assert!(script.contains(part), "{shell}: {part}");
             }
             assert!(!script.contains("demo-worker") && !script.contains("demo__worker"), "{shell}: {script}");
-            assert!(!script.contains("multiport "), "{shell}: {script}");
         }
     }
 

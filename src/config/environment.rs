@@ -14,6 +14,9 @@ use pointsman::PolicyName;
 
 use super::{
     attribute,
+    forward::ForwardingLayer,
+    forward_keys::{FORWARD, ForwardLayer},
+    forward_lists::ListsLayer,
     key::{Ask, Key},
     keys::{PLAIN, PlainLayer},
     layer::{Given, Layer, Origin},
@@ -39,13 +42,16 @@ const CPU_AFFINITY: &str = "POINTSMAN_CPU_AFFINITY";
 const ENV_FILE: &str = "POINTSMAN_ENV_FILE";
 const LIMITS: &str = "POINTSMAN_LIMITS";
 const DEPENDS: &str = "POINTSMAN_DEPENDS";
+const UPSTREAMS: &str = "POINTSMAN_UPSTREAMS";
+const TRUSTED_PROXIES: &str = "POINTSMAN_TRUSTED_PROXIES";
+const ERROR_PAGES: &str = "POINTSMAN_ERROR_PAGES";
 const NODE_POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
 /// The number of workers, as platforms set it.
 pub(super) const WEB_CONCURRENCY: &str = "WEB_CONCURRENCY";
 
 /// What is read here for those keys of a file that are more than plain ones.
-const SPECIAL: [&str; 16] = [
+const SPECIAL: [&str; 19] = [
     WORKERS,
     LISTEN,
     MAP,
@@ -62,11 +68,14 @@ const SPECIAL: [&str; 16] = [
     ENV_FILE,
     LIMITS,
     DEPENDS,
+    UPSTREAMS,
+    TRUSTED_PROXIES,
+    ERROR_PAGES,
 ];
 
 /// What is read here for the keys of a file.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    SPECIAL.into_iter().chain(PLAIN.iter().map(|key| key.variable))
+    SPECIAL.into_iter().chain(PLAIN.iter().chain(&FORWARD).map(|key| key.variable))
 }
 
 /// What all of ours begin with.
@@ -99,6 +108,14 @@ impl Environment {
         layer.args = self.read(ARGS, words, problems);
         layer.process = self.process(problems);
         layer.plain = PlainLayer::read(&mut Variables { environment: self, problems });
+        layer.forward = ForwardingLayer {
+            keys: ForwardLayer::read(&mut Variables { environment: self, problems }),
+            lists: ListsLayer {
+                upstreams: self.read(UPSTREAMS, with_commas, problems),
+                trusted_proxies: self.read(TRUSTED_PROXIES, with_commas, problems),
+                error_pages: self.read(ERROR_PAGES, with_commas, problems),
+            },
+        };
         layer
     }
 

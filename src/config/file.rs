@@ -23,6 +23,7 @@ use pointsman::{Limit, Resource};
 use super::{
     attribute::{self, Affinity},
     entries::Entries,
+    forward_keys::{FORWARD, ForwardLayer},
     keys::{PLAIN, PlainLayer},
     layer::{Given, Layer, Origin, Source, keys, refuse_name},
     listen::Listen,
@@ -90,7 +91,9 @@ pub(super) fn parse(source: Source, problems: &mut Problems) -> Layer {
         for (key, value) in table.get_ref() {
             reader.entry(&mut layer, key, value);
         }
-        layer.plain = PlainLayer::read(&mut Entries { table: table.get_ref(), reader });
+        let mut entries = Entries { table: table.get_ref(), reader };
+        layer.plain = PlainLayer::read(&mut entries);
+        layer.forward.keys = ForwardLayer::read(&mut entries);
         problems.0[found..].sort_by_key(|problem| match &problem.origin {
             Origin::File(_, span) => span.start,
             _ => 0,
@@ -120,8 +123,9 @@ impl Reader<'_> {
             "env" => self.env(layer, value),
             "depends" => layer.depends = self.list(value, |value| string(value)?.parse()),
             key if self.process_entry(&mut layer.process, key, value) => {}
+            key if self.forward_entry(&mut layer.forward.lists, key, value) => {}
             // Read with the others of their kind.
-            key if PLAIN.iter().any(|plain| plain.name == key) => {}
+            key if PLAIN.iter().chain(&FORWARD).any(|plain| plain.name == key) => {}
             unknown => {
                 let instead = match synonym(unknown).or_else(|| nearest(unknown, keys())) {
                     Some(key) => format!("did you mean {key}?"),
@@ -229,7 +233,7 @@ impl Reader<'_> {
     }
 
     /// A list, or a single value that stands for a list of one.
-    fn list<T>(
+    pub(super) fn list<T>(
         &mut self,
         value: &Spanned<DeValue<'_>>,
         read: impl Fn(&DeValue<'_>) -> Parsed<T>,
@@ -289,12 +293,12 @@ impl Reader<'_> {
         }
     }
 
-    fn problem(&mut self, span: Range<usize>, bad: BadValue) {
+    pub(super) fn problem(&mut self, span: Range<usize>, bad: BadValue) {
         let place = self.place(span);
         self.problems.push(Problem::at(place, bad));
     }
 
-    fn place(&self, span: Range<usize>) -> Origin {
+    pub(super) fn place(&self, span: Range<usize>) -> Origin {
         Origin::File(Rc::clone(self.source), span)
     }
 }
@@ -316,7 +320,7 @@ pub(super) fn mismatch(wanted: &str, value: &DeValue<'_>, instead: &str) -> BadV
     BadValue::new(format!("{wanted} is expected here, not a value of type {}", value.type_str()), instead)
 }
 
-fn string<'a>(value: &'a DeValue<'_>) -> Parsed<&'a str> {
+pub(super) fn string<'a>(value: &'a DeValue<'_>) -> Parsed<&'a str> {
     value.as_str().ok_or_else(|| mismatch("a string", value, "write it in quotes"))
 }
 

@@ -81,6 +81,7 @@ macro_rules! shown_by_display {
 
 shown_by_display!(
     bool,
+    u16,
     u32,
     u64,
     usize,
@@ -144,24 +145,27 @@ macro_rules! spelt {
     }};
 }
 
-/// Makes of `name: Type = default, form, reader;` all that a plain key takes. The comment before it is the help of its
-/// flag.
+/// Makes of `name: Type = default, form, reader;` all that a plain key takes, in tables of these names. The comment before it
+/// is the help of its flag.
 macro_rules! plain_keys {
-    ($($(#[doc = $help:literal])+ $name:ident: $type:ty = $default:expr, $form:expr, $read:expr;)+) => {
-        /// What one source says of the plain keys.
+    (
+        $table:ident, $layer:ident, $all:ident:
+        $($(#[doc = $help:literal])+ $name:ident: $type:ty = $default:expr, $form:expr, $read:expr;)+
+    ) => {
+        /// What one source says of these keys.
         #[derive(Debug, Clone, Default)]
-        pub(crate) struct PlainLayer {
+        pub(crate) struct $layer {
             $($(#[doc = $help])+ pub(crate) $name: Option<Given<$type>>,)+
         }
 
         /// All of them, with their origins.
         #[derive(Debug, Clone)]
-        pub(crate) struct Plain {
+        pub(crate) struct $all {
             $($(#[doc = $help])+ pub(crate) $name: Given<$type>,)+
         }
 
-        /// The plain keys, in the order in which they are listed.
-        pub(crate) static PLAIN: [Key; [$(stringify!($name)),+].len()] = [$(Key {
+        /// The keys, in the order in which they are listed.
+        pub(crate) static $table: [Key; [$(stringify!($name)),+].len()] = [$(Key {
             name: stringify!($name),
             variable: spelt!("POINTSMAN_", stringify!($name)),
             flag: spelt!($form.dashes(), stringify!($name)),
@@ -170,10 +174,10 @@ macro_rules! plain_keys {
             default: || <$type as $crate::config::key::Shown>::shown(&$default),
         }),+];
 
-        impl PlainLayer {
+        impl $layer {
             /// What `source` says.
             pub(crate) fn read(source: &mut impl Ask) -> Self {
-                let [$($name),+] = &PLAIN;
+                let [$($name),+] = &$table;
                 Self { $($name: source.ask($name, $read)),+ }
             }
 
@@ -183,15 +187,15 @@ macro_rules! plain_keys {
             }
         }
 
-        impl Plain {
+        impl $all {
             /// Fills in the defaults.
-            pub(super) fn resolve(layer: PlainLayer) -> Self {
+            pub(super) fn resolve(layer: $layer) -> Self {
                 Self { $($name: layer.$name.unwrap_or_else(|| Given::default($default))),+ }
             }
 
             /// Each key with its value and where that comes from.
             pub(crate) fn rows(&self) -> Vec<(&'static Key, String, &Origin)> {
-                let [$($name),+] = &PLAIN;
+                let [$($name),+] = &$table;
                 vec![$(($name, $crate::config::key::Shown::shown(&self.$name.value), &self.$name.origin)),+]
             }
         }

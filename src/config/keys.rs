@@ -39,6 +39,8 @@ const MAX_WINDOW: usize = 256;
 const MAX_KEPT: u32 = 1000;
 
 plain_keys! {
+    PLAIN, PlainLayer, Plain:
+
     /// What makes a worker ready: auto, listening, message, notify or alive
     ///
     /// From then on it gets connections, and one that it replaces leaves. auto: listening; in the shared

@@ -14,6 +14,8 @@ use pointsman::PolicyName;
 
 use super::{
     depends::Depend,
+    forward::ForwardingLayer,
+    forward_keys::FORWARD,
     keys::{PLAIN, PlainLayer},
     listen::Listen,
     map::Map,
@@ -73,7 +75,7 @@ impl<T> Given<T> {
 
 /// The keys of a file that are more than [plain](PLAIN) ones. But for `env`, each is in capitals after `POINTSMAN_` a
 /// variable.
-const SPECIAL: [&str; 17] = [
+const SPECIAL: [&str; 20] = [
     "workers",
     "listen",
     "map",
@@ -91,11 +93,14 @@ const SPECIAL: [&str; 17] = [
     "limits",
     "env",
     "depends",
+    "upstreams",
+    "trusted_proxies",
+    "error_pages",
 ];
 
 /// The keys of a file.
 pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
-    SPECIAL.into_iter().chain(PLAIN.iter().map(|key| key.name))
+    SPECIAL.into_iter().chain(PLAIN.iter().chain(&FORWARD).map(|key| key.name))
 }
 
 /// What one source says.
@@ -116,6 +121,8 @@ pub(crate) struct Layer {
     pub(crate) process: ProcessLayer,
     pub(crate) plain: PlainLayer,
     pub(crate) depends: Option<Given<Vec<Depend>>>,
+    /// How requests are forwarded.
+    pub(crate) forward: ForwardingLayer,
 }
 
 impl Layer {
@@ -140,6 +147,7 @@ impl Layer {
             process: self.process.over(below.process),
             plain: self.plain.over(below.plain),
             depends: self.depends.or(below.depends),
+            forward: self.forward.over(below.forward),
         }
     }
 }

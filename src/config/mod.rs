@@ -12,6 +12,11 @@ mod entries;
 mod env_file;
 mod environment;
 mod file;
+mod forward;
+mod forward_file;
+mod forward_keys;
+mod forward_lists;
+mod forwarding;
 mod key;
 mod keys;
 mod layer;
@@ -47,6 +52,11 @@ pub(crate) use control::{ControlPlace, name as control_name};
 pub(crate) use depends::Depend;
 pub(crate) use environment::Environment;
 pub(crate) use environment::names as variables;
+pub(crate) use forward::{Forwarding, ForwardingLayer};
+pub(crate) use forward_keys::ForwardLayer;
+#[cfg(test)]
+pub(crate) use forward_keys::{FORWARD, tests::SAMPLES as FORWARD_SAMPLES};
+pub(crate) use forward_lists::{ListsLayer, Page, Server, Trusted};
 pub(crate) use key::{Ask, Form, Key};
 #[cfg(test)]
 pub(crate) use keys::{PLAIN, tests::SAMPLES};
@@ -87,6 +97,8 @@ pub(crate) struct Config {
     pub(crate) plain: Plain,
     /// What the first worker waits for.
     pub(crate) depends: Given<Vec<Depend>>,
+    /// How requests are forwarded, if they are.
+    pub(crate) forward: Forwarding,
     /// Whether somebody looks at standard error.
     terminal: bool,
     /// What is suspicious but no mistake.
@@ -101,7 +113,8 @@ pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment)
     let defaults = environment.defaults(&explicit, &mut problems);
     let config = resolve(explicit.over(defaults), &mut problems);
     if problems.0.is_empty() {
-        let warnings = environment.warnings().into_iter().chain(together::warnings(&config)).collect();
+        let own = together::warnings(&config).into_iter().chain(forwarding::warnings(&config));
+        let warnings = environment.warnings().into_iter().chain(own).collect();
         Ok(Config { warnings, terminal: io::stderr().is_terminal(), ..config })
     } else {
         Err(problems)
@@ -134,9 +147,16 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
     output::settle(&mut plain.output.value, &plain.output.origin, problems);
     output::settle_error(&mut plain.error_output, problems);
     control::settle(&mut plain.control, problems);
+    let forward = Forwarding::resolve(layer.forward, problems);
     together::refuse_with_mode(&mode, &policy, &listen, &map, &plain, problems);
     together::refuse_times(&plain, problems);
-    let workers = layer.workers.unwrap_or_else(|| Given::default(Workers::Auto));
+    let mut workers = layer.workers.unwrap_or_else(|| Given::default(Workers::Auto));
+    let is_asked = !matches!(workers.origin, Origin::Default | Origin::Variable(WEB_CONCURRENCY, _));
+    if layer.program.is_none() && !is_asked && !forward.lists.upstreams.value.is_empty() {
+        // Who names servers and no program wants no demo beside them.
+        workers = Given::new(Workers::Count(0), forward.lists.upstreams.origin.clone());
+    }
+    forwarding::refuse(&mode, &policy, workers.value, &forward, problems);
     if matches!(workers.origin, Origin::Variable(WEB_CONCURRENCY, _)) {
         // It has been obeyed. A program that obeys it as well, such as gunicorn, would start as many in each worker.
         env.entry(WEB_CONCURRENCY.into()).or_insert_with(|| Given::new("1".into(), workers.origin.clone()));
@@ -153,6 +173,7 @@ fn resolve(layer: Layer, problems: &mut Problems) -> Config {
         process: Process::resolve(layer.process, problems),
         plain,
         depends: layer.depends.unwrap_or_else(|| Given::default(Vec::new())),
+        forward,
         terminal: false,
         warnings: Vec::new(),
     }

@@ -95,7 +95,7 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 /// What PM2, nginx, systemd, gunicorn and others call something, and what it is called here.
-const SYNONYMS: [(&str, &str); 58] = [
+const SYNONYMS: [(&str, &str); 81] = [
     ("instances", "workers"),
     ("processes", "workers"),
     ("worker_processes", "workers"),
@@ -154,6 +154,29 @@ const SYNONYMS: [(&str, &str); 58] = [
     ("retain", "output_keep"),
     ("After", "depends"),
     ("depends_on", "depends"),
+    ("proxy_pass", "upstreams"),
+    ("server", "upstreams"),
+    ("servers", "upstreams"),
+    ("backend", "upstreams"),
+    ("balance", "policy"),
+    ("set_real_ip_from", "trusted_proxies"),
+    ("forwarded_allow_ips", "trusted_proxies"),
+    ("error_page", "error_pages"),
+    ("errorfile", "error_pages"),
+    ("client_max_body_size", "max_body"),
+    ("client_header_timeout", "header_timeout"),
+    ("client_body_timeout", "body_timeout"),
+    ("keepalive_timeout", "idle_timeout"),
+    ("proxy_connect_timeout", "connect_timeout"),
+    ("proxy_read_timeout", "response_timeout"),
+    ("max_conns", "max_in_flight"),
+    ("maxconn", "max_in_flight"),
+    ("maxqueue", "max_queue"),
+    ("max_fails", "eject_after"),
+    ("fail_timeout", "eject_time"),
+    ("proxy_next_upstream_tries", "tries"),
+    ("retries", "tries"),
+    ("log_format", "access_log_format"),
 ];
 
 /// What `word` is called here, if it is what others call it.

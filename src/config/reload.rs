@@ -40,7 +40,10 @@ impl Config {
         let plain = self.plain.rows().into_iter().zip(anew.plain.rows());
         let plain =
             plain.filter(|((key, old, _), (_, new, _))| OF_THE_MASTER.contains(&key.name) && old != new);
-        special.chain(plain.map(|((key, ..), _)| key.name)).collect()
+        // Lanes are told how to forward when they start.
+        let forward = self.forward.rows().into_iter().zip(anew.forward.rows());
+        let forward = forward.filter(|((_, old, _), (_, new, _))| old != new).map(|((key, ..), _)| key);
+        special.chain(plain.map(|((key, ..), _)| key.name)).chain(forward).collect()
     }
 }
 
@@ -101,6 +104,11 @@ mod tests {
             ("", "mode = \"shared\"\nlisten = \":1\"\noutput = \"/a\"", &["listen", "mode", "output"]),
             ("", "name = \"api\"\ncontrol_group = 0", &["name", "control_group"]),
             ("control = \"off\"", "", &["control"]),
+            (
+                "mode = \"multiport\"",
+                "mode = \"multiport\"\nlanes = 2\nupstreams = \"a:1\"",
+                &["lanes", "upstreams"],
+            ),
             (
                 "",
                 "depends = \"127.0.0.1:1\"\nworkers = 3\nprogram = \"sh\"\nargs = \"x\"\numask = \"027\"",

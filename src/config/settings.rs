@@ -26,10 +26,11 @@ impl Config {
         let settings = self.depends.value.iter().fold(settings, |all, depend| all.depends(depend.on.clone()));
         let settings = self.env.iter().fold(settings, |all, (name, value)| all.env(name, &value.value));
         let settings = settings.mode(match self.mode.value {
+            Mode::Handoff => pointsman::Mode::Handoff,
             Mode::Shared => pointsman::Mode::Shared,
-            // The other is refused before.
-            Mode::Handoff | Mode::Multiport => pointsman::Mode::Handoff,
+            Mode::Multiport => pointsman::Mode::Multiport,
         });
+        let settings = settings.forward(self.forward.settings());
         let mapped = |all: Settings, map: &Map| all.map(map.from.clone(), map.to.clone());
         self.map.value.iter().fold(settings, mapped)
     }

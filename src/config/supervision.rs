@@ -2,7 +2,7 @@
 //!
 //! Text comes in, a value or a [`BadValue`] goes out, as in [`super::value`]; and back again.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 use pointsman::{Batch, ReadyOn, StopWith};
 
@@ -153,6 +153,20 @@ impl FromStr for Size {
     }
 }
 
+/// Reads a size in this range, in bytes.
+pub(crate) fn size_in(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<Size, BadValue> + Clone {
+    move |text| {
+        let bytes = size(text)?;
+        let (least, most) = (show_size(*range.start()), show_size(*range.end()));
+        let what = match bytes {
+            bytes if bytes < *range.start() => format!("less than {least}"),
+            bytes if bytes > *range.end() => format!("more than {most}"),
+            bytes => return Ok(Size(bytes)),
+        };
+        Err(BadValue::new(what, format!("give {least} to {most}")))
+    }
+}
+
 impl fmt::Display for Size {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.pad(&show_size(self.0))
@@ -251,6 +265,20 @@ mod tests {
             ("0B", "less than 1MiB"),
         ] {
             let error = text.parse::<Size>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_their_range() {
+        let size = size_in(1024..=1 << 20);
+        assert_eq!((size("1KiB"), size("1MiB")), (Ok(Size(1024)), Ok(Size(1 << 20))));
+        for (text, expected) in [
+            ("1023B", "less than 1KiB; give 1KiB to 1MiB"),
+            ("2MiB", "more than 1MiB; give 1KiB to 1MiB"),
+            ("16", "bare number"),
+        ] {
+            let error = size(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
         }
     }

@@ -238,7 +238,6 @@ fn mistakes_are_told_with_their_place_and_all_at_once() {
         ("policy = \"hash\"", &["in the handoff mode a connection has no key", "p.toml:1:10"]),
         ("listen = []", &["no address to listen on"]),
         ("listen = [\"127.0.0.1:80\", \"0.0.0.0:80\"]", &["127.0.0.1:80 is part of 0.0.0.0:80"]),
-        ("mode = \"multiport\"", &["the multiport mode comes in a later version", "handoff", "p.toml:1:8"]),
         ("policy = \"random\"", &["no such policy", "round-robin"]),
         ("program = []", &["no program is named"]),
         ("program = \"\"", &["no program is named"]),
@@ -266,11 +265,7 @@ fn mistakes_outside_a_file_name_the_variable_or_flag_and_the_value() {
             "error: POINTSMAN_WORKERS=lots: not a number of workers; give 0 to 1024",
         ),
         ("POINTSMAN_STOP_TIMEOUT", "30", "POINTSMAN_STOP_TIMEOUT=30: a bare number does not say"),
-        (
-            "POINTSMAN_MODE",
-            "multiport",
-            "POINTSMAN_MODE=multiport: the multiport mode comes in a later version",
-        ),
+        ("POINTSMAN_LANES", "2", "POINTSMAN_LANES=2: lanes is of requests that are forwarded"),
         ("POINTSMAN_PROGRAM", "sh -c 'x'", "quotes are not understood here"),
         ("POINTSMAN_LOAD_REPORT", "off", "POINTSMAN_LOAD_REPORT=off: neither true nor false; write one"),
         ("POINTSMAN_STOP_TIMEOUT", "off", "POINTSMAN_STOP_TIMEOUT=off: a stop by SIGTERM has an end"),
@@ -283,13 +278,6 @@ fn mistakes_outside_a_file_name_the_variable_or_flag_and_the_value() {
     let flags = Layer { mode: flag(Mode::Shared), listen: flag(many), ..Layer::default() };
     let error = load_text(flags, "", &[]).unwrap_err();
     assert!(error.contains("at most 64 sockets; listen on fewer addresses"), "{error}");
-
-    let flags = Layer { mode: flag(Mode::Multiport), ..Layer::default() };
-    let error = load_text(flags, "", &[]).unwrap_err();
-    assert!(
-        error.contains("error: --flag multiport: the multiport mode comes in a later version; this one has"),
-        "{error}"
-    );
 
     let error = load(Layer::default(), Some(Path::new("/no/such/file")), &environment(&[]))
         .unwrap_err()

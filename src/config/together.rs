@@ -32,40 +32,34 @@ pub(super) fn refuse_with_mode(
     plain: &Plain,
     problems: &mut Problems,
 ) {
-    if let Some(bad) = mode.value.refusal() {
-        problems.push(Problem::new(mode.origin.clone(), mode.value, bad));
-    }
-    if policy.value == PolicyName::Hash && mode.value == Mode::Handoff {
-        let what = "in the handoff mode a connection has no key that it could be hashed by";
-        let bad =
-            BadValue::new(what, "choose another policy, or the mode multiport, where requests have one");
-        problems.push(Problem::new(policy.origin.clone(), policy.value, bad));
-    }
-    if mode.value != Mode::Shared {
-        return;
-    }
+    let theirs = match mode.value {
+        Mode::Handoff => return,
+        Mode::Shared => "in the shared mode the workers do",
+        Mode::Multiport => "in the multiport mode the lanes do",
+    };
     let mut refuse = |what, this: &str, origin: &Origin, value: String| {
         let bad =
             BadValue::new(what, format!("leave {this} out, or the mode ({}), for handoff", mode.origin));
         problems.push(Problem::new(origin.clone(), value, bad));
     };
-    if policy.value != PolicyName::RoundRobin {
-        let what =
-            format!("{} needs a master that accepts, and in the shared mode the workers do", policy.value);
+    if mode.value == Mode::Shared && policy.value != PolicyName::RoundRobin {
+        let what = format!("{} needs a master that accepts, and {theirs}", policy.value);
         refuse(what, "the policy", &policy.origin, policy.value.to_string());
     }
     for (key, value, origin) in plain.given().filter(|(key, ..)| OF_CONNECTIONS.contains(&key.name)) {
-        let what = format!(
-            "{} is of connections that the master accepts, and in the shared mode the workers do",
-            key.name
-        );
+        let what = format!("{} is of connections that the master accepts, and {theirs}", key.name);
         refuse(what, "it", origin, value);
     }
     if let Some(first) = map.value.first() {
-        let what = "in the shared mode a program sees the address of its socket, which cannot be another";
+        let what = match mode.value {
+            Mode::Multiport => {
+                "in the multiport mode a program listens on a port of its own, which it finds in PORT"
+            }
+            _ => "in the shared mode a program sees the address of its socket, which cannot be another",
+        };
         refuse(what.to_owned(), "the mapping", &map.origin, first.to_string());
     }
-    if listen.value.len() > MAX_INHERITED {
+    if mode.value == Mode::Shared && listen.value.len() > MAX_INHERITED {
         let what = format!("a program is started with at most {MAX_INHERITED} sockets");
         let bad = BadValue::new(what, "listen on fewer addresses");
         problems.push(Problem::new(listen.origin.clone(), listen.value.len(), bad));
@@ -80,7 +74,7 @@ pub(super) fn refuse_times(plain: &Plain, problems: &mut Problems) {
             ["restart_delay", "restart_delay_max"],
             "longer than",
             "raise restart_delay_max, or lower restart_delay",
-            plain,
+            &plain.rows(),
             problems,
         );
     }
@@ -92,15 +86,20 @@ pub(super) fn refuse_times(plain: &Plain, problems: &mut Problems) {
             ["ready_after", "start_timeout"],
             "not shorter than",
             "raise start_timeout, or lower ready_after",
-            plain,
+            &plain.rows(),
             problems,
         );
     }
 }
 
 /// Shows that one value is such and such beside the other, at the one that was given.
-fn refuse_pair(keys: [&str; 2], how: &str, instead: &str, plain: &Plain, problems: &mut Problems) {
-    let rows = plain.rows();
+pub(super) fn refuse_pair(
+    keys: [&str; 2],
+    how: &str,
+    instead: &str,
+    rows: &[(&Key, String, &Origin)],
+    problems: &mut Problems,
+) {
     let found = keys.map(|key| rows.iter().find(|(row, ..)| row.name == key));
     let [Some((one, this, here)), Some((other, that, there))] = found else { return };
     let what = format!("{} = {this} ({here}) is {how} {} = {that} ({there})", one.name, other.name);
@@ -217,10 +216,20 @@ mod tests {
                 &["ready_after = 2s (default) is not shorter than start_timeout = 2s", "p.toml:2:17"],
             ),
         ]);
-        check_mistakes(&[(
-            "mode = \"shared\"\nmax_connections = 5",
-            &["max_connections is of connections that the master", "p.toml:2:19"],
-        )]);
+        check_mistakes(&[
+            (
+                "mode = \"shared\"\nmax_connections = 5",
+                &["max_connections is of connections that the master", "p.toml:2:19"],
+            ),
+            (
+                "mode = \"multiport\"\nwindow = 4",
+                &["window is of connections that the master accepts, and in the multiport mode the lanes do"],
+            ),
+            (
+                "mode = \"multiport\"\nmap = \"3000=4000\"",
+                &["in the multiport mode a program listens on a port of its own", "p.toml:2:7"],
+            ),
+        ]);
         for text in [
             "restart_delay = \"30s\"",
             "start_timeout = \"1s\"",

@@ -169,20 +169,6 @@ pub(crate) enum Mode {
     Multiport,
 }
 
-impl Mode {
-    /// Why this version cannot do it, if it cannot.
-    pub(crate) fn refusal(self) -> Option<BadValue> {
-        match self {
-            Self::Handoff | Self::Shared => None,
-            Self::Multiport => Some(BadValue::new(
-                format!("the {self} mode comes in a later version"),
-                "this one has handoff, for Node programs and programs that use the pointsman crate, and shared, for \
-                 programs that take an inherited socket",
-            )),
-        }
-    }
-}
-
 impl FromStr for Mode {
     type Err = BadValue;
 
@@ -368,9 +354,6 @@ mod tests {
         assert_eq!(error, "no such mode; the modes are: handoff, shared, multiport");
         let error = "handof".parse::<Mode>().unwrap_err().to_string();
         assert_eq!(error, "no such mode; did you mean handoff? The modes are: handoff, shared, multiport");
-        assert_eq!((Mode::Handoff.refusal(), Mode::Shared.refusal()), (None, None));
-        let error = Mode::Multiport.refusal().unwrap().to_string();
-        assert!(error.contains("a later version") && error.contains("handoff"), "{error}");
     }
 
     #[test]

@@ -177,38 +177,14 @@ impl Lifecycle {
             // Said twice, or said while it is on its way out.
             (_, H::Listening | H::SentReady | H::Notified | H::Reachable) => return None,
 
-            (State::Ready, H::StopGracefully | H::StopWithoutDeadline) if rules.mode == Mode::Multiport => {
-                let deadline = (happening == H::StopGracefully).then(|| now + rules.stop_timeout);
-                (State::Retiring { since: now, deadline, remind_at: now + REMIND }, Some(Action::Retire))
-            }
-            (State::Starting { .. } | State::Ready, H::StopGracefully | H::StopWithoutDeadline) => {
-                let time = (happening == H::StopGracefully).then_some(rules.stop_timeout);
-                return Some(self.leave(now, time, None, rules));
-            }
+            (_, H::StopGracefully) => return self.dismiss(now, Some(rules.stop_timeout), rules),
+            (_, H::StopWithoutDeadline) => return self.dismiss(now, None, rules),
             (State::Retiring { deadline, .. }, H::Retired) => {
                 let time = deadline.map(|deadline| (deadline - now).max(rules.kill_timeout));
                 return Some(self.leave(now, time, None, rules));
             }
             // Late: it has left otherwise.
             (_, H::Retired) => return None,
-            // A deadline where there was none.
-            (State::Disconnecting { since, deadline: None, remind_at }, H::StopGracefully) => {
-                (State::Disconnecting { since, deadline: Some(now + rules.stop_timeout), remind_at }, None)
-            }
-            (State::Retiring { since, deadline: None, remind_at }, H::StopGracefully) => {
-                (State::Retiring { since, deadline: Some(now + rules.stop_timeout), remind_at }, None)
-            }
-            (State::Terminating { since, deadline: None }, H::StopGracefully) => {
-                let deadline = Some(soon + rules.stop_timeout);
-                (State::Terminating { since, deadline }, None)
-            }
-            (
-                State::Retiring { .. }
-                | State::Disconnecting { .. }
-                | State::Leaving { .. }
-                | State::Terminating { .. },
-                H::StopGracefully | H::StopWithoutDeadline,
-            ) => return None,
 
             (State::Starting { .. } | State::Ready, H::Leaves | H::ChannelClosed | H::ChannelBroken)
                 if alone =>
@@ -235,6 +211,34 @@ impl Lifecycle {
         };
         self.state = state;
         action
+    }
+
+    /// It is not wanted any more, and may take this long, or as long as it wants.
+    fn dismiss(&mut self, now: Time, time: Option<Duration>, rules: &Rules) -> Option<Action> {
+        let deadline = time.map(|time| now + time);
+        match &mut self.state {
+            State::Ready if rules.mode == Mode::Multiport => {
+                self.state = State::Retiring { since: now, deadline, remind_at: now + REMIND };
+                Some(Action::Retire)
+            }
+            State::Starting { .. } | State::Ready => Some(self.leave(now, time, None, rules)),
+            // A deadline where there was none.
+            State::Disconnecting { deadline: old @ None, .. }
+            | State::Retiring { deadline: old @ None, .. } => {
+                *old = deadline;
+                None
+            }
+            State::Terminating { deadline: old @ None, .. } => {
+                *old = deadline.map(|deadline| deadline + rules.kill_timeout);
+                None
+            }
+            State::Retiring { .. }
+            | State::Disconnecting { .. }
+            | State::Leaving { .. }
+            | State::Terminating { .. }
+            | State::Killing { .. }
+            | State::Gone => None,
+        }
     }
 
     /// What is due at `now`. `open`: it is known to have connections open.

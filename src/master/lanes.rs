@@ -262,7 +262,7 @@ impl Master {
             }
             Event::Exit { worker, .. }
             | Event::Trouble { worker, trouble: Trouble::SpawnFailed { .. } | Trouble::Unkillable { .. } } => {
-                lanes.remove(*worker)
+                lanes.remove(*worker);
             }
             Event::Stopped => return self.lanes_have_stopped(),
             Event::Reloaded { .. } => return self.lanes_are_replaced(None),
@@ -273,7 +273,7 @@ impl Master {
             self.tell_of_lane(event.clone());
         }
         if reload_failed {
-            self.lanes_are_replaced(Some(event));
+            self.lanes_are_replaced(Some(&event));
         }
     }
 
@@ -398,7 +398,7 @@ impl Master {
     }
 
     /// The lanes are replaced as well, or are not.
-    fn lanes_are_replaced(&mut self, failed: Option<Event>) {
+    fn lanes_are_replaced(&mut self, failed: Option<&Event>) {
         let Some(lanes) = &mut self.lanes else { return };
         let (began, generation) = match lanes.replacing {
             Replacing::Lanes { began, generation } => (began, generation),

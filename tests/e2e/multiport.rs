@@ -131,6 +131,7 @@ fn plain_node_programs_answer_in_turn_on_ports_of_their_own() {
 fn programs_of_any_language_need_nothing_but_port() {
     let script = "import os, http.server as h\n\
         class H(h.BaseHTTPRequestHandler):\n\
+        \x20protocol_version = 'HTTP/1.1'\n\
         \x20def do_GET(self):\n\
         \x20\x20body = b'pid %d' % os.getpid()\n\
         \x20\x20self.send_response(200)\n\
@@ -157,6 +158,7 @@ fn a_worker_that_dies_is_replaced_and_the_others_serve_meanwhile() {
         let after = processes(&mut control, "workers");
         after.len() == 2 && !after.contains(&before[0])
     });
+    drop(control);
     let mut control = wait_complete(&mut master, 2, 1);
     assert!(processes(&mut control, "workers").contains(&before[1]));
     drop(control);
@@ -234,6 +236,7 @@ fn a_lane_that_dies_is_replaced_and_costs_only_its_own_connections() {
         let after = processes(&mut control, "lanes");
         after.len() == 2 && !after.contains(&lanes[0])
     });
+    drop(control);
     let mut control = wait_complete(&mut master, 2, 2);
     assert!(processes(&mut control, "lanes").contains(&lanes[1]));
     assert_eq!(processes(&mut control, "workers"), workers);
@@ -376,6 +379,8 @@ fn one_that_is_drained_gets_no_requests_until_it_is_undrained() {
 fn a_cluster_that_stops_while_nothing_is_ready_ends_at_once() {
     let run = multiport().workers(1).program("sleep").arg("1000");
     let mut master = run.start();
+    // It says where it listens when it has started.
+    master.place();
     let mut control = master.control();
     eventually("it is started", || processes(&mut control, "workers").len() == 1);
     assert_eq!(status(&mut control)["lanes"], Value::Null, "there is nobody to forward to");

@@ -37,9 +37,39 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     let plain =
         |config: &Config| config.plain.rows().into_iter().map(|(_, value, _)| value).collect::<Vec<_>>();
     assert_eq!(plain(&shipped), plain(&default));
+    assert_eq!(shipped.forward.settings(), default.forward.settings());
 
     let as_it_is = include_str!("../../../conf/pointsman.toml");
     assert!(load_text(Layer::default(), as_it_is, &[]).unwrap().program.is_none());
+}
+
+/// All that a file shows besides what it says, but for these.
+fn shown(text: &str, but: &[&str]) -> String {
+    let lines = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(rest)
+            if rest.contains(" = ")
+                && !rest.starts_with(' ')
+                && !but.iter().any(|key| rest.starts_with(key)) =>
+        {
+            rest
+        }
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_file_for_other_programs_is_sound() {
+    let text = include_str!("../../../conf/multiport.toml");
+    let config = load_text(Layer::default(), text, &[]).unwrap();
+    assert_eq!((config.command_line(), config.mode.value), ("python3 app.py".into(), Mode::Multiport));
+    assert!(config.plain.stop_timeout.value + config.plain.kill_timeout.value < Duration::from_secs(10));
+    // What it shows besides is right as well.
+    let all = shown(text, &["user", "error_pages"]);
+    let forward = load_text(Layer::default(), &all, &[]).unwrap().forward.settings();
+    assert_eq!((forward.rules.max_in_flight, forward.rules.sticky.as_deref()), (Some(1), Some("pointsman")));
+    assert_eq!((forward.rules.trusted_proxies.len(), forward.upstreams.len()), (2, 1));
+    assert!(forward.access_log.is_some() && text.contains("#error_pages = { 5xx = "));
 }
 
 #[test]
