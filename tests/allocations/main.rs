@@ -1,4 +1,5 @@
-//! No allocation per connection: a connection's way through the fleet and the protocol, counted.
+//! No allocation per connection: a connection's way through the fleet and the protocol, counted; and none per request that is
+//! forwarded.
 //!
 //! The pure path is driven as the loop in `master/` drives it, with the bytes that Node's workers answer. Memory that
 //! is kept and used again may grow in the first connections; after those, nothing may be asked of the allocator.
@@ -7,6 +8,7 @@
 
 mod counting;
 mod path;
+mod request;
 
 use counting::{Counting, allocations};
 use path::{Path, Teller};
@@ -42,4 +44,12 @@ fn least_connections_does_not_allocate() {
     for teller in Teller::ALL {
         Serialization::ALL.iter().for_each(|&form| check(PolicyName::LeastConnections, teller, form));
     }
+}
+
+#[test]
+fn a_request_that_is_forwarded_does_not_allocate() {
+    let mut forwarding = request::Forwarding::new();
+    forwarding.run(WARM_UP);
+    assert_eq!(allocations(|| forwarding.run(CONNECTIONS)), 0, "allocations in {CONNECTIONS} requests");
+    assert_eq!(forwarding.done(), WARM_UP + CONNECTIONS);
 }
