@@ -1,5 +1,5 @@
-//! No allocation per connection: a connection's way through the fleet and the protocol, counted; and none per request for
-//! what a lane decides.
+//! No allocation per connection: a connection's way through the fleet and the protocol, counted; and none per request that is
+//! forwarded, nor for what a lane decides of it.
 //!
 //! The pure path is driven as the loop in `master/` drives it, with the bytes that Node's workers answer. Memory that
 //! is kept and used again may grow in the first connections; after those, nothing may be asked of the allocator.
@@ -9,6 +9,7 @@
 mod counting;
 mod lane;
 mod path;
+mod request;
 
 use counting::{Counting, allocations};
 use lane::Lane;
@@ -64,4 +65,12 @@ fn what_a_lane_decides_does_not_allocate() {
             assert_eq!(lane.noted(), WARM_UP + CONNECTIONS);
         }
     }
+}
+
+#[test]
+fn a_request_that_is_forwarded_does_not_allocate() {
+    let mut forwarding = request::Forwarding::new();
+    forwarding.run(WARM_UP);
+    assert_eq!(allocations(|| forwarding.run(CONNECTIONS)), 0, "allocations in {CONNECTIONS} requests");
+    assert_eq!(forwarding.done(), WARM_UP + CONNECTIONS);
 }

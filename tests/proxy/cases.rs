@@ -826,9 +826,9 @@ const CONVERSATION: &[Case] = &[
 ];
 
 /// `GET /aaa…`, longer than the limit of the first line.
-const LONG_TARGET: [u8; 9000] = filled(b"GET /");
+static LONG_TARGET: [u8; 9000] = filled(b"GET /");
 /// Fields that do not end.
-const LONG_HEAD: [u8; 17_000] = filled(b"GET / HTTP/1.1\r\nHost: a\r\nA: ");
+static LONG_HEAD: [u8; 17_000] = filled(b"GET / HTTP/1.1\r\nHost: a\r\nA: ");
 
 const fn filled<const LENGTH: usize>(start: &[u8]) -> [u8; LENGTH] {
     let (mut all, mut at) = ([b'a'; LENGTH], 0);

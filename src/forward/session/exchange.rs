@@ -84,7 +84,7 @@ pub(super) struct Moved {
 }
 
 /// What becomes of an exchange.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Next {
     /// It goes on.
     Stay,

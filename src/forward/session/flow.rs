@@ -66,6 +66,10 @@ pub struct Flow {
     /// A request is over.
     pub done: Option<Record>,
     /// Exchanges that are over, for their memory.
+    #[allow(
+        clippy::vec_box,
+        reason = "a session has its exchange in a box, so that it is small without one"
+    )]
     pub(super) spare: Vec<Box<Exchange>>,
 }
 
