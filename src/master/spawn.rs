@@ -91,7 +91,8 @@ impl Master {
         let launcher = self.launcher.clone();
         let what = launch::Program {
             program: launcher.as_os_str(),
-            args: &[],
+            // For those who look at processes.
+            args: &["lane".into()],
             env: variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
             inherits_env: true,
             without: &["PORT", "POINTSMAN_ADDRESSES", "NODE_APP_INSTANCE"],
