@@ -15,13 +15,18 @@ pub(super) fn summary(config: &Config, endpoints: &[Endpoint]) -> String {
         let mapped: Vec<_> = config.map.value.iter().map(Map::to_for_from).collect();
         places = if mapped.is_empty() { "whatever they listen on".to_owned() } else { mapped.join(" and ") };
     }
-    let workers = count(config.workers.value);
+    let servers = config.forward.lists.upstreams.value.len();
+    let besides = if servers == 0 { String::new() } else { format!(" and {servers} other upstreams") };
     let how = match config.mode.value {
         // There the kernel decides, by no policy of ours.
         Mode::Shared => Mode::Shared.to_string(),
         mode => format!("{mode}, {}", config.policy.value),
     };
-    format!("{workers} of {program} behind {places} ({how})")
+    let who = match config.workers.value {
+        0 if servers > 0 => format!("{servers} upstreams"),
+        workers => format!("{} of {program}{besides}", count(workers)),
+    };
+    format!("{who} behind {places} ({how})")
 }
 
 /// Where the master tells how it is.
@@ -136,6 +141,19 @@ mod tests {
         );
         let text = summary(&config(&[("POINTSMAN_MODE", "shared")]), &["127.0.0.1:80".parse().unwrap()]);
         assert!(text.ends_with("behind http://127.0.0.1:80 (shared)"), "{text}");
+        let at = ["127.0.0.1:80".parse().unwrap()];
+        let multiport = [("POINTSMAN_MODE", "multiport"), ("POINTSMAN_UPSTREAMS", "a:1,b:1")];
+        let text = summary(&config(&multiport), &at);
+        let how = "behind http://127.0.0.1:80 (multiport, round-robin)";
+        assert_eq!(text, format!("2 workers of the built-in demo worker and 2 other upstreams {how}"));
+        let alone = multiport.into_iter().chain([("POINTSMAN_PROGRAM", "x")]);
+        let pairs = alone
+            .map(|(name, value)| (name.into(), value.into()))
+            .chain([("POINTSMAN_WORKERS".into(), "0".into())]);
+        assert_eq!(
+            summary(&load(Layer::default(), None, &pairs.collect()).unwrap(), &at),
+            format!("2 upstreams {how}")
+        );
     }
 
     #[test]

@@ -153,6 +153,19 @@ mod tests {
         );
         let text = of(&[("POINTSMAN_MODE", "shared")]);
         assert!(text.contains("\npolicy             none: the kernel decides\n"), "{text}");
+        assert!(!text.contains("lanes"), "{text}");
+    }
+
+    #[test]
+    fn how_requests_are_forwarded_is_said_where_they_are() {
+        let text = of(&[("POINTSMAN_MODE", "multiport"), ("POINTSMAN_UPSTREAMS", "a:1 backup")]);
+        for row in ["lanes 1", "max_head 16KiB", "hash_key address", "access_log off", "upstreams a:1 backup"]
+        {
+            let (key, value) = row.split_once(' ').unwrap();
+            let width = "upstream_idle_timeout".len();
+            assert!(text.contains(&format!("\n{key:width$}  {value}\n")), "{row}: {text}");
+        }
+        assert!(!text.contains("error_pages") && text.contains("\nworkers                0\n"), "{text}");
     }
 
     #[test]

@@ -264,8 +264,7 @@ fn unknown(trouble: &Trouble) -> Sentences {
 }
 
 const MODES: &str = "The handoff mode is for Node programs and for programs that use the pointsman crate. Others need \
-    -m shared (they take an inherited socket) or -m multiport (they listen on a port of their own, from PORT), which \
-    comes in a later version";
+    -m shared (they take an inherited socket) or -m multiport (they listen on a port of their own, from PORT)";
 
 /// What to make of a worker that ended soon, and was to accept by itself.
 pub(super) fn given_sockets(program: &str, told: &[Endpoint]) -> String {

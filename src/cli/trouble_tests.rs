@@ -46,7 +46,7 @@ fn every_trouble_says_what_and_what_to_do() {
         (Trouble::LaunchFailed { step: "exec".into(), errno: ENOEXEC }, &["#!"]),
         (
             Trouble::Silent { after: second },
-            &["for 5 s", "-m shared", "-m multiport", "a later version", "`py x` does not speak"],
+            &["for 5 s", "-m shared", "-m multiport", "from PORT", "`py x` does not speak"],
         ),
         (Trouble::NotListening { after: second }, &["has not listened", "listen()", "wrapper"]),
         (

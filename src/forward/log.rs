@@ -221,20 +221,29 @@ impl Ascii<'_> {
             return;
         }
         self.0.push(b'"');
-        for letter in String::from_utf8_lossy(text).chars() {
-            match letter {
-                '"' | '\\' => self.0.extend([b'\\', if letter == '"' { b'"' } else { b'\\' }]),
-                ' '..='~' => {
-                    let _ = self.write_char(letter);
-                }
-                _ => {
-                    for unit in letter.encode_utf16(&mut [0; 2]) {
-                        let _ = write!(self, "\\u{unit:04x}");
-                    }
-                }
+        for chunk in text.utf8_chunks() {
+            chunk.valid().chars().for_each(|letter| self.letter(letter));
+            if !chunk.invalid().is_empty() {
+                self.letter(char::REPLACEMENT_CHARACTER);
             }
         }
         self.0.push(b'"');
+    }
+
+    /// Within a string of JSON.
+    fn letter(&mut self, letter: char) {
+        match letter {
+            '"' => self.0.extend_from_slice(b"\\\""),
+            '\\' => self.0.extend_from_slice(b"\\\\"),
+            ' '..='~' => {
+                let _ = self.write_char(letter);
+            }
+            _ => {
+                for unit in letter.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(self, "\\u{unit:04x}");
+                }
+            }
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! No allocation per connection: a connection's way through the fleet and the protocol, counted.
+//! No allocation per connection: a connection's way through the fleet and the protocol, counted; and none per request for
+//! what a lane decides.
 //!
 //! The pure path is driven as the loop in `master/` drives it, with the bytes that Node's workers answer. Memory that
 //! is kept and used again may grow in the first connections; after those, nothing may be asked of the allocator.
@@ -6,11 +7,13 @@
 #![cfg(test)]
 
 mod counting;
+mod lane;
 mod path;
 
 use counting::{Counting, allocations};
+use lane::Lane;
 use path::{Path, Teller};
-use pointsman::{PolicyName, Serialization};
+use pointsman::{LogFormat, PolicyName, Serialization};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -48,5 +51,17 @@ fn least_connections_does_not_allocate() {
 fn power_of_two_does_not_allocate() {
     for teller in Teller::ALL {
         Serialization::ALL.iter().for_each(|&form| check(PolicyName::PowerOfTwo, teller, form));
+    }
+}
+
+#[test]
+fn what_a_lane_decides_does_not_allocate() {
+    for &policy in PolicyName::ALL {
+        for format in [LogFormat::Combined, LogFormat::Json] {
+            let mut lane = Lane::new(policy, format);
+            lane.run(WARM_UP);
+            assert_eq!(allocations(|| lane.run(CONNECTIONS)), 0, "{policy}, {format:?}");
+            assert_eq!(lane.noted(), WARM_UP + CONNECTIONS);
+        }
     }
 }

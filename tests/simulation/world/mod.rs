@@ -98,8 +98,11 @@ impl World {
             max_connections: (seed % 3 == 2).then_some(8),
             ..Rules::default()
         };
-        let policy =
-            if seed.is_multiple_of(2) { PolicyName::RoundRobin } else { PolicyName::LeastConnections };
+        let policy = match seed % 4 {
+            0 | 2 => PolicyName::RoundRobin,
+            1 => PolicyName::LeastConnections,
+            _ => PolicyName::PowerOfTwo,
+        };
         let mut fleet = Fleet::new(rules.clone(), policy);
         let listen = |port| (fleet.listen(endpoint(port), false), Socket::new(port, true));
         let sockets = KEPT.map(listen).into();
