@@ -15,7 +15,10 @@ use crate::{
     balance::PolicyName,
     control::Known,
     endpoint::Endpoint,
-    fleet::{Event, Fleet, Ledger, Mode, Overload, ReadyOn, Rules, Stop, StopWith, Trouble, WorkerId},
+    fleet::{
+        Event, Fleet, Ledger, Mode, Overload, ReadyOn, ReloadFailure, Rules, Stop, StopWith, Trouble,
+        WorkerId,
+    },
     forward::{
         figures::Figures,
         orders::{LaneOrder, LaneSettings, LaneWord, Upstream},
@@ -268,12 +271,15 @@ impl Master {
             Event::Reloaded { .. } => return self.lanes_are_replaced(None),
             _ => {}
         }
-        let reload_failed = matches!(&event, Event::ReloadFailed { .. });
+        let failed = match &event {
+            Event::ReloadFailed { why, .. } => Some(*why),
+            _ => None,
+        };
         if is_told(&event) {
-            self.tell_of_lane(event.clone());
+            self.tell_of_lane(event);
         }
-        if reload_failed {
-            self.lanes_are_replaced(Some(&event));
+        if failed.is_some() {
+            self.lanes_are_replaced(failed);
         }
     }
 
@@ -398,7 +404,7 @@ impl Master {
     }
 
     /// The lanes are replaced as well, or are not.
-    fn lanes_are_replaced(&mut self, failed: Option<&Event>) {
+    fn lanes_are_replaced(&mut self, failed: Option<ReloadFailure>) {
         let Some(lanes) = &mut self.lanes else { return };
         let (began, generation) = match lanes.replacing {
             Replacing::Lanes { began, generation } => (began, generation),
@@ -406,13 +412,10 @@ impl Master {
             Replacing::Nobody | Replacing::Workers { .. } => return,
         };
         lanes.replacing = Replacing::Nobody;
-        let why = match failed {
-            Some(Event::ReloadFailed { why: crate::fleet::ReloadFailure::Aborted, .. }) => {
-                Some(crate::fleet::ReloadFailure::Aborted)
-            }
-            Some(_) => Some(crate::fleet::ReloadFailure::Lanes),
-            None => None,
-        };
+        let why = failed.map(|why| match why {
+            ReloadFailure::Aborted => why,
+            _ => ReloadFailure::Lanes,
+        });
         self.happens(match why {
             Some(why) => Event::ReloadFailed { generation, slot: None, why, rolled_back: 0 },
             None => Event::Reloaded { generation, took: self.now - began },

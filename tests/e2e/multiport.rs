@@ -36,6 +36,10 @@ fn on(port: u16) -> Pointsman {
     Pointsman::run().option("-m", "multiport").env("POINTSMAN_UPSTREAM_PORT", port.to_string())
 }
 
+fn by_unix() -> Pointsman {
+    Pointsman::run().option("-m", "multiport").env("POINTSMAN_UPSTREAM", "unix")
+}
+
 fn status(control: &mut Control) -> Value {
     control.done(&json!({ "verb": "status" }))
 }
@@ -273,7 +277,7 @@ fn a_program_that_listens_elsewhere_is_told_where_it_should() {
 
 #[test]
 fn workers_may_have_unix_sockets_that_are_gone_afterwards() {
-    let run = multiport().workers(2).env("POINTSMAN_UPSTREAM", "unix");
+    let run = by_unix().workers(2);
     let mut master = run.start();
     let mut control = wait_complete(&mut master, 2, 1);
     let addresses = |control: &mut Control| -> BTreeSet<String> {
@@ -298,7 +302,7 @@ fn workers_may_have_unix_sockets_that_are_gone_afterwards() {
 
 #[test]
 fn a_master_that_is_killed_leaves_no_socket() {
-    let run = multiport().workers(1).env("POINTSMAN_UPSTREAM", "unix");
+    let run = by_unix().workers(1);
     let mut master = run.start();
     let mut control = wait_complete(&mut master, 1, 1);
     let address = status(&mut control)["upstreams"][0]["address"].as_str().unwrap().to_owned();

@@ -17,6 +17,7 @@ use pointsman::{Stream, Worker};
 
 /// See the module.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(super) enum Door {
     Master(Worker),
     Own(OwnDoor),
