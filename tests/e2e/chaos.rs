@@ -173,12 +173,12 @@ fn run(seed: u64) {
     let servers: Vec<_> = (0..SERVERS).map(|_| Server::start()).collect();
     let list: Vec<_> = servers.iter().map(|server| server.address.to_string()).collect();
     let node = Node::DEFAULT;
-    let run =
-        Pointsman::run().option("-m", "multiport").workers(WORKERS).option("--upstreams", list.join(","));
+    let run = Pointsman::run().option("-m", "multiport").workers(WORKERS);
+    let run = list.iter().fold(run, |run, address| run.option("--upstreams", address));
     let run = run.option("--response-timeout", "600ms").option("--connect-timeout", "300ms");
     let run = run.option("--upstream-idle-timeout", "2s").option("--restart-delay", "10ms");
     let run = run.option("--queue-timeout", "2s").allow_log("was killed by SIGKILL").allow_log("lost");
-    let mut master = run.program(node.path()).arg(traffic::program()).start();
+    let master = run.program(node.path()).arg(traffic::program()).start();
     let address = master.address();
     eventually("all workers are there", || master.workers().len() == WORKERS && master.lanes().len() == 1);
     let lane = master.lane(1);

@@ -81,8 +81,7 @@ fn idle_clients_cost_little_memory() {
     println!("{at_start} bytes at the start, {each} bytes for each idle client");
     assert!(each <= MOST_BYTES, "{each} bytes for each idle client");
     drop(clients);
-    let idle = lane.descriptors().len();
-    eventually("it has let go of them", || lane.descriptors().len() < idle - IDLE_CLIENTS / 2);
+    eventually("it has let go of them", || lane.descriptors().len() < IDLE_CLIENTS / 10);
     master.finish();
 }
 
@@ -121,7 +120,7 @@ fn who_does_not_read_costs_no_memory() {
         }
     });
     let run = Pointsman::run().option("-m", "multiport").workers(0);
-    let mut master = run.option("--upstreams", address.to_string()).start();
+    let master = run.option("--upstreams", address.to_string()).start();
     let mut ready = Client::connect(master.address()).unwrap();
     assert_eq!(ready.get("/").unwrap().status, 200);
     let lane = master.lane(1);
@@ -143,10 +142,10 @@ fn who_does_not_read_costs_no_memory() {
     }
     let more = rss(lane).saturating_sub(before);
     assert!(more <= MOST, "{more} bytes more");
-    drop((down, up));
+    up.reset();
+    drop(down);
     assert_eq!(ready.get("/").unwrap().status, 200);
     drop(ready);
-    let _ = master.lanes();
     master.wait_turn();
     master.finish();
 }
