@@ -160,7 +160,7 @@ impl Session {
         exchange.renew(began, turn.now);
         exchange.record.times.read = Some(turn.now);
         let result = request::read(&mut exchange, turn, head);
-        if self.drains.is_some() {
+        if self.drains {
             exchange.manner.keep_alive = false;
         }
         let next = match result {

@@ -43,8 +43,8 @@ pub struct Session {
     deadline: Option<Time>,
     /// Since when the client has taken nothing of what is to be written.
     blocked: Option<Time>,
-    /// Since when the lane leaves.
-    drains: Option<Time>,
+    /// The lane leaves.
+    drains: bool,
     /// The client says nothing more.
     ended: bool,
     /// What was not taken of what the client has said.
@@ -83,6 +83,8 @@ enum Stage {
     New,
     /// Behind another.
     Kept,
+    /// Either, and no other is waited for.
+    Leaving,
     /// Within a head.
     Reading,
 }
@@ -103,7 +105,7 @@ impl Session {
     }
 
     fn new(state: State) -> Self {
-        Self { state, deadline: None, blocked: None, drains: None, ended: false, left: Left::Nothing }
+        Self { state, deadline: None, blocked: None, drains: false, ended: false, left: Left::Nothing }
     }
 
     /// Called once, first of all.
@@ -256,7 +258,13 @@ impl Session {
 
     /// The lane leaves: what is asked for is still answered, but for the last time.
     pub fn drain(&mut self, turn: &mut Turn<'_>, _flow: &mut Flow) {
-        self.drains.get_or_insert(turn.now);
+        let drained = std::mem::replace(&mut self.drains, true);
+        if let State::Idle(idle) = &mut self.state
+            && idle.stage != Stage::Reading
+            && !drained
+        {
+            *idle = Idle { since: turn.now, scanned: 0, stage: Stage::Leaving };
+        }
         if let State::Busy(exchange) = &mut self.state
             && !matches!(exchange.answer, Answer::Passing { .. })
         {
@@ -282,7 +290,8 @@ impl Session {
             if self.ended && self.left == Left::Nothing {
                 flow.client = Some(Ending::Close);
             } else {
-                self.state = State::Idle(Idle { since: turn.now, scanned: 0, stage: Stage::Kept });
+                let stage = if self.drains { Stage::Leaving } else { Stage::Kept };
+                self.state = State::Idle(Idle { since: turn.now, scanned: 0, stage });
             }
         } else {
             // Who has said all, or that this is all, will not be in the way.
@@ -357,7 +366,7 @@ impl Session {
 
     /// No request is under way, nor begun.
     pub fn is_idle(&self) -> bool {
-        matches!(self.state, State::Idle(Idle { stage: Stage::New | Stage::Kept, .. }))
+        matches!(&self.state, State::Idle(idle) if idle.stage != Stage::Reading)
     }
 
     /// What goes by is not looked at.

@@ -49,12 +49,13 @@ impl Session {
     }
 
     fn idle_due(&self, idle: &Idle, rules: &ForwardRules) -> (Time, Timer) {
-        let due = match idle.stage {
+        let span = match idle.stage {
             Stage::Reading => return (idle.since + rules.header_timeout, Timer::Head),
-            Stage::New => idle.since + rules.header_timeout,
-            Stage::Kept => idle.since + rules.idle_timeout,
+            Stage::New => rules.header_timeout,
+            Stage::Kept => rules.idle_timeout,
+            Stage::Leaving => DRAIN_TIMEOUT,
         };
-        (self.drains.map_or(due, |since| due.min(since.max(idle.since) + DRAIN_TIMEOUT)), Timer::Idle)
+        (idle.since + span, Timer::Idle)
     }
 }
 
