@@ -16,14 +16,19 @@ pub(super) fn summary(config: &Config, endpoints: &[Endpoint]) -> String {
         places = if mapped.is_empty() { "whatever they listen on".to_owned() } else { mapped.join(" and ") };
     }
     let servers = config.forward.lists.upstreams.value.len();
-    let besides = if servers == 0 { String::new() } else { format!(" and {servers} other upstreams") };
+    let besides = match servers {
+        0 => String::new(),
+        1 => " and one other upstream".to_owned(),
+        servers => format!(" and {servers} other upstreams"),
+    };
     let how = match config.mode.value {
         // There the kernel decides, by no policy of ours.
         Mode::Shared => Mode::Shared.to_string(),
         mode => format!("{mode}, {}", config.policy.value),
     };
     let who = match config.workers.value {
-        0 if servers > 0 => format!("{servers} upstreams"),
+        0 if servers == 1 => "one upstream".to_owned(),
+        0 if servers > 1 => format!("{servers} upstreams"),
         workers => format!("{} of {program}{besides}", count(workers)),
     };
     format!("{who} behind {places} ({how})")
