@@ -2,14 +2,17 @@
 //! room are dropped and counted.
 
 use std::{
-    io::{self, Write},
-    os::fd::AsFd,
+    fs::File,
+    io::{self, ErrorKind, Write},
+    os::fd::AsRawFd,
     time::Duration,
 };
 
+use mio::{Events, Interest, Poll, Token, unix::SourceFd};
+
 use crate::{
     forward::{log::AccessLog, record::Record, rules::LogFormat, upstreams::Upstreams},
-    sys::{channel, clock, wire},
+    sys::{channel, clock, output},
     time::Time,
 };
 
@@ -20,27 +23,36 @@ const SOON: Duration = Duration::from_millis(200);
 /// What waits for somebody who does not read: more is dropped.
 const MAX_WAITING: usize = 1 << 20;
 
+/// How long whoever reads the log is waited for at the end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Log {
-    lines: Option<AccessLog>,
+    to: Option<(AccessLog, File)>,
     waiting: Vec<u8>,
     flush_at: Option<Time>,
+    /// There was no room when it was tried last.
+    stuck: bool,
     dropped: u64,
 }
 
 impl Log {
     pub(super) fn new(format: Option<LogFormat>, now: Time) -> Self {
-        if format.is_some() {
-            // Where it cannot be set, it is a file, which takes everything.
-            let _ = channel::set_nonblocking(io::stdout(), true);
-        }
-        let lines = format.map(|format| AccessLog::new(format, offset(now)));
-        Self { lines, waiting: Vec::new(), flush_at: None, dropped: 0 }
+        let open = |format| {
+            let file = output::share(io::stdout())?;
+            channel::set_nonblocking(&file, true)?;
+            Ok((AccessLog::new(format, offset(now)), file))
+        };
+        let to = format.and_then(|format| {
+            let opened: io::Result<_> = open(format);
+            opened.map_err(|error| log::error!("there is no access log: {error}")).ok()
+        });
+        Self { to, waiting: Vec::new(), flush_at: None, stuck: false, dropped: 0 }
     }
 
     pub(super) fn write(&mut self, record: &Record, upstreams: &Upstreams) {
-        let Some(lines) = &mut self.lines else { return };
+        let Some((lines, _)) = &mut self.to else { return };
         if self.waiting.len() >= MAX_WAITING {
             self.dropped += 1;
             return;
@@ -52,26 +64,45 @@ impl Log {
 
     /// Writes what is to be written by now.
     pub(super) fn flush(&mut self, now: Time) {
-        let due = self.flush_at.is_some_and(|at| at <= now) || self.waiting.len() >= TOGETHER;
+        let due = self.flush_at.is_some_and(|at| at <= now) || self.waiting.len() >= TOGETHER && !self.stuck;
         if !due {
             return;
         }
-        // The system's time may have been set.
-        self.lines.iter_mut().for_each(|lines| lines.set_offset(offset(now)));
-        // Whole lines in any case: what is left is written first the next time.
-        match wire::write(io::stdout().as_fd(), std::iter::once(self.waiting.as_slice())) {
-            Ok(written) => drop(self.waiting.drain(..written)),
-            Err(_) => self.waiting.clear(),
+        self.push();
+        if let Some((lines, _)) = &mut self.to {
+            // The system's time may have been set.
+            lines.set_offset(offset(now));
         }
         self.flush_at = (!self.waiting.is_empty()).then(|| now + SOON);
     }
 
-    /// Writes all of it, since nothing comes after it: whoever reads it has a moment.
+    /// Writes as much as there is room for. What is left of a line is written first the next time.
+    fn push(&mut self) {
+        let Some((_, file)) = &mut self.to else { return };
+        match file.write(&self.waiting) {
+            Ok(written) => drop(self.waiting.drain(..written)),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            // Whoever has read it is gone.
+            Err(_) => self.waiting.clear(),
+        }
+        self.stuck = !self.waiting.is_empty();
+    }
+
+    /// Writes all of it, since nothing comes after it, unless nobody reads it.
     pub(super) fn finish(&mut self) {
-        if !self.waiting.is_empty() {
-            let _ = channel::set_nonblocking(io::stdout(), false);
-            let _ = io::stdout().write_all(&self.waiting);
-            self.waiting.clear();
+        self.push();
+        if let (Some((_, file)), true) = (&self.to, self.stuck) {
+            let number = file.as_raw_fd();
+            let watched = Poll::new().and_then(|poll| {
+                poll.registry().register(&mut SourceFd(&number), Token(0), Interest::WRITABLE)?;
+                Ok(poll)
+            });
+            // It is the end in any case.
+            let Ok(mut poll) = watched else { return };
+            let mut events = Events::with_capacity(1);
+            while self.stuck && poll.poll(&mut events, Some(PATIENCE)).is_ok() && !events.is_empty() {
+                self.push();
+            }
         }
     }
 
