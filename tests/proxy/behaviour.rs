@@ -169,6 +169,23 @@ fn an_answer_that_has_begun_is_cut() {
 }
 
 #[test]
+fn an_answer_of_which_nothing_has_gone_is_replaced() {
+    const HEAD: &[u8] = b"HTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut at_once = world(ForwardRules::default(), GET);
+    at_once.answer(&[HEAD, b"2\r\nok\r\n5\nhello"].concat());
+    assert_eq!((at_once.codes(), at_once.reasons()), (vec![103, 502], vec![Reason::BadAnswer]));
+    assert_eq!((at_once.records[0].status, at_once.client.ending), (502, None));
+    assert_eq!(at_once.records[0].sent, at_once.answers()[1].body.len() as u64);
+    assert!(at_once.upstreams[0].closed && at_once.session.is_idle());
+
+    let mut later = world(ForwardRules::default(), GET);
+    later.answer(HEAD);
+    later.answer(b"5\nhello");
+    assert_eq!((later.client.ending, later.reasons()), (Some(Ending::Cut), vec![Reason::BadAnswer]));
+    assert_eq!(later.records[0].status, 200);
+}
+
+#[test]
 fn error_pages() {
     let page = |code, body: &str| ErrorPage { code, kind: "text/html".into(), body: body.into() };
     let error_pages = vec![page(5, "five"), page(503, "exactly")];
@@ -270,6 +287,18 @@ fn a_client_that_takes_nothing() {
     behind.now = behind.now + Duration::from_secs(59);
     behind.block(Side::Client, false);
     assert_eq!(behind.wait(), rules().idle_timeout, "since it has taken its answer");
+
+    const OWN: &str = "OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n";
+    let mut greedy = world(rules(), GET);
+    greedy.answer(OK);
+    greedy.block(Side::Client, true);
+    greedy.client_says(OWN.repeat(2).as_bytes());
+    greedy.client.ended = true;
+    greedy.turn();
+    assert_eq!(greedy.codes(), [200], "what it does not take is not made");
+    greedy.block(Side::Client, false);
+    greedy.turn();
+    assert_eq!((greedy.codes(), greedy.client.ending), (vec![200; 3], Some(Ending::Close)));
 
     let mut never = world(rules(), GET);
     never.answer(OK);
