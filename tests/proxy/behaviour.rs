@@ -133,6 +133,20 @@ fn a_long_body_is_not_kept() {
 }
 
 #[test]
+fn a_body_that_comes_with_its_head_reaches_the_upstream_once() {
+    for length in [5, 16 << 10, (16 << 10) + 1, 60 << 10] {
+        let body = "x".repeat(length);
+        let given = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
+        let mut world = world(ForwardRules::default(), &given);
+        let (requests, fault) = strict::requests(&world.upstreams[0].received);
+        assert_eq!((requests.len(), fault), (1, None), "{length}");
+        assert!(requests[0].body == body.as_bytes(), "{length}");
+        world.answer(OK);
+        assert_eq!((world.codes(), world.records[0].received), (vec![200], length as u64));
+    }
+}
+
+#[test]
 fn failures_are_answered_as_what_they_are() {
     for (why, code) in [
         (Reason::NoUpstream, 503),

@@ -1,6 +1,6 @@
 //! What was seen of a conversation against what a case wants: the verdict, for whatever has stood between.
 
-use crate::{
+use super::{
     cases::{BAD_GATEWAY, CLIENT, Case, DATE, Got, Sent, Then},
     strict::{self, Fault, Message},
 };

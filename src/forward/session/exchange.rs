@@ -182,15 +182,21 @@ impl Exchange {
     }
 
     /// Keeps what was sent, as long as it is little and may have to be sent again.
-    fn hold(&mut self, input: &[u8], flow: &Flow) {
+    fn hold(&mut self, input: &[u8], flow: &mut Flow) {
         let Some(head) = self.held.head else { return };
         let length: usize = flow.to_upstream.slices(input).map(<[u8]>::len).sum();
         let is_little = self.held.bytes.len() - head + length <= MAX_HELD_BODY;
         if is_little && !matches!(self.answer, Answer::Passing { .. }) {
             flow.to_upstream.slices(input).for_each(|piece| self.held.bytes.extend_from_slice(piece));
+            if flow.send_held {
+                // It goes with what was held before.
+                flow.to_upstream.clear();
+            }
         } else {
             self.held.head = None;
-            self.held.bytes.clear();
+            if !flow.send_held {
+                self.held.bytes.clear();
+            }
         }
     }
 
