@@ -17,6 +17,14 @@ enum Piece {
     Passed(Range<usize>),
 }
 
+/// An end that pieces had.
+#[derive(Debug)]
+pub struct Mark {
+    made: usize,
+    count: usize,
+    last: Option<Piece>,
+}
+
 impl Pieces {
     /// Appends what `make` writes.
     pub fn make<R>(&mut self, make: impl FnOnce(&mut Vec<u8>) -> R) -> R {
@@ -53,6 +61,21 @@ impl Pieces {
         self.list.is_empty()
     }
 
+    /// Where they end now.
+    pub fn mark(&self) -> Mark {
+        Mark { made: self.made.len(), count: self.list.len(), last: self.list.last().cloned() }
+    }
+
+    /// Forgets what was appended since.
+    pub fn rewind(&mut self, mark: Mark) {
+        self.made.truncate(mark.made);
+        self.list.truncate(mark.count);
+        // It may have grown since.
+        if let (Some(last), Some(before)) = (self.list.last_mut(), mark.last) {
+            *last = before;
+        }
+    }
+
     /// Forgets all, and keeps the memory.
     pub fn clear(&mut self) {
         self.made.clear();
@@ -80,5 +103,25 @@ mod tests {
         assert_eq!(all, [b"abc".as_slice(), b"12", b"4", b"d"]);
         pieces.clear();
         assert_eq!(pieces.slices(b"01234").count(), 0);
+    }
+
+    #[test]
+    fn what_was_appended_since_a_mark_is_forgotten() {
+        let mut pieces = Pieces::default();
+        let all = |pieces: &Pieces| pieces.slices(b"0123").map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let start = pieces.mark();
+        pieces.make(|made| made.extend_from_slice(b"ab"));
+        let mark = pieces.mark();
+        pieces.make(|made| made.push(b'c'));
+        pieces.pass(0..1);
+        pieces.rewind(mark);
+        assert_eq!(all(&pieces), [b"ab"]);
+        pieces.pass(1..2);
+        let mark = pieces.mark();
+        pieces.pass(2..3);
+        pieces.rewind(mark);
+        assert_eq!(all(&pieces), [b"ab".as_slice(), b"1"]);
+        pieces.rewind(start);
+        assert!(pieces.is_empty());
     }
 }

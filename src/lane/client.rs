@@ -29,6 +29,8 @@ pub(super) struct Client {
     pub(super) peer: Peer,
     pub(super) partner: Partner,
     pub(super) ending: Option<Ending>,
+    /// How much of what is kept the session was offered.
+    heard: usize,
     /// The session was told that nothing more comes.
     pub(super) told_end: bool,
     /// When it is looked at next: see [`super::timers`].
@@ -84,6 +86,7 @@ impl Lane {
             peer,
             partner: Partner::Nobody,
             ending: None,
+            heard: 0,
             told_end: false,
             timer: NEVER,
             lingers_until: NEVER,
@@ -174,7 +177,14 @@ impl Lane {
             && !client.line.ended
             && (client.ending.is_some() || self.may_read_client(key))
         {
-            self.leftovers.push_back(Source::Client(client.line.place(key)));
+            self.leave_client_over(key);
+        }
+    }
+
+    fn leave_client_over(&mut self, key: usize) {
+        let line = &mut self.clients[key].line;
+        if !std::mem::replace(&mut line.left_over, true) {
+            self.leftovers.push_back(Source::Client(line.place(key)));
         }
     }
 
@@ -193,8 +203,9 @@ impl Lane {
         let Some(client) = self.clients.get_mut(key) else { return };
         if client.line.kept() == 0 && has_room {
             let taken = self.offer(key, bytes);
-            if let Some(client) = self.clients.get_mut(key) {
+            if let Some(client) = self.clients.get_mut(key).filter(|client| client.ending.is_none()) {
                 client.line.keep(&bytes[taken..]);
+                client.heard = client.line.kept();
             }
         } else {
             client.line.keep(bytes);
@@ -210,8 +221,9 @@ impl Lane {
         let Some(client) = self.clients.get_mut(key) else { return };
         let mut kept = std::mem::take(&mut client.line.input);
         let taken = self.offer(key, &kept);
-        if let Some(client) = self.clients.get_mut(key) {
+        if let Some(client) = self.clients.get_mut(key).filter(|client| client.ending.is_none()) {
             kept.drain(..taken);
+            client.heard = kept.len();
             if !kept.is_empty() {
                 client.line.input = kept;
             }
@@ -224,7 +236,7 @@ impl Lane {
         if client.ending.is_some() {
             return;
         }
-        if client.line.kept() > 0 {
+        if client.line.kept() > client.heard || client.session.wants_rest() {
             self.offer_kept(key);
         }
         self.tell_end(key);
@@ -243,9 +255,9 @@ impl Lane {
 
     /// Tells the session so, when all that came before was offered to it.
     pub(super) fn tell_end(&mut self, key: usize) {
-        let has_room = self.has_room_for(key);
         let Some(client) = self.clients.get_mut(key) else { return };
-        if !client.line.ended || client.told_end || client.ending.is_some() || !has_room {
+        let is_heard = client.line.kept() == client.heard;
+        if !client.line.ended || client.told_end || client.ending.is_some() || !is_heard {
             return;
         }
         client.told_end = true;
@@ -343,14 +355,16 @@ impl Lane {
                 wire::reset_at_end(&client.line);
                 self.drop_client(key);
             }
-            Some(Ending::Linger) if !client.line.ended => {
+            // What it has sent on would make the end a reset.
+            Some(ending @ (Ending::Linger | Ending::Close))
+                if !client.line.ended && (ending == Ending::Linger || !wire::is_quiet(&client.line)) =>
+            {
                 let _ = net::shut_down(&client.line);
                 client.lingers_until = self.now + LINGER;
                 client.line.input = Vec::new();
                 client.line.readable = true;
-                let place = client.line.place(key);
-                self.leftovers.push_back(Source::Client(place));
                 client.timer = NEVER;
+                self.leave_client_over(key);
                 self.set_client_timer(key);
             }
             _ => self.drop_client(key),
@@ -372,9 +386,7 @@ impl Lane {
         self.news.set(self.now);
         match client.partner {
             Partner::Nobody => {}
-            Partner::Queued => {
-                self.queue.remove(key);
-            }
+            Partner::Queued => self.forget_waiting(key),
             Partner::Connecting(upstream) | Partner::Connected(upstream) => self.abandon(upstream),
         }
     }

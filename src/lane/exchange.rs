@@ -148,8 +148,7 @@ impl Lane {
         if connection.is_deaf() {
             // It may have answered nevertheless; if not, reading says what is wrong.
             connection.line.readable = true;
-            let place = connection.line.place(other);
-            self.leftovers.push_back(super::Source::Upstream(place));
+            self.leave_upstream_over(other);
         }
     }
 
@@ -176,7 +175,7 @@ impl Lane {
             }
             (Partner::Queued, _) => {
                 client.partner = Partner::Nobody;
-                self.queue.remove(key);
+                self.forget_waiting(key);
             }
             (Partner::Connected(_) | Partner::Nobody, _) => {}
         }

@@ -24,6 +24,8 @@ pub(super) struct Line {
     ending: bool,
     /// Nothing more comes.
     pub(super) ended: bool,
+    /// It waits for its next turn of being read.
+    pub(super) left_over: bool,
     /// What has come and was not taken.
     pub(super) input: Vec<u8>,
     /// What is to be written when there is room.
@@ -42,6 +44,7 @@ impl Line {
             readable: false,
             ending: false,
             ended: false,
+            left_over: false,
             input: Vec::new(),
             output: Vec::new(),
             sent: 0,

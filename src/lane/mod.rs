@@ -192,8 +192,14 @@ impl Lane {
         }
         for _ in 0..self.leftovers.len() {
             match self.leftovers.pop_front() {
-                Some(Source::Client(place)) if self.is_client(place) => self.read_client(place.key),
-                Some(Source::Upstream(place)) if self.is_upstream(place) => self.read_upstream(place.key),
+                Some(Source::Client(place)) if self.is_client(place) => {
+                    self.clients[place.key].line.left_over = false;
+                    self.read_client(place.key);
+                }
+                Some(Source::Upstream(place)) if self.is_upstream(place) => {
+                    self.upstream_connections[place.key].line.left_over = false;
+                    self.read_upstream(place.key);
+                }
                 _ => {}
             }
         }

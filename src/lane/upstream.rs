@@ -6,7 +6,6 @@ use mio::event::Event;
 
 use super::{
     Lane, NEVER, READS, Source,
-    client::Partner,
     line::Line,
     source::{self, Place},
     turn, watch,
@@ -213,9 +212,16 @@ impl Lane {
             }
         }
         self.buffer = buffer;
-        if let Some((_, connection)) = self.readable_pair(key) {
-            let place = connection.line.place(key);
-            self.leftovers.push_back(Source::Upstream(place));
+        if self.readable_pair(key).is_some() {
+            self.leave_upstream_over(key);
+        }
+    }
+
+    /// Has one that may be read from have another turn.
+    pub(super) fn leave_upstream_over(&mut self, key: usize) {
+        let line = &mut self.upstream_connections[key].line;
+        if !std::mem::replace(&mut line.left_over, true) {
+            self.leftovers.push_back(Source::Upstream(line.place(key)));
         }
     }
 
@@ -243,9 +249,8 @@ impl Lane {
             let taken = self.offer_answer(key, client, &all);
             self.keep_of_upstream(key, client, &all[taken..]);
         }
-        if self.clients.get(client).is_some_and(|client| client.partner == Partner::Nobody) {
-            self.resume_client(client);
-        }
+        // An answer may be over, or allow a tunnel: what its client has sent on can be used now.
+        self.resume_client(client);
     }
 
     fn keep_of_upstream(&mut self, key: usize, client: usize, rest: &[u8]) {
@@ -290,7 +295,9 @@ impl Lane {
         let (unwritten, reused) = (connection.written == 0, connection.requests > 1);
         let failure = Failure { reason: Reason::UpstreamClosed, unwritten, reused };
         let Some(client) = self.clients.get_mut(client_key) else { return };
-        if client.session.may_retry(&self.rules, failure) {
+        // One that has said nothing has failed, or was kept too long; a tunnel has ended.
+        let is_silent = !connection.answers && !client.session.is_tunnel();
+        if is_silent || client.session.may_retry(&self.rules, failure) {
             self.handle_failure(key, Reason::UpstreamClosed);
             return;
         }

@@ -23,6 +23,13 @@ impl Lane {
         }
     }
 
+    /// The client waits no longer, nor is it told so: its key may soon be another's.
+    pub(super) fn forget_waiting(&mut self, key: usize) {
+        if !self.queue.remove(key) {
+            self.turned_away.retain(|other| *other != key);
+        }
+    }
+
     /// Where nobody is waited for who could come back, that is the reason.
     pub(super) fn why_waiting(&self, otherwise: Reason) -> Reason {
         if self.upstreams.states().next().is_none() { Reason::NoUpstream } else { otherwise }

@@ -22,6 +22,7 @@ mod demo;
 mod environment;
 mod first;
 mod harness;
+mod http_cases;
 mod idle;
 mod inherited;
 mod killed;

@@ -133,6 +133,20 @@ fn a_long_body_is_not_kept() {
 }
 
 #[test]
+fn a_body_that_comes_with_its_head_reaches_the_upstream_once() {
+    for length in [5, 16 << 10, (16 << 10) + 1, 60 << 10] {
+        let body = "x".repeat(length);
+        let given = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
+        let mut world = world(ForwardRules::default(), &given);
+        let (requests, fault) = strict::requests(&world.upstreams[0].received);
+        assert_eq!((requests.len(), fault), (1, None), "{length}");
+        assert!(requests[0].body == body.as_bytes(), "{length}");
+        world.answer(OK);
+        assert_eq!((world.codes(), world.records[0].received), (vec![200], length as u64));
+    }
+}
+
+#[test]
 fn failures_are_answered_as_what_they_are() {
     for (why, code) in [
         (Reason::NoUpstream, 503),
@@ -166,6 +180,23 @@ fn an_answer_that_has_begun_is_cut() {
         assert_eq!((world.reasons(), world.records[0].status, world.records[0].sent), (vec![reason], 200, 4));
         assert!(!world.client.received.ends_with(b"0\r\n\r\n"));
     }
+}
+
+#[test]
+fn an_answer_of_which_nothing_has_gone_is_replaced() {
+    const HEAD: &[u8] = b"HTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut at_once = world(ForwardRules::default(), GET);
+    at_once.answer(&[HEAD, b"2\r\nok\r\n5\nhello"].concat());
+    assert_eq!((at_once.codes(), at_once.reasons()), (vec![103, 502], vec![Reason::BadAnswer]));
+    assert_eq!((at_once.records[0].status, at_once.client.ending), (502, None));
+    assert_eq!(at_once.records[0].sent, at_once.answers()[1].body.len() as u64);
+    assert!(at_once.upstreams[0].closed && at_once.session.is_idle());
+
+    let mut later = world(ForwardRules::default(), GET);
+    later.answer(HEAD);
+    later.answer(b"5\nhello");
+    assert_eq!((later.client.ending, later.reasons()), (Some(Ending::Cut), vec![Reason::BadAnswer]));
+    assert_eq!(later.records[0].status, 200);
 }
 
 #[test]
@@ -270,6 +301,18 @@ fn a_client_that_takes_nothing() {
     behind.now = behind.now + Duration::from_secs(59);
     behind.block(Side::Client, false);
     assert_eq!(behind.wait(), rules().idle_timeout, "since it has taken its answer");
+
+    const OWN: &str = "OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n";
+    let mut greedy = world(rules(), GET);
+    greedy.answer(OK);
+    greedy.block(Side::Client, true);
+    greedy.client_says(OWN.repeat(2).as_bytes());
+    greedy.client.ended = true;
+    greedy.turn();
+    assert_eq!(greedy.codes(), [200], "what it does not take is not made");
+    greedy.block(Side::Client, false);
+    greedy.turn();
+    assert_eq!((greedy.codes(), greedy.client.ending), (vec![200; 3], Some(Ending::Close)));
 
     let mut never = world(rules(), GET);
     never.answer(OK);

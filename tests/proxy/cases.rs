@@ -64,9 +64,18 @@ pub enum Then {
     Ends,
     /// It is cut.
     Cut,
+    /// The same; but if nothing of the answer has gone when it turns out to be none, a 502 takes its place.
+    Spoilt,
     /// It is another protocol's.
     Tunnel,
 }
+
+/// What stands here for the client's address.
+pub const CLIENT: &str = "127.0.0.1";
+/// What stands here for the date of a message that had none.
+pub const DATE: &str = "Thu, 01 Jan 1970 00:00:00 GMT";
+/// What is sent behind a case.
+pub const SECOND: &[u8] = b"GET /second HTTP/1.1\r\nHost: second\r\n\r\n";
 
 /// What an upstream says that was told nothing else.
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nok";
@@ -90,7 +99,7 @@ const REFUSED: Case = Case { got: &[BAD], then: Then::Ends, ..CASE };
 const BAD: Got =
     Got { code: 400, body: b"400 Bad Request\n", fields: &[("Connection", &["close"])], short: false };
 /// Where an upstream's answer is none.
-const BAD_GATEWAY: Got = Got { code: 502, body: b"502 Bad Gateway\n", fields: &[], short: false };
+pub const BAD_GATEWAY: Got = Got { code: 502, body: b"502 Bad Gateway\n", fields: &[], short: false };
 const UNUSABLE: Case = Case { given: PLAIN, sent: &[GET], got: &[BAD_GATEWAY], ..CASE };
 const PLAIN: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const HEAD: Sent = Sent { line: "HEAD / HTTP/1.1", ..GET };
@@ -105,6 +114,13 @@ macro_rules! get {
     ($($field:literal),*) => {
         concat!("GET / HTTP/1.1\r\nHost: a\r\n", $($field, "\r\n",)* "\r\n").as_bytes()
     };
+}
+
+impl Case {
+    /// Another request makes sense behind it.
+    pub fn can_be_followed(&self) -> bool {
+        !self.ends && self.manner != Manner::Early && self.then != Then::Tunnel
+    }
 }
 
 /// All of them.
@@ -141,7 +157,7 @@ const HOP_BY_HOP: &[Case] = &[
     Case {
         name: "4 (9110 7.6.1): Connection cannot take away our own fields",
         given: get!("Connection: X-Forwarded-For, Via, X-Request-ID", "X-Forwarded-For: 6.6.6.6", "Via: 1.1 x"),
-        sent: &[Sent { fields: &[("X-Forwarded-For", &["127.0.0.1"]), ("Via", &["1.1 x", "1.1 pointsman"])], ..GET }],
+        sent: &[Sent { fields: &[("X-Forwarded-For", &[CLIENT]), ("Via", &["1.1 x", "1.1 pointsman"])], ..GET }],
         got: &[GOT],
         ..CASE
     },
@@ -241,7 +257,7 @@ const HOP_BY_HOP: &[Case] = &[
         given: get!("X-Forwarded-For: 1.1.1.1", "X_Forwarded_For: 2.2.2.2", "X-Forwarded-Proto: https", "X-Forwarded-Port: 1", "Forwarded: for=1.1.1.1", "traceparent: 00-1-2-3"),
         sent: &[Sent {
             fields: &[
-                ("X-Forwarded-For", &["127.0.0.1"]),
+                ("X-Forwarded-For", &[CLIENT]),
                 ("X_Forwarded_For", &[]),
                 ("X-Forwarded-Proto", &["http"]),
                 ("X-Forwarded-Host", &["a"]),
@@ -387,7 +403,7 @@ const ANSWER_HEADS: &[Case] = &[
         given: PLAIN,
         answers: &[b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"],
         sent: &[GET],
-        got: &[Got { body: b"", fields: &[("Date", &["Thu, 01 Jan 1970 00:00:00 GMT"])], ..GOT }],
+        got: &[Got { body: b"", fields: &[("Date", &[DATE])], ..GOT }],
         ..CASE
     },
     Case {
@@ -506,7 +522,7 @@ const REQUEST_FRAMING: &[Case] = &[
         name: "43 (9112 7.1.2): trailers stay where they are, and some do not",
         given: post!("Transfer-Encoding: chunked", "Trailer: X-T"; "5\r\nhello\r\n0\r\nHost: evil\r\nX-T: 1\r\nX-Forwarded-For: 1.1.1.1\r\n\r\n"),
         sent: &[Sent {
-            fields: &[("Host", &["a"]), ("X-T", &[]), ("X-Forwarded-For", &["127.0.0.1"])],
+            fields: &[("Host", &["a"]), ("X-T", &[]), ("X-Forwarded-For", &[CLIENT])],
             trailers: &["X-T"],
             ..POST
         }],
@@ -566,7 +582,7 @@ const ANSWER_FRAMING: &[Case] = &[
         answers: &[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n5\nhello\r\n0\r\n\r\n"],
         sent: &[GET],
         got: &[Got { short: true, ..GOT }],
-        then: Then::Cut,
+        then: Then::Spoilt,
         ..CASE
     },
     Case {

@@ -214,6 +214,22 @@ fn judge(world: &World) -> Outcome {
     Outcome { requests, answers, reasons, cut: world.client.ending.map(|ending| ending == Ending::Cut) }
 }
 
+/// Whether a conversation in pieces was the one that came whole. An answer that turns out to be none is replaced if nothing
+/// of it has gone, else cut short; then there is nothing more.
+fn is_same(cut: &Outcome, whole: &Outcome) -> bool {
+    let is_short = matches!(cut.reasons.last(), Some((Reason::BadAnswer, status)) if *status != 502);
+    match cut.reasons.len().checked_sub(1) {
+        Some(before) if is_short => {
+            cut.cut == Some(true)
+                && whole.reasons.get(before) == Some(&(Reason::BadAnswer, 502))
+                && whole.reasons.starts_with(&cut.reasons[..before])
+                && whole.answers.starts_with(&cut.answers)
+                && whole.requests.starts_with(&cut.requests)
+        }
+        _ => cut == whole,
+    }
+}
+
 proptest! {
     #![proptest_config(config(300))]
 
@@ -255,7 +271,7 @@ proptest! {
         let whole = play(&all, &answers, &[]);
         for pieces in [pieces.as_slice(), &[1]] {
             let cut = play(&all, &answers, pieces);
-            assert_eq!(cut, whole, "{:?}", String::from_utf8_lossy(&all));
+            assert!(is_same(&cut, &whole), "{cut:#?}, but {whole:#?} of {:?}", String::from_utf8_lossy(&all));
         }
     }
 

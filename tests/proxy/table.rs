@@ -3,12 +3,11 @@
 use pointsman::forward::{rules::ForwardRules, session::Ending};
 
 use crate::{
-    cases::{self, Case, Got, Manner, OK, Sent, Then},
-    strict::{self, Fault, Message},
+    cases::{self, CLIENT, Case, Manner, OK, SECOND, Then},
+    judge::{End, Seen},
+    strict,
     world::World,
 };
-
-const SECOND: &str = "GET /second HTTP/1.1\r\nHost: second\r\n\r\n";
 
 /// How bytes arrive.
 #[derive(Debug, Clone, Copy)]
@@ -26,15 +25,11 @@ fn every_case_however_it_comes() {
         paces.extend((1..case.given.len()).step_by(step).map(Pace::CutAt));
         for pace in paces {
             check(case, pace, false);
-            if can_be_followed(case) {
+            if case.can_be_followed() {
                 check(case, pace, true);
             }
         }
     }
-}
-
-fn can_be_followed(case: &Case) -> bool {
-    !case.ends && case.manner != Manner::Early && case.then != Then::Tunnel
 }
 
 /// What upstreams say, one request after the other.
@@ -99,96 +94,32 @@ fn play(case: &Case, pace: Pace, given: &[u8]) -> World {
 }
 
 fn check(case: &Case, pace: Pace, followed: bool) {
-    let given = [case.given, if followed { SECOND.as_bytes() } else { b"" }].concat();
-    let world = play(case, pace, &given);
-    let name = format!("{} ({pace:?}, followed: {followed})", case.name);
-    let again = followed && case.then == Then::Stays;
-
+    let given = [case.given, if followed { SECOND } else { b"" }].concat();
+    let mut world = play(case, pace, &given);
     if case.then == Then::Tunnel {
-        return check_tunnel(case, &world, &name);
+        let got = &mut world.upstreams[0].received;
+        let end = got.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+        assert_eq!(got.split_off(end), b"\0raw", "{}", case.name);
     }
-    let requests = world.requests();
-    assert_eq!(requests.len(), case.sent.len() + usize::from(again), "requests of {name}: {requests:#?}");
-    for (sent, request) in case.sent.iter().zip(&requests) {
-        check_sent(sent, request, &name);
-    }
+    let end = match world.client.ending {
+        None => End::Open,
+        Some(Ending::Close | Ending::Linger) => End::Ended,
+        Some(Ending::Cut) => End::Cut,
+    };
+    let seen = Seen {
+        requests: world.requests(),
+        received: std::mem::take(&mut world.client.received),
+        end,
+        client: CLIENT.into(),
+        name: format!("{} ({pace:?}, followed: {followed})", case.name),
+    };
+    seen.judge(case, followed);
+    let name = &seen.name;
     if case.fresh {
         assert_ne!(world.begun[0], world.begun[1], "{name}: it is used again");
     }
-    if again {
-        assert_eq!(requests.last().unwrap().first[1], "/second", "{name}");
-    }
-
-    let ended = matches!(world.client.ending, Some(Ending::Close | Ending::Linger));
-    let methods: Vec<_> = requests.iter().map(|request| request.first[0].clone()).collect();
-    let (answers, fault) = strict::answers(&world.client.received, &methods, ended);
-    let text = String::from_utf8_lossy(&world.client.received);
-    let shorts = case.got.iter().filter(|got| got.short).count();
-    assert_eq!(answers.len(), case.got.len() - shorts + usize::from(again), "answers of {name}: {text:?}");
-    for (got, answer) in case.got.iter().zip(&answers) {
-        check_got(got, answer, &name);
-    }
-    if shorts > 0 {
-        assert_eq!(fault, Some(Fault::Short), "{name}: {text:?}");
-        assert!(text.contains("ok") && !text.ends_with("\r\n0\r\n\r\n"), "{name}: {text:?}");
-    } else {
-        assert_eq!(fault, None, "{name}: {text:?}");
-    }
-    check_end(case.then, &world, &name);
-}
-
-fn check_end(then: Then, world: &World, name: &str) {
-    match (then, world.client.ending) {
-        (Then::Stays | Then::Tunnel, None)
-        | (Then::Ends, Some(Ending::Close | Ending::Linger))
-        | (Then::Cut, Some(Ending::Cut)) => {}
-        (_, ending) => panic!("{name}: {then:?}, but {ending:?}"),
-    }
-    if then == Then::Stays {
+    if end == End::Open && case.then != Then::Tunnel {
         assert!(world.session.is_idle(), "{name}");
         assert_eq!(world.current, None, "{name}: it keeps an upstream");
-    }
-}
-
-fn check_tunnel(case: &Case, world: &World, name: &str) {
-    let got = &world.upstreams[0].received;
-    let end = got.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
-    check_sent(&case.sent[0], &strict::requests(&got[..end]).0[0], name);
-    assert_eq!(&got[end..], b"\0raw", "{name}");
-    let (answers, _) = strict::answers(&world.client.received, &[], false);
-    check_got(&case.got[0], &answers[0], name);
-    assert!(world.client.received.ends_with(b"\r\n\r\nback"), "{name}");
-    check_end(case.then, world, name);
-}
-
-fn check_sent(sent: &Sent, request: &Message, name: &str) {
-    assert_eq!(request.first.join(" "), sent.line, "{name}");
-    assert_eq!(request.body, sent.body, "{name}");
-    let trailers: Vec<_> = request.trailers.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(trailers, sent.trailers, "trailers of {name}");
-    check_fields(sent.fields, request, name);
-    // Of every request, whatever the case is about.
-    for field in ["Keep-Alive", "Proxy-Connection", "TE"] {
-        assert!(!request.has(field), "{field} in {name}");
-    }
-    for (field, values) in [("X-Forwarded-For", vec!["127.0.0.1"]), ("X-Forwarded-Proto", vec!["http"])] {
-        assert_eq!(request.values(field), values, "{field} in {name}");
-    }
-    assert!(request.has("Via"), "{name}");
-    assert_eq!(request.values("X-Request-ID").len(), 1, "{name}");
-}
-
-fn check_got(got: &Got, answer: &Message, name: &str) {
-    let text = String::from_utf8_lossy(&answer.body);
-    assert_eq!((answer.code(), text.as_ref()), (got.code, str::from_utf8(got.body).unwrap()), "{name}");
-    check_fields(got.fields, answer, name);
-    if got.code >= 200 {
-        assert_eq!(answer.values("Date").len(), 1, "{name}");
-    }
-}
-
-fn check_fields(fields: &[(&str, &[&str])], message: &Message, name: &str) {
-    for (field, values) in fields {
-        assert_eq!(message.values(field), *values, "{field} in {name}");
     }
 }

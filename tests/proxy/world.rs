@@ -203,7 +203,13 @@ impl World {
         self.current = Some(number);
         self.begun.push(number);
         let sticky = self.sticky;
-        self.call(&[], |session, turn, flow| session.begin(turn, 0, sticky, flow));
+        // A body that is there goes with its head.
+        let input = std::mem::take(&mut self.client.pending);
+        let taken = self.call(&input, |session, turn, flow| {
+            session.begin(turn, 0, sticky, flow);
+            if input.is_empty() { 0 } else { session.handle_client(turn, &input, flow) }
+        });
+        self.client.pending = input[taken..].to_vec();
     }
 
     fn feed_client(&mut self) {

@@ -18,6 +18,8 @@ impl Session {
     pub fn handle_client(&mut self, turn: &mut Turn<'_>, input: &[u8], flow: &mut Flow) -> usize {
         let (waits, awaited) = (!self.looks_at_client(), self.awaits_answer());
         let (taken, next) = match &mut self.state {
+            // Nobody is answered who does not take the answers there are: they would have to be kept.
+            State::Idle(_) if self.blocked.is_some() => (0, Next::Stay),
             State::Idle(_) => self.read_head(turn, input, flow),
             State::Busy(exchange) => exchange.handle_client(turn, input, flow),
             State::Tunnel(tunnel) => (tunnel.handle_client(turn.now, input, flow), Next::Stay),
@@ -40,7 +42,8 @@ impl Session {
     /// Bytes of the client mean something now.
     fn looks_at_client(&self) -> bool {
         match &self.state {
-            State::Idle(_) | State::Over => true,
+            State::Idle(_) => self.blocked.is_none(),
+            State::Over => true,
             State::Busy(exchange) => {
                 !matches!(exchange.answer, Answer::Choosing) && !matches!(exchange.body, Body::Done)
             }

@@ -6,7 +6,10 @@ use super::{
     own::{self, Own},
 };
 use crate::{
-    forward::record::{Reason, Record, Times},
+    forward::{
+        pieces::Mark,
+        record::{Reason, Record, Times},
+    },
     http::{Chunked, Status, answer::Manner},
     time::Time,
 };
@@ -179,15 +182,21 @@ impl Exchange {
     }
 
     /// Keeps what was sent, as long as it is little and may have to be sent again.
-    fn hold(&mut self, input: &[u8], flow: &Flow) {
+    fn hold(&mut self, input: &[u8], flow: &mut Flow) {
         let Some(head) = self.held.head else { return };
         let length: usize = flow.to_upstream.slices(input).map(<[u8]>::len).sum();
         let is_little = self.held.bytes.len() - head + length <= MAX_HELD_BODY;
         if is_little && !matches!(self.answer, Answer::Passing { .. }) {
             flow.to_upstream.slices(input).for_each(|piece| self.held.bytes.extend_from_slice(piece));
+            if flow.send_held {
+                // It goes with what was held before.
+                flow.to_upstream.clear();
+            }
         } else {
             self.held.head = None;
-            self.held.bytes.clear();
+            if !flow.send_held {
+                self.held.bytes.clear();
+            }
         }
     }
 
@@ -227,7 +236,9 @@ impl Exchange {
         self.moved.upstream = turn.now;
         self.record.times.answered.get_or_insert(turn.now);
         let mut at = 0;
+        let mut begin = None;
         while let Answer::Waiting { .. } = self.answer {
+            begin = Some((flow.to_client.mark(), self.manner));
             match super::answer::read(self, turn, &input[at..], flow) {
                 Ok(Some((length, super::answer::Head::Tunnel))) => return (at + length, Next::Tunnel),
                 Ok(Some((length, super::answer::Head::Interim | super::answer::Head::Final))) => at += length,
@@ -239,8 +250,18 @@ impl Exchange {
             Ok((taken, false)) => (taken, Next::Stay),
             // RFC 9112 §9.2: what follows an answer is none to the next request.
             Ok((taken, true)) => (input.len(), self.answered(taken == input.len(), flow)),
-            Err(_) => (input.len(), self.cut(Reason::BadAnswer, flow)),
+            Err(_) => (input.len(), self.spoilt(turn, begin, flow)),
         }
+    }
+
+    /// The answer's body is none. If all of the answer came just now, the client has seen nothing of it.
+    fn spoilt(&mut self, turn: &mut Turn<'_>, begin: Option<(Mark, Manner)>, flow: &mut Flow) -> Next {
+        let Some((mark, manner)) = begin else { return self.cut(Reason::BadAnswer, flow) };
+        flow.to_client.rewind(mark);
+        self.manner = manner;
+        self.record.sent = 0;
+        self.answer = Answer::Waiting { scanned: 0, interim: 0 };
+        self.own(turn, Own::of(Reason::BadAnswer), flow)
     }
 
     /// Passes on what of the answer's body begins at `at`; tells where it goes on, and whether that was all.

@@ -6,7 +6,8 @@
 //! HTTP, `timers` says how long anything may take. Nothing here knows of sockets, of which upstreams there are, or how one is chosen.
 //!
 //! What the driver does:
-//! * [`Flow`] is cleared before each call and carried out after it.
+//! * [`Flow`] is cleared before each call and carried out after it. Only `begin` and a `handle_client` behind it may share
+//!   one, so that a head and its body are written together.
 //! * What a call did not take is given again with what came behind it: when there is more, and as soon as `wants_rest` says
 //!   so. The room for it must hold a head: `max_head`, and at least [`MAX_HEAD`](crate::http::MAX_HEAD).
 //! * The end of a side is told when all before it was given, whether it was taken or not.
