@@ -79,7 +79,7 @@ impl Lane {
     }
 
     fn carry_out(&mut self, key: usize, flow: &mut Flow, input: &[u8]) -> Next {
-        if !self.first.is_empty() || !flow.to_upstream.is_empty() || flow.shut_upstream {
+        if flow.send_held || !flow.to_upstream.is_empty() || flow.shut_upstream {
             self.send_upstream(key, flow, input);
         }
         let Some(client) = self.clients.get_mut(key) else { return Next::Nothing };
@@ -128,17 +128,11 @@ impl Lane {
     }
 
     fn send_upstream(&mut self, key: usize, flow: &Flow, input: &[u8]) {
-        let mut first = std::mem::take(&mut self.first);
-        self.send_behind(&first, key, flow, input);
-        first.clear();
-        self.first = first;
-    }
-
-    fn send_behind(&mut self, first: &[u8], key: usize, flow: &Flow, input: &[u8]) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let Some(other) = client.partner.connected() else { return };
         let Some(connection) = self.upstream_connections.get_mut(other) else { return };
-        connection.send(std::iter::once(first).chain(flow.to_upstream.slices(input)));
+        let held = if flow.send_held { client.session.held() } else { &[] };
+        connection.send(std::iter::once(held).chain(flow.to_upstream.slices(input)));
         if flow.shut_upstream {
             connection.line.end_writing();
         }
@@ -242,11 +236,6 @@ impl Lane {
         let has_cookie = self.rules.sticky.is_some();
         let sticky = has_cookie.then(|| self.upstreams.sticky(connection.upstream)).flatten();
         client.session.begin(&mut turn!(self, client), connection.upstream, sticky, flow);
-        if std::mem::take(&mut flow.send_held) {
-            // What the session holds grows by what of the body it takes next, which is written with it.
-            self.first.clear();
-            self.first.extend_from_slice(client.session.held());
-        }
         Next::Begun
     }
 

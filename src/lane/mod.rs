@@ -85,8 +85,6 @@ struct Lane {
     buffer: Box<[u8]>,
     /// What sessions say; empty between two calls.
     flow: Flow,
-    /// What an upstream is sent before that: a request's head, and what of the body it was sent before.
-    first: Vec<u8>,
     /// What request ids are made of.
     salt: u64,
 }
@@ -155,7 +153,6 @@ fn serve() -> Result<(), WorkerError> {
         over: false,
         buffer: vec![0; BUFFER].into_boxed_slice(),
         flow: Flow::default(),
-        first: Vec::new(),
         salt: seed,
     };
     lane.run()
