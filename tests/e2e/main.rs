@@ -42,6 +42,7 @@ mod reports;
 mod restarts;
 mod scheduling;
 mod shared;
+mod shared_lanes;
 mod stderr;
 mod stop;
 mod supervision;
