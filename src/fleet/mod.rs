@@ -4,7 +4,7 @@
 //! `poll_timeout` says when to call `handle_timeout`. No clock, no descriptor, no process: a connection is any `C`, a
 //! worker is a number. `machine` is the whole; `lives` is what happens to workers (`lifecycle`: one of them), `slots` where
 //! they belong (`restart`: when one is filled again, `record`: what was counted there, `orders`: what users have done with one), `reload` and `recycle` their replacement, `pulse` whether they answer, `ledger` what lanes know of those that requests are forwarded to, `ports` which
-//! address each has that listens on one of its own, `connections` what happens to connections, `conversation` what workers say. `handoff` has custody of connections,
+//! address each has that listens on one of its own, `places` which numbers are lent to whom, `connections` what happens to connections, `conversation` what workers say. `handoff` has custody of connections,
 //! `tally` counts those that workers have open, `listeners` knows who serves what, `crowding` what waits there, and
 //! `wish` what a worker asks for.
 
@@ -21,6 +21,7 @@ mod lives;
 mod machine;
 mod orders;
 mod output;
+mod places;
 mod ports;
 mod pulse;
 mod record;
@@ -45,7 +46,8 @@ pub use orders::{Replacement, Unable};
 pub use output::{
     Counters, ListenerInfo, Output, ReloadCounts, Told, Unsent, Vacancy, WorkerInfo, WorkerState,
 };
-pub use ports::{Ports, Range};
+pub use places::Places;
+pub use ports::{Ports, Range, claims};
 pub use record::Restarts;
 pub use rules::{Batch, Mode, Overload, ReadyOn, Rules, StopWith, UnknownReadyOn};
 pub use slots::MAX_SLOTS;

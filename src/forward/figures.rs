@@ -218,7 +218,7 @@ mod tests {
 
     fn upstream(id: u32, name: &str) -> Upstream {
         let endpoint = "127.0.0.1:1".into();
-        Upstream { id, endpoint, name: name.into(), weight: 1, backup: false, draining: false }
+        Upstream { id, endpoint, name: name.into(), weight: 1, backup: false, draining: false, column: None }
     }
 
     fn record(upstream: Option<u32>, status: u16, reason: Reason, tries: u32) -> Record {

@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub, reason = "the lanes that use it are being built")]
 
 pub mod budget;
+mod entry;
 pub mod figures;
 pub mod log;
 pub mod orders;
@@ -16,4 +17,5 @@ pub mod queue;
 pub mod record;
 pub mod rules;
 pub mod session;
+pub mod shared;
 pub mod upstreams;

@@ -6,15 +6,20 @@
 //! get requests only when nobody better is there, not when somebody better is full; and if all are ejected, all get
 //! requests, because there is nothing to lose.
 //!
+//! Where several lanes forward to the same upstreams, what the others have counts as well ([`Shared`]): for a policy that goes
+//! by load, and for the limit, beyond which all lanes together never go.
+//!
 //! An upstream is ejected when it fails several times in a row. When its time is over it is on trial: it gets one
 //! request at a time until one is answered.
 
-use std::time::Duration;
-
-use super::{orders::Upstream, rules::ForwardRules};
+use super::{
+    entry::{Entry, Health, Life},
+    orders::Upstream,
+    rules::ForwardRules,
+    shared::{Alone, Lanes, Shared},
+};
 use crate::{
     balance::{Balance, Key, PolicyName, Target},
-    chance::hash,
     endpoint::Endpoint,
     time::Time,
 };
@@ -24,44 +29,14 @@ use crate::{
 pub struct Upstreams {
     list: Vec<Entry>,
     policy: Box<dyn Balance>,
+    /// It goes by what upstreams have.
+    by_load: bool,
+    /// This lane among others.
+    lanes: Lanes,
     /// Kept for its memory, so that a pick does not allocate.
     targets: Vec<Target>,
     /// When the first of those that are ejected comes back.
     next_back: Option<Time>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    id: u32,
-    endpoint: Endpoint,
-    name: String,
-    /// A hash of the name.
-    sticky: u64,
-    weight: u32,
-    backup: bool,
-    life: Life,
-    in_flight: u32,
-    health: Health,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Life {
-    Serves,
-    /// It gets no more requests, and has some.
-    Drains,
-    /// It has none any more, and that was told.
-    Drained,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Health {
-    /// It has failed so often in a row.
-    Well { failures: u32 },
-    /// It has been ejected so often in a row.
-    Ejected { until: Time, times: u32 },
-    /// It is back, and has not answered yet. It had so many requests when it came back, and gets a further one when it has no
-    /// more than those.
-    OnTrial { times: u32, before: u32 },
 }
 
 /// What a choice goes by besides the upstreams.
@@ -135,12 +110,24 @@ pub struct State<'a> {
 impl Upstreams {
     /// Nobody yet.
     pub fn new(policy: PolicyName, seed: u64) -> Self {
-        Self { list: Vec::new(), policy: policy.start(seed), targets: Vec::new(), next_back: None }
+        Self {
+            list: Vec::new(),
+            policy: policy.start(seed),
+            by_load: policy.needs_load(),
+            lanes: Lanes::new(Box::new(Alone), seed),
+            targets: Vec::new(),
+            next_back: None,
+        }
+    }
+
+    /// The same, in a lane that has others beside it.
+    pub fn shared(policy: PolicyName, seed: u64, shared: Box<dyn Shared>) -> Self {
+        Self { lanes: Lanes::new(shared, seed), ..Self::new(policy, seed) }
     }
 
     /// What the list is from now on. Those whose endpoint cannot be read are left out.
     pub fn update(&mut self, now: Time, list: &[Upstream]) -> Update {
-        self.come_back(now);
+        self.bring_back(now);
         let mut old = std::mem::take(&mut self.list);
         let mut update = Update::default();
         for upstream in list {
@@ -159,6 +146,8 @@ impl Upstreams {
         }
         self.list.sort_unstable_by_key(|entry| entry.id);
         self.list.dedup_by_key(|entry| entry.id);
+        // Before somebody else may have their columns: what is said of these comes behind.
+        old.iter_mut().for_each(|entry| entry.set_in_flight(0, &self.lanes));
         update.gone.extend(old.iter().map(|entry| entry.id));
         update.gone.sort_unstable();
         // With the last of a class gone, it is the next one's turn.
@@ -170,34 +159,44 @@ impl Upstreams {
     /// Chooses who gets a request.
     pub fn pick(&mut self, now: Time, rules: &ForwardRules, ask: &Ask<'_>) -> Pick {
         if self.next_back.is_some_and(|at| at <= now) {
-            self.come_back(now);
+            self.bring_back(now);
         }
-        let stays = |entry: &Entry| Some(entry.sticky) == ask.sticky && entry.is_open_to(rules, ask);
+        if !self.list.iter().any(|entry| entry.life == Life::Serves) {
+            return Pick::Nobody;
+        }
+        if self.lanes.leaves(now) {
+            return Pick::Full;
+        }
+        let stays =
+            |entry: &Entry| Some(entry.sticky) == ask.sticky && entry.is_open_to(rules, &self.lanes, ask);
         let stayed = ask.sticky.and_then(|_| self.list.iter().position(stays));
-        let Some(index) = stayed.or_else(|| self.choose(rules, ask)) else {
-            return if self.list.iter().any(|entry| entry.life == Life::Serves) {
-                Pick::Full
-            } else {
-                Pick::Nobody
-            };
-        };
-        let entry = &mut self.list[index];
-        entry.in_flight += 1;
-        Pick::To(entry.id)
+        let stayed = stayed.filter(|&index| self.list[index].begin(rules, &self.lanes));
+        match stayed.or_else(|| self.choose(rules, ask)) {
+            Some(index) => Pick::To(self.list[index].id),
+            None => Pick::Full,
+        }
     }
 
-    /// The place of the one that the policy picks from the best class, if any of that has room.
+    /// The place of the one that the policy picks from the best class, if any of that has room. It has one more then.
     fn choose(&mut self, rules: &ForwardRules, ask: &Ask<'_>) -> Option<usize> {
         let best = self.list.iter().filter_map(|entry| entry.class(ask.tried)).min()?;
-        self.targets.clear();
-        self.targets.extend(self.list.iter().map(|entry| Target {
+        let Self { list, lanes, targets, by_load, .. } = self;
+        targets.clear();
+        targets.extend(list.iter().map(|entry| Target {
             id: entry.id,
             name: entry.sticky,
             weight: entry.weight,
-            load: entry.in_flight,
-            free: entry.has_room(rules) && entry.class(ask.tried) == Some(best),
+            load: if *by_load { entry.load(lanes) } else { entry.in_flight },
+            free: entry.class(ask.tried) == Some(best) && entry.has_room(rules, lanes),
         }));
-        self.policy.pick(&self.targets, Key(ask.key))
+        loop {
+            let index = self.policy.pick(&self.targets, Key(ask.key))?;
+            if self.list[index].begin(rules, &self.lanes) {
+                return Some(index);
+            }
+            // Another lane came first.
+            self.targets[index].free = false;
+        }
     }
 
     /// The head of an answer has come: the upstream is well, however long the rest takes.
@@ -211,25 +210,42 @@ impl Upstreams {
 
     /// A request is over that [`Upstreams::pick`] had chosen this one for. Of one that is gone, it changes nothing.
     pub fn end(&mut self, now: Time, rules: &ForwardRules, id: u32, outcome: Outcome) -> Freed {
-        let Some(entry) = self.entry_mut(id) else { return Freed::default() };
-        let was_full = !entry.has_room(rules);
-        entry.in_flight = entry.in_flight.saturating_sub(1);
+        let Ok(place) = self.place(id) else { return Freed::default() };
+        let entry = &mut self.list[place];
+        let was_full = !entry.has_room(rules, &self.lanes);
+        entry.set_in_flight(entry.in_flight.saturating_sub(1), &self.lanes);
         let was = entry.health;
         entry.learn(now, rules, outcome);
         let is_ejected = matches!(entry.health, Health::Ejected { .. });
         let freed = Freed {
-            room: was_full && entry.life == Life::Serves && entry.has_room(rules),
+            room: was_full && entry.life == Life::Serves && entry.has_room(rules, &self.lanes),
             idle: entry.tell_idle(),
             ejected: is_ejected && entry.health != was,
         };
+        if freed.room {
+            self.lanes.handle_room(now);
+        }
         if is_ejected || matches!(was, Health::Ejected { .. }) {
             self.find_next_back();
         }
         freed
     }
 
-    /// Brings those back whose time is over, and tells whether there were any: who waits may find room now.
+    /// Whether requests wait here; said when that may have changed. For those that wait for what other lanes have, there is a
+    /// look now and then.
+    pub fn wait(&mut self, now: Time, rules: &ForwardRules, waiting: bool) {
+        let for_others = waiting && self.best().any(|entry| entry.is_shared(rules));
+        self.lanes.wait(now, for_others);
+    }
+
+    /// Brings those back whose time is over, and tells whether who waits may find room now: because of that, or because it is time
+    /// to look whether another lane has left some.
     pub fn come_back(&mut self, now: Time) -> bool {
+        let looks = self.lanes.look(now);
+        self.bring_back(now) || looks
+    }
+
+    fn bring_back(&mut self, now: Time) -> bool {
         let mut any = false;
         for entry in &mut self.list {
             if let Health::Ejected { until, times } = entry.health
@@ -251,26 +267,33 @@ impl Upstreams {
         self.next_back = self.list.iter().filter_map(until).min();
     }
 
+    fn place(&self, id: u32) -> Result<usize, usize> {
+        self.list.binary_search_by_key(&id, |entry| entry.id)
+    }
+
     fn entry_mut(&mut self, id: u32) -> Option<&mut Entry> {
-        let place = self.list.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        let place = self.place(id).ok()?;
         self.list.get_mut(place)
     }
 
     fn entry(&self, id: u32) -> Option<&Entry> {
-        let place = self.list.binary_search_by_key(&id, |entry| entry.id).ok()?;
-        self.list.get(place)
+        self.list.get(self.place(id).ok()?)
+    }
+
+    /// Those that a request may get which has not been tried.
+    fn best(&self) -> impl Iterator<Item = &Entry> {
+        let best = self.list.iter().filter_map(|entry| entry.class(&[])).min();
+        self.list.iter().filter(move |entry| best.is_some() && entry.class(&[]) == best)
     }
 
     /// Whether a request that has not been tried would find room: worth asking before one is taken from those that wait.
-    pub fn has_room(&self, rules: &ForwardRules) -> bool {
-        let best = self.list.iter().filter_map(|entry| entry.class(&[])).min();
-        let is_best = |entry: &Entry| best.is_some() && entry.class(&[]) == best;
-        self.list.iter().any(|entry| is_best(entry) && entry.has_room(rules))
+    pub fn has_room(&self, now: Time, rules: &ForwardRules) -> bool {
+        !self.lanes.leaves(now) && self.best().any(|entry| entry.has_room(rules, &self.lanes))
     }
 
     /// When [`Upstreams::come_back`] is due.
     pub fn deadline(&self) -> Option<Time> {
-        self.next_back
+        self.next_back.into_iter().chain(self.lanes.deadline()).min()
     }
 
     /// Where one is.
@@ -302,96 +325,6 @@ impl Upstreams {
             ejected: !matches!(entry.health, Health::Well { .. }),
         })
     }
-}
-
-impl Entry {
-    fn new(upstream: &Upstream, endpoint: Endpoint) -> Self {
-        Self {
-            id: upstream.id,
-            endpoint,
-            name: upstream.name.clone(),
-            sticky: hash(upstream.name.as_bytes()),
-            weight: upstream.weight.max(1),
-            backup: upstream.backup,
-            life: Life::Serves,
-            in_flight: 0,
-            health: Health::Well { failures: 0 },
-        }
-    }
-
-    /// What the master says of it now; whether that changes who gets requests.
-    fn change(&mut self, upstream: &Upstream) -> bool {
-        let life = match (upstream.draining, self.life) {
-            (false, _) => Life::Serves,
-            (true, Life::Serves) => Life::Drains,
-            (true, drains) => drains,
-        };
-        let differs = (self.life, self.backup) != (life, upstream.backup);
-        (self.life, self.backup, self.weight) = (life, upstream.backup, upstream.weight.max(1));
-        differs
-    }
-
-    /// Whether it is to be told that it drains and has nothing; once.
-    fn tell_idle(&mut self) -> bool {
-        let is_idle = self.life == Life::Drains && self.in_flight == 0;
-        if is_idle {
-            self.life = Life::Drained;
-        }
-        is_idle
-    }
-
-    /// Takes from how a request has ended what it says of the upstream.
-    fn learn(&mut self, now: Time, rules: &ForwardRules, outcome: Outcome) {
-        if let Health::OnTrial { before, .. } = &mut self.health {
-            *before = self.in_flight.min(*before);
-        }
-        let times = match (outcome, &mut self.health) {
-            (Outcome::Neither, _) | (Outcome::Failed, Health::Ejected { .. }) => return,
-            (Outcome::Served, health) => {
-                *health = Health::Well { failures: 0 };
-                return;
-            }
-            (Outcome::Failed, Health::Well { failures }) => {
-                *failures = failures.saturating_add(1);
-                if rules.eject_after.is_none_or(|most| *failures < most) {
-                    return;
-                }
-                0
-            }
-            (Outcome::Failed, Health::OnTrial { times, .. }) => *times,
-        };
-        let until = now + ejection(rules, times);
-        self.health = Health::Ejected { until, times: times.saturating_add(1) };
-    }
-
-    fn has_room(&self, rules: &ForwardRules) -> bool {
-        rules.max_in_flight.is_none_or(|most| self.in_flight < most)
-    }
-
-    /// It may get requests as if nothing had been.
-    fn is_well(&self) -> bool {
-        match self.health {
-            Health::Well { .. } => true,
-            Health::Ejected { .. } => false,
-            Health::OnTrial { before, .. } => self.in_flight <= before,
-        }
-    }
-
-    /// The lower, the better; those that get nothing have none.
-    fn class(&self, tried: &[u32]) -> Option<(bool, bool, bool)> {
-        (self.life == Life::Serves).then(|| (tried.contains(&self.id), !self.is_well(), self.backup))
-    }
-
-    /// A client that has been with it may stay.
-    fn is_open_to(&self, rules: &ForwardRules, ask: &Ask<'_>) -> bool {
-        self.life == Life::Serves && self.is_well() && self.has_room(rules) && !ask.tried.contains(&self.id)
-    }
-}
-
-/// How long an ejection lasts that follows so many in a row.
-fn ejection(rules: &ForwardRules, times: u32) -> Duration {
-    let doubled = 2u32.checked_pow(times).and_then(|factor| rules.eject_time.checked_mul(factor));
-    doubled.map_or(rules.eject_time_max, |time| time.min(rules.eject_time_max))
 }
 
 #[cfg(test)]

@@ -1,9 +1,18 @@
 use super::*;
 use proptest::prelude::*;
+use std::time::Duration;
 
 fn upstream(id: u32) -> Upstream {
     let endpoint = format!("127.0.0.1:{}", 3000 + id);
-    Upstream { id, endpoint, name: format!("slot {}", id % 10), weight: 1, backup: false, draining: false }
+    Upstream {
+        id,
+        endpoint,
+        name: format!("slot {}", id % 10),
+        weight: 1,
+        backup: false,
+        draining: false,
+        column: None,
+    }
 }
 
 fn rules() -> ForwardRules {
@@ -76,9 +85,9 @@ fn nobody_is_there_at_first_and_full_is_not_nobody() {
     let mut bench = Bench::of([1, 2]);
     let picks = [bench.pick(), bench.pick(), bench.pick(), bench.pick(), bench.pick()];
     assert_eq!(picks, [Pick::To(1), Pick::To(2), Pick::To(1), Pick::To(2), Pick::Full]);
-    assert!(!bench.upstreams.has_room(&bench.rules));
+    assert!(!bench.upstreams.has_room(bench.now, &bench.rules));
     assert_eq!(bench.end(2, Outcome::Served), Freed { room: true, ..Freed::default() });
-    assert!(bench.upstreams.has_room(&bench.rules));
+    assert!(bench.upstreams.has_room(bench.now, &bench.rules));
     assert_eq!(bench.end(2, Outcome::Served), Freed::default(), "there was room already");
     assert_eq!(bench.upstreams.in_flight(), 2);
     bench.rules.max_in_flight = None;
@@ -277,7 +286,7 @@ proptest! {
                     prop_assert_eq!(freed.idle, drains && !flights.contains(&ended));
                 }
                 _ => {
-                    let has_room = bench.upstreams.has_room(&bench.rules);
+                    let has_room = bench.upstreams.has_room(bench.now, &bench.rules);
                     match bench.ask(Ask { key: is_so.then_some(time), ..Ask::default() }) {
                         Pick::To(id) => {
                             prop_assert!(list.iter().any(|known| known.id == id && !known.draining));

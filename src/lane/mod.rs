@@ -11,6 +11,7 @@ mod client;
 mod exchange;
 mod line;
 mod orders;
+mod shared;
 mod source;
 mod speech;
 mod timers;
@@ -63,6 +64,8 @@ struct Lane {
     /// Of the last connection.
     serial: u32,
     upstreams: Upstreams,
+    /// The number of the list that they are by.
+    list: u64,
     pool: Pool,
     queue: Queue,
     budget: Budget,
@@ -139,7 +142,11 @@ fn serve() -> Result<(), WorkerError> {
         clients: Slab::new(),
         upstream_connections: Slab::new(),
         serial: 0,
-        upstreams: Upstreams::new(policy, seed),
+        upstreams: match settings.row.and_then(shared::Row::open) {
+            Some(row) => Upstreams::shared(policy, seed, Box::new(row)),
+            None => Upstreams::new(policy, seed),
+        },
+        list: 0,
         pool: Pool::default(),
         queue: Queue::default(),
         budget: Budget::default(),

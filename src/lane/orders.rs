@@ -6,7 +6,7 @@ use super::Lane;
 use crate::{
     forward::{
         figures::Gauges,
-        orders::{LaneOrder, LaneSettings, LaneWord, Upstream},
+        orders::{LaneOrder, LaneSettings, LaneWord, UpstreamList},
     },
     time::Time,
     worker::{Worker, WorkerError, WorkerEvent},
@@ -70,9 +70,10 @@ impl Lane {
         Ok(())
     }
 
-    fn update(&mut self, list: &[Upstream]) {
-        let update = self.upstreams.update(self.now, list);
-        self.figures.know(list);
+    fn update(&mut self, list: &UpstreamList) {
+        let update = self.upstreams.update(self.now, &list.upstreams);
+        self.list = list.number;
+        self.figures.know(&list.upstreams);
         self.figures.forget(&update.gone);
         for id in update.gone {
             for key in self.pool.forget(id) {
@@ -102,7 +103,7 @@ impl Lane {
         for key in self.pool.forget(id) {
             self.close_upstream(key);
         }
-        self.say(&LaneWord::Idle(id));
+        self.say(&LaneWord::Idle { upstream: id, list: self.list });
     }
 
     /// Tells what has been done, from time to time.

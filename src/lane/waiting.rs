@@ -15,12 +15,13 @@ impl Lane {
         // As many as wait now: one that still finds no room waits again, behind the others.
         let waiting = if std::mem::take(&mut self.room) { self.queue.len() } else { 0 };
         for _ in 0..waiting {
-            if !self.upstreams.has_room(&self.rules) {
+            if !self.upstreams.has_room(self.now, &self.rules) {
                 break;
             }
             let Some(key) = self.queue.pop() else { break };
             self.leave_queue(key, None);
         }
+        self.upstreams.wait(self.now, &self.rules, !self.queue.is_empty());
     }
 
     /// The client waits no longer, nor is it told so: its key may soon be another's.

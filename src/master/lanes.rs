@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, mem, os::fd::OwnedFd};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Forward, Master, programs::Work, upstreams::Upstreams};
+use super::{Forward, Master, counts::Counts, programs::Work, upstreams::Upstreams};
 use crate::{
     balance::PolicyName,
     control::Known,
@@ -47,6 +47,7 @@ pub(super) struct Lanes {
     orders: BTreeMap<u32, Orders>,
     known: BTreeMap<WorkerId, Lane>,
     ledger: Ledger,
+    pub(super) counts: Counts,
     /// What lanes have done that have ended.
     ended: Figures,
     /// Where each is, or was a moment ago.
@@ -103,6 +104,7 @@ impl Lanes {
             orders: BTreeMap::from([(1, orders)]),
             known: BTreeMap::new(),
             ledger: Ledger::default(),
+            counts: Counts::new(),
             ended: Figures::default(),
             slots: BTreeMap::new(),
             begun: false,
@@ -130,8 +132,9 @@ impl Lanes {
         self.ledger.add(id);
     }
 
-    /// One is gone.
+    /// One is gone, or given up.
     fn remove(&mut self, id: WorkerId) {
+        self.counts.clear_lane(id);
         if let Some(mut figures) = self.known.remove(&id).and_then(|lane| lane.figures) {
             figures.rest();
             self.ended.merge(&figures);
@@ -171,8 +174,8 @@ impl Lanes {
 
     fn hear(&mut self, id: WorkerId, word: LaneWord) {
         match word {
-            LaneWord::Idle(upstream) => {
-                self.ledger.handle_idle(id, upstream);
+            LaneWord::Idle { upstream, list } => {
+                self.ledger.handle_idle(id, upstream, list);
                 self.upstreams.changed = true;
             }
             LaneWord::Figures(figures) => {
@@ -263,10 +266,11 @@ impl Master {
                     Err(error) => log::warn!("a lane says what is not understood: {error}"),
                 };
             }
-            Event::Exit { worker, .. }
-            | Event::Trouble { worker, trouble: Trouble::SpawnFailed { .. } | Trouble::Unkillable { .. } } => {
+            Event::Exit { worker, .. } | Event::Trouble { worker, trouble: Trouble::SpawnFailed { .. } } => {
                 lanes.remove(*worker);
+                lanes.counts.remove_lane(*worker);
             }
+            Event::Trouble { worker, trouble: Trouble::Unkillable { .. } } => lanes.remove(*worker),
             Event::Stopped => return self.lanes_have_stopped(),
             Event::Reloaded { .. } => return self.lanes_are_replaced(None),
             _ => {}
@@ -313,7 +317,8 @@ impl Master {
         let Some(lanes) = &mut self.lanes else { return };
         let generation = lanes.known.get(&id).map(|lane| lane.generation);
         let Some(orders) = generation.and_then(|generation| lanes.orders(generation)) else { return };
-        let settings = LaneSettings { rules: orders.rules.clone(), policy, listen };
+        let row = lanes.counts.row(id);
+        let settings = LaneSettings { rules: orders.rules.clone(), policy, listen, row };
         lanes.ledger.begin(id);
         lanes.upstreams.changed = true;
         self.order(id, &LaneOrder::Begin(Box::new(settings)));
@@ -338,7 +343,9 @@ impl Master {
             if !mem::take(&mut lanes.upstreams.changed) {
                 return;
             }
-            let list = lanes.upstreams.list(&self.fleet, &self.workers);
+            let mut list = lanes.upstreams.list(&self.fleet, &self.workers);
+            let Lanes { counts, ledger, .. } = &mut **lanes;
+            counts.give_columns(&mut list, |upstream| ledger.is_owed(upstream));
             if list != lanes.list {
                 lanes.ledger.handle_change();
                 lanes.list = list;

@@ -7,8 +7,10 @@
 mod accept;
 mod admin;
 mod channel;
+mod claims;
 mod commands;
 mod control;
+mod counts;
 mod depends;
 mod dial;
 mod flow;

@@ -86,7 +86,7 @@ impl Others {
         for (place, endpoint, weight, backup) in left {
             let (id, name) = (self.next, endpoint.clone());
             self.next += 1;
-            let upstream = Upstream { id, endpoint, name, weight, backup, draining: false };
+            let upstream = Upstream { id, endpoint, name, weight, backup, draining: false, column: None };
             self.all.push(Other { place, upstream });
         }
     }

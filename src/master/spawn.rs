@@ -79,8 +79,13 @@ impl Master {
         let orders = self.lanes.as_ref().and_then(|lanes| lanes.orders(generation)).cloned();
         let orders = orders.ok_or(io::ErrorKind::NotFound)?;
         let credentials = orders.credentials;
+        let table = match &mut self.lanes {
+            Some(lanes) => lanes.counts.add_lane(id)?,
+            None => None,
+        };
+        let table = table.map(|table| table.try_clone_to_owned()).transpose()?;
         let variables: [(&str, String); 4] = [
-            ("NODE_CHANNEL_FD", launch::channel_number(0).to_string()),
+            ("NODE_CHANNEL_FD", launch::channel_number(usize::from(table.is_some())).to_string()),
             (launch::SERIALIZATION, Serialization::Json.to_string()),
             ("NODE_UNIQUE_ID", id.to_string()),
             ("POINTSMAN_SLOT", slot.to_string()),
@@ -96,7 +101,7 @@ impl Master {
             descriptors: None,
             ordinary: self.batch.is_some(),
             attributes: Attributes { credentials: credentials.clone(), ..Attributes::default() },
-            sockets: Vec::new(),
+            sockets: table.iter().map(AsFd::as_fd).collect(),
             stdout: pipes.stdout,
             stderr: pipes.stderr,
         };

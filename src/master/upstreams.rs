@@ -10,7 +10,7 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use super::{Forward, Master, UpstreamKind, Worker, others::Others};
+use super::{Forward, Master, UpstreamKind, Worker, claims::Claims, others::Others};
 use crate::{
     endpoint::Endpoint,
     fleet::{Event, Fleet, Ports, Range, Trouble, WorkerId},
@@ -22,6 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Upstreams {
     ports: Ports,
+    claims: Claims,
     /// What workers of a generation listen on.
     kinds: BTreeMap<u32, (UpstreamKind, u16)>,
     /// Of those that workers of these users make their sockets in, the last is the one for new ones.
@@ -82,6 +83,7 @@ impl Upstreams {
         let kind = (forward.upstream, forward.upstream_port);
         Self {
             ports: Ports::default(),
+            claims: Claims::default(),
             kinds: BTreeMap::from([(1, kind)]),
             directories: Vec::new(),
             strangers: BTreeSet::new(),
@@ -113,7 +115,7 @@ impl Upstreams {
             let endpoint = workers.get(&id)?.address.as_ref()?.endpoint.to_string();
             let name = name_of_slot(slot);
             let draining = retiring || self.drained.contains(&name);
-            Some(Upstream { id: id.0, endpoint, name, weight: 1, backup: false, draining })
+            Some(Upstream { id: id.0, endpoint, name, weight: 1, backup: false, draining, column: None })
         });
         let others = self.others.list().map(|(place, mut upstream)| {
             upstream.draining |= self.drained.contains(&upstream.name) || self.drained.contains(place);
@@ -148,17 +150,17 @@ impl Upstreams {
         let found = match kind {
             UpstreamKind::Port => {
                 let range = Range::new(first, bind::first_ephemeral_port());
-                let ports = self.ports.candidates(slot);
-                let mut ports = ports.filter_map(|number| Some((number, range.port(slot, number)?)));
-                ports.find_map(|(number, port)| {
-                    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-                    let is_ours = held.contains(&Endpoint::Tcp(address));
+                let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                // What this master has claimed somebody else may have, who knows of no claims.
+                let is_free = |port| {
+                    let is_ours = held.contains(&Endpoint::Tcp(at(port)));
                     if !is_ours {
                         wanted = wanted.or(Some(port));
                     }
-                    let free = !is_ours && bind::is_free(address);
-                    free.then_some(Address { endpoint: address.into(), number })
-                })
+                    !is_ours && bind::is_free(at(port))
+                };
+                let found = self.ports.find(slot, range, |block| self.claims.add(block), is_free);
+                found.map(|(number, port)| Address { endpoint: at(port).into(), number })
             }
             UpstreamKind::Unix => {
                 let numbers = self.ports.candidates(slot);

@@ -119,7 +119,7 @@ pub(crate) struct Program<'a> {
     /// Whether it is to be scheduled as most are, which this process is not.
     pub(crate) ordinary: bool,
     pub(crate) attributes: Attributes,
-    /// Listening sockets, which it finds from descriptor 3 on.
+    /// What it finds from descriptor 3 on: listening sockets, or of a lane the table that it shares.
     pub(crate) sockets: Vec<BorrowedFd<'a>>,
     /// Its standard output; this process's own if `None`.
     pub(crate) stdout: Option<OwnedFd>,

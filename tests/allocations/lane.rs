@@ -38,6 +38,7 @@ impl Lane {
             weight: 1 + id % 2,
             backup: id == 4,
             draining: false,
+            column: None,
         };
         let list: Vec<_> = (1..=4).map(upstream).collect();
         let mut upstreams = Upstreams::new(policy, 1);

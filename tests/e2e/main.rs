@@ -43,6 +43,7 @@ mod reports;
 mod restarts;
 mod scheduling;
 mod shared;
+mod shared_lanes;
 mod stderr;
 mod stop;
 mod supervision;

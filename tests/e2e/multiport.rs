@@ -19,10 +19,11 @@ use crate::harness::{Control, Master, Node, Place, Pointsman, Process, eventuall
 /// The first port of workers, which each test has to itself: below those that the system gives out.
 fn first_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % 50).unwrap() * 40;
+    // Masters take ports by blocks of 32, which begin at multiples of it.
+    let start = u16::try_from(std::process::id() % 60).unwrap();
     loop {
-        let port = 30_000 + (start + 20 * NEXT.fetch_add(1, Ordering::Relaxed)) % 2000;
-        if (0..20).all(|more| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port + more)).is_ok()) {
+        let port = 30_016 + 32 * ((start + NEXT.fetch_add(1, Ordering::Relaxed)) % 80);
+        if (0..32).all(|more| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port + more)).is_ok()) {
             return port;
         }
     }

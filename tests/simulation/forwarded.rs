@@ -2,14 +2,14 @@
 //! unless his time is over.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
 use pointsman::{
     Event, ExitStatus, Mode, PolicyName, Stop, StopWith, WorkerId,
     fleet::{Fleet, Ledger, Output, Rules, Told},
-    forward::orders::Upstream,
+    forward::orders::{Upstream, UpstreamList},
     time::Time,
 };
 
@@ -33,6 +33,8 @@ pub(crate) struct Totals {
     deaths: usize,
     full: usize,
     reloaded: usize,
+    /// Drained, and called back.
+    called_back: usize,
 }
 
 #[derive(Debug, Default)]
@@ -45,21 +47,23 @@ struct Worker {
 
 #[derive(Debug, Default)]
 struct Lane {
-    orders: VecDeque<Vec<Upstream>>,
-    words: VecDeque<u32>,
+    orders: VecDeque<UpstreamList>,
+    /// Who has no request of its any more, by which list.
+    words: VecDeque<(u32, u64)>,
     view: Vec<Upstream>,
+    /// The number of that.
+    list: u64,
     open: BTreeMap<u32, usize>,
 }
 
 impl Lane {
     /// Reads one order.
     fn read(&mut self) {
-        if let Some(view) = self.orders.pop_front() {
-            self.view = view;
-            let Self { view, open, words, .. } = self;
-            words.extend(
-                view.iter().filter(|one| one.draining && !open.contains_key(&one.id)).map(|one| one.id),
-            );
+        if let Some(news) = self.orders.pop_front() {
+            (self.view, self.list) = (news.upstreams, news.number);
+            let Self { view, open, words, list, .. } = self;
+            let idle = view.iter().filter(|one| one.draining && !open.contains_key(&one.id));
+            words.extend(idle.map(|one| (one.id, *list)));
         }
     }
 
@@ -78,7 +82,8 @@ impl Lane {
         *count -= 1;
         if *count == 0 {
             self.open.remove(&id);
-            self.words.extend(self.view.iter().filter(|one| one.draining && one.id == id).map(|one| one.id));
+            let idle = self.view.iter().filter(|one| one.draining && one.id == id);
+            self.words.extend(idle.map(|one| (one.id, self.list)));
         }
         true
     }
@@ -96,6 +101,8 @@ pub(crate) struct Forwarded {
     lanes: BTreeMap<WorkerId, Lane>,
     next_lane: u32,
     list: Vec<Upstream>,
+    /// Slots that are to get no requests, because somebody said so.
+    drained: BTreeSet<u32>,
     pub(crate) totals: Totals,
     at_once: bool,
     stopped: bool,
@@ -129,6 +136,7 @@ impl Forwarded {
             lanes: BTreeMap::new(),
             next_lane: 1000,
             list: Vec::new(),
+            drained: BTreeSet::new(),
             totals: Totals::default(),
             at_once: false,
             stopped: false,
@@ -164,6 +172,8 @@ impl Forwarded {
 
     /// No faults any more: everything comes to rest.
     pub(crate) fn heal(&mut self, random: &mut Random) {
+        self.drained.clear();
+        self.tell_lanes();
         for _ in 0..20_000 {
             let fresh =
                 |lane: &Lane| lane.orders.is_empty() && lane.words.is_empty() && lane.view == self.list;
@@ -229,13 +239,21 @@ impl Forwarded {
     fn hear(&mut self, random: &mut Random) {
         let place = random.index(self.lanes.len());
         let Some((&id, lane)) = self.lanes.iter_mut().nth(place) else { return };
-        if let Some(upstream) = lane.words.pop_front() {
-            self.ledger.handle_idle(id, upstream);
+        if let Some((upstream, list)) = lane.words.pop_front() {
+            self.ledger.handle_idle(id, upstream, list);
         }
     }
 
     fn operate(&mut self, random: &mut Random) {
-        match random.below(3) {
+        match random.below(6) {
+            3.. => {
+                let slot = u32::try_from(random.index(WORKERS)).unwrap();
+                if self.drained.remove(&slot) {
+                    self.totals.called_back += 1;
+                } else {
+                    self.drained.insert(slot);
+                }
+            }
             0 => drop(self.fleet.reload(self.now, self.rules.clone())),
             1 => {
                 let Some(worker) = self.a_worker(random) else { return };
@@ -292,7 +310,8 @@ impl Forwarded {
             name: format!("slot:{slot}"),
             weight: 1,
             backup: false,
-            draining,
+            draining: draining || self.drained.contains(&slot),
+            column: None,
         };
         let list: Vec<_> = self.fleet.forwarded_to().map(one).collect();
         if list != self.list {
@@ -364,11 +383,12 @@ impl Totals {
         self.deaths += other.deaths;
         self.full += other.full;
         self.reloaded += other.reloaded;
+        self.called_back += other.called_back;
     }
 
     pub(crate) fn assert_all_happened(&self) {
-        let Self { served, retired, overdue, cut, lane_deaths, deaths, full, reloaded } = *self;
-        let all = [served, retired, overdue, cut, lane_deaths, deaths, full, reloaded];
+        let Self { served, retired, overdue, cut, lane_deaths, deaths, full, reloaded, called_back } = *self;
+        let all = [served, retired, overdue, cut, lane_deaths, deaths, full, reloaded, called_back];
         assert!(all.iter().all(|&count| count > 0), "too tame: {self:?}");
     }
 }
