@@ -43,6 +43,8 @@ impl Lane {
             };
             at += taken;
             match self.carry_out(key, &mut flow, here) {
+                // What of the body is there goes with the head in one write.
+                Next::Begun if at < input.len() => self.hold_head(key, &mut flow),
                 Next::Begun => {}
                 Next::More if at < input.len() && taken > 0 => flow.clear(),
                 Next::More | Next::Nothing => break,
@@ -50,8 +52,18 @@ impl Lane {
         }
         flow.clear();
         self.flow = flow;
+        self.head.clear();
         self.set_client_timer(key);
         at
+    }
+
+    /// Keeps the head that is to be sent, since the session adds to its own what is said next.
+    fn hold_head(&mut self, key: usize, flow: &mut Flow) {
+        flow.clear();
+        self.head.clear();
+        if let Some(client) = self.clients.get(key) {
+            self.head.extend_from_slice(client.session.held());
+        }
     }
 
     /// Carries out what a session has said to something else than its client's bytes; `input` are those of the upstream, if
@@ -79,9 +91,12 @@ impl Lane {
     }
 
     fn carry_out(&mut self, key: usize, flow: &mut Flow, input: &[u8]) -> Next {
-        if flow.send_held || !flow.to_upstream.is_empty() || flow.shut_upstream {
+        // A head whose body is refused is not sent at all.
+        let sends_head = flow.send_held || !self.head.is_empty() && flow.upstream.is_none();
+        if sends_head || !flow.to_upstream.is_empty() || flow.shut_upstream {
             self.send_upstream(key, flow, input);
         }
+        self.head.clear();
         let Some(client) = self.clients.get_mut(key) else { return Next::Nothing };
         if !flow.to_client.is_empty() {
             if client.line.send(flow.to_client.slices(input)).is_err() {
@@ -131,7 +146,7 @@ impl Lane {
         let Some(client) = self.clients.get_mut(key) else { return };
         let Some(other) = client.partner.connected() else { return };
         let Some(connection) = self.upstream_connections.get_mut(other) else { return };
-        let held = if flow.send_held { client.session.held() } else { &[] };
+        let held = if flow.send_held { client.session.held() } else { &self.head };
         let pieces = std::iter::once(held).chain(flow.to_upstream.slices(input));
         connection.send(pieces);
         if flow.shut_upstream {

@@ -85,6 +85,8 @@ struct Lane {
     buffer: Box<[u8]>,
     /// What sessions say; empty between two calls.
     flow: Flow,
+    /// The head of a request that waits for what of its body came with it; empty between two calls.
+    head: Vec<u8>,
     /// What request ids are made of.
     salt: u64,
 }
@@ -153,6 +155,7 @@ fn serve() -> Result<(), WorkerError> {
         over: false,
         buffer: vec![0; BUFFER].into_boxed_slice(),
         flow: Flow::default(),
+        head: Vec::new(),
         salt: seed,
     };
     lane.run()
