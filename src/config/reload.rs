@@ -25,6 +25,10 @@ impl Inputs {
 const OF_THE_MASTER: [&str; 8] =
     ["output", "error_output", "output_max_size", "output_keep", "name", "control", "control_group", "admin"];
 
+/// Those of how requests are forwarded: what is spoken, which lanes that leave and workers that come would not agree on, and a
+/// file that the master opens when it starts.
+const OF_FORWARDING: [&str; 2] = ["protocol", "access_log"];
+
 impl Config {
     /// The keys that say something else in `anew` and that only a new start can change. What `depends` says is not
     /// asked: the first worker has been started.
@@ -40,9 +44,11 @@ impl Config {
         let plain = self.plain.rows().into_iter().zip(anew.plain.rows());
         let plain =
             plain.filter(|((key, old, _), (_, new, _))| OF_THE_MASTER.contains(&key.name) && old != new);
-        // Lanes are told how to forward when they start.
+        // The others are for lanes, which are replaced with the workers.
         let forward = self.forward.rows().into_iter().zip(anew.forward.rows());
-        let forward = forward.filter(|((_, old, _), (_, new, _))| old != new).map(|((key, ..), _)| key);
+        let forward =
+            forward.filter(|((key, old, _), (_, new, _))| OF_FORWARDING.contains(key) && old != new);
+        let forward = forward.map(|((key, ..), _)| key);
         special.chain(plain.map(|((key, ..), _)| key.name)).chain(forward).collect()
     }
 }
@@ -106,8 +112,13 @@ mod tests {
             ("control = \"off\"", "", &["control"]),
             (
                 "mode = \"multiport\"",
-                "mode = \"multiport\"\nlanes = 2\nupstreams = \"a:1\"",
-                &["lanes", "upstreams"],
+                "mode = \"multiport\"\nlanes = 2\nupstreams = \"a:1\"\nmax_body = \"1MiB\"\nupstream = \"unix\"",
+                &[],
+            ),
+            (
+                "mode = \"multiport\"",
+                "mode = \"multiport\"\nprotocol = \"tcp\"\naccess_log = \"stdout\"\naccess_log_format = \"json\"",
+                &["protocol", "access_log"],
             ),
             (
                 "",

@@ -4,8 +4,6 @@
 //! beside them choices are made: which upstream, which of its connections, who waits, who tries again. Nothing here knows
 //! of sockets, of time but as an argument, or of processes.
 
-#![allow(dead_code, unreachable_pub, reason = "the lanes that use it are being built")]
-
 pub mod budget;
 mod entry;
 pub mod figures;

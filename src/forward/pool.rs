@@ -88,11 +88,6 @@ impl Pool {
         idle.remove(place).map(|idle| idle.token)
     }
 
-    /// A connection is not there any more; whether it was.
-    pub fn remove(&mut self, upstream: u32, token: usize) -> bool {
-        self.pull(upstream, token).is_some()
-    }
-
     /// The upstream has closed this one; whether it was here. How long it was idle is learnt.
     pub fn closed_by_peer(&mut self, now: Time, upstream: u32, token: usize) -> bool {
         let Some(idle) = self.pull(upstream, token) else { return false };
@@ -139,6 +134,7 @@ impl Pool {
     }
 
     /// There are none.
+    #[cfg(any(test, feature = "internals"))]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -214,7 +210,8 @@ mod tests {
         }
         assert_eq!(pool.put(at(0), &rules(), 2, 20, None), None, "each upstream has its own");
         assert_eq!(pool.len(), 4);
-        assert!(pool.remove(1, 13) && !pool.remove(1, 13) && !pool.remove(2, 14) && !pool.remove(9, 14));
+        let mut closed = |upstream, token| pool.closed_by_peer(at(0), upstream, token);
+        assert!(closed(1, 13) && !closed(1, 13) && !closed(2, 14) && !closed(9, 14));
         let taken: Vec<_> = (0..3).map(|_| pool.take(at(0), 1)).collect();
         assert_eq!(taken, [Some(14), Some(12), None]);
         assert_eq!((pool.take(at(0), 2), pool.take(at(0), 3)), (Some(20), None));

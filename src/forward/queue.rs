@@ -47,14 +47,13 @@ pub enum Push {
 }
 
 impl Queue {
-    /// Has a request wait. `client` is the address of who sent it, if that is known.
-    pub fn push(&mut self, now: Time, rules: &ForwardRules, token: usize, client: Option<IpAddr>) -> Push {
+    /// Has a request wait, until then at most. `client` is the address of who sent it, if that is known.
+    pub fn push(&mut self, until: Time, rules: &ForwardRules, token: usize, client: Option<IpAddr>) -> Push {
         let line = client.map(household);
         let push = if self.len < rules.max_queue { Push::Waits } else { self.make_room(line) };
         if push == Push::Full {
             return push;
         }
-        let until = now + rules.queue_timeout;
         self.earliest = Some(self.earliest.map_or(until, |earliest| earliest.min(until)));
         let waiting = self.lines.entry(line).or_default();
         if waiting.is_empty() {
@@ -90,19 +89,6 @@ impl Queue {
             self.turns.push_back(line);
         }
         first.map(|first| first.token)
-    }
-
-    /// One that was taken from here waits on, as the next one; `until` is when its time is over.
-    pub fn put_back(&mut self, token: usize, client: Option<IpAddr>, until: Time) {
-        let line = client.map(household);
-        self.earliest = Some(self.earliest.map_or(until, |earliest| earliest.min(until)));
-        let waiting = self.lines.entry(line).or_default();
-        if !waiting.is_empty() {
-            self.turns.retain(|other| *other != line);
-        }
-        waiting.push_front(Waiting { token, until });
-        self.turns.push_front(line);
-        self.len += 1;
     }
 
     /// One does not wait any more; whether it did.
@@ -156,6 +142,7 @@ impl Queue {
     }
 
     /// Nobody waits.
+    #[cfg(any(test, feature = "internals"))]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -174,10 +161,9 @@ fn household(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::time::Duration;
 
     fn rules(max_queue: usize) -> ForwardRules {
-        ForwardRules { max_queue, queue_timeout: Duration::from_nanos(10), ..ForwardRules::default() }
+        ForwardRules { max_queue, ..ForwardRules::default() }
     }
 
     fn client(number: u8) -> Option<IpAddr> {
@@ -188,7 +174,7 @@ mod tests {
     fn queue(all: &[(usize, u8)]) -> Queue {
         let mut queue = Queue::default();
         for &(token, number) in all {
-            assert_eq!(queue.push(Time(0), &rules(99), token, client(number)), Push::Waits);
+            assert_eq!(queue.push(Time(10), &rules(99), token, client(number)), Push::Waits);
         }
         queue
     }
@@ -211,7 +197,7 @@ mod tests {
         for (token, address) in
             [(1, "fd00::1"), (2, "fd00::2"), (3, "fd00:0:0:1::"), (4, "::ffff:1.2.3.4"), (5, "1.2.3.4")]
         {
-            queue.push(Time(0), &rules(99), token, Some(address.parse().unwrap()));
+            queue.push(Time(10), &rules(99), token, Some(address.parse().unwrap()));
         }
         assert_eq!(drain(&mut queue), [1, 3, 4, 2, 5]);
     }
@@ -219,21 +205,21 @@ mod tests {
     #[test]
     fn the_longest_line_gives_way_and_else_a_full_queue_is_full() {
         let mut queue = queue(&[(1, 1), (2, 1), (3, 1)]);
-        let mut push = |token, number| queue.push(Time(0), &rules(3), token, client(number));
+        let mut push = |token, number| queue.push(Time(10), &rules(3), token, client(number));
         assert_eq!(push(4, 1), Push::Full);
         assert_eq!(push(5, 2), Push::InsteadOf(3));
         assert_eq!(push(6, 2), Push::Full, "it would be as long as the longest");
         assert_eq!(push(7, 3), Push::InsteadOf(2));
         assert_eq!(push(8, 4), Push::Full, "one each");
         assert_eq!(drain(&mut queue), [1, 5, 7]);
-        assert_eq!(queue.push(Time(0), &rules(0), 1, None), Push::Full);
+        assert_eq!(queue.push(Time(10), &rules(0), 1, None), Push::Full);
     }
 
     #[test]
     fn who_waits_for_too_long_or_leaves_is_gone() {
         let mut queue = queue(&[(1, 1), (2, 2)]);
-        queue.push(Time(5), &rules(9), 3, client(1));
-        queue.push(Time(7), &rules(9), 4, client(3));
+        queue.push(Time(15), &rules(9), 3, client(1));
+        queue.push(Time(17), &rules(9), 4, client(3));
         assert_eq!(queue.deadline(), Some(Time(10)));
         assert_eq!(queue.expire(Time(9)), [0; 0]);
         assert_eq!(queue.expire(Time(10)), [1, 2]);
@@ -245,17 +231,6 @@ mod tests {
         assert_eq!(drain(&mut queue), [4]);
     }
 
-    #[test]
-    fn what_is_put_back_is_next() {
-        let mut queue = queue(&[(1, 1), (2, 2), (3, 1)]);
-        assert_eq!(queue.pop(), Some(1));
-        queue.put_back(1, client(1), Time(4));
-        assert_eq!((queue.len(), queue.deadline()), (3, Some(Time(4))));
-        assert_eq!(drain(&mut queue), [1, 2, 3]);
-        queue.put_back(9, client(9), Time(4));
-        assert_eq!(drain(&mut queue), [9]);
-    }
-
     proptest! {
         /// Each that waits leaves once, by one way.
         #[test]
@@ -265,7 +240,7 @@ mod tests {
                 let token = usize::try_from(now).unwrap();
                 let now = Time(now);
                 match kind {
-                    0 | 1 => match queue.push(now, &rules, token, client(number)) {
+                    0 | 1 => match queue.push(Time(now.0 + 10), &rules, token, client(number)) {
                         Push::Waits => waiting.push(token),
                         Push::InsteadOf(other) => {
                             waiting.retain(|&known| known != other);

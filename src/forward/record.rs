@@ -117,6 +117,7 @@ impl Times {
 
 impl Reason {
     /// Each of them.
+    #[cfg(test)]
     pub const ALL: [Self; 16] = [
         Self::Done,
         Self::BadRequest,

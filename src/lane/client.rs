@@ -37,6 +37,8 @@ pub(super) struct Client {
     pub(super) timer: Time,
     /// Until when it is lingered for.
     lingers_until: Time,
+    /// Until when its request may wait for an upstream with room, once it has begun to.
+    pub(super) waits_until: Option<Time>,
     /// Upstreams that have failed its request.
     pub(super) tried: Vec<u32>,
 }
@@ -90,6 +92,7 @@ impl Lane {
             told_end: false,
             timer: NEVER,
             lingers_until: NEVER,
+            waits_until: None,
             tried: Vec::new(),
         };
         let key = self.clients.insert(client);

@@ -43,6 +43,7 @@ impl Lane {
             };
             at += taken;
             match self.carry_out(key, &mut flow, here) {
+                // What of the body is there goes with the head in one write.
                 Next::Begun => {}
                 Next::More if at < input.len() && taken > 0 => flow.clear(),
                 Next::More | Next::Nothing => break,
@@ -79,7 +80,9 @@ impl Lane {
     }
 
     fn carry_out(&mut self, key: usize, flow: &mut Flow, input: &[u8]) -> Next {
-        if flow.send_held || !flow.to_upstream.is_empty() || flow.shut_upstream {
+        // A head whose body is refused at once is not sent at all.
+        let refused = flow.send_held && flow.upstream.is_some();
+        if !refused && (flow.send_held || !flow.to_upstream.is_empty() || flow.shut_upstream) {
             self.send_upstream(key, flow, input);
         }
         let Some(client) = self.clients.get_mut(key) else { return Next::Nothing };
@@ -157,6 +160,7 @@ impl Lane {
     fn finish(&mut self, key: usize, parting: Option<Parting>, record: Option<&Record>) {
         let Some(client) = self.clients.get_mut(key) else { return };
         client.tried.clear();
+        client.waits_until = None;
         match (client.partner, parting) {
             (Partner::Connected(other), Some(parting)) => {
                 client.partner = Partner::Nobody;
@@ -188,12 +192,19 @@ impl Lane {
             Pick::To(id) => self.connect(key, id, flow),
             Pick::Full | Pick::Nobody => {
                 let address = client.peer.address.map(|address| address.ip());
-                match self.queue.push(self.now, &self.rules, key, address) {
+                // One that has waited before, and found that those with room have failed it, has no more time for that.
+                let until = *client.waits_until.get_or_insert(self.now + self.rules.queue_timeout);
+                match self.queue.push(until, &self.rules, key, address) {
                     Push::Waits => {}
-                    Push::InsteadOf(other) => self.turned_away.push(other),
+                    Push::InsteadOf(other) => {
+                        self.turned_away
+                            .extend(self.clients.get(other).map(|client| client.line.place(other)));
+                    }
                     Push::Full => return self.fail(key, self.why_waiting(Reason::QueueFull), flow),
                 }
-                client.partner = Partner::Queued;
+                if let Some(client) = self.clients.get_mut(key) {
+                    client.partner = Partner::Queued;
+                }
                 Next::Nothing
             }
         }
@@ -233,6 +244,7 @@ impl Lane {
         };
         connection.begin(key);
         client.partner = Partner::Connected(other);
+        client.waits_until = None;
         let has_cookie = self.rules.sticky.is_some();
         let sticky = has_cookie.then(|| self.upstreams.sticky(connection.upstream)).flatten();
         client.session.begin(&mut turn!(self, client), connection.upstream, sticky, flow);
@@ -281,6 +293,9 @@ impl Lane {
     pub(super) fn end_at(&mut self, id: u32, outcome: Outcome) {
         let freed = self.upstreams.end(self.now, &self.rules, id, outcome);
         self.room |= freed.room;
+        if freed.ejected {
+            self.figures.note_ejection(id);
+        }
         if freed.idle {
             self.tell_idle(id);
         }

@@ -77,7 +77,7 @@ struct Lane {
     /// Those that were not read to their end, and wait for their next turn.
     leftovers: VecDeque<Source>,
     /// Those that wait no longer since others do.
-    turned_away: Vec<usize>,
+    turned_away: Vec<Place>,
     /// An upstream may have room for one that waits.
     room: bool,
     /// It was told to leave.

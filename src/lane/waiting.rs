@@ -9,8 +9,11 @@ impl Lane {
         for key in self.queue.expire(self.now) {
             self.leave_queue(key, Some(self.why_waiting(Reason::QueueTimeout)));
         }
-        for key in std::mem::take(&mut self.turned_away) {
-            self.leave_queue(key, Some(Reason::QueueFull));
+        for place in std::mem::take(&mut self.turned_away) {
+            // It may have left by itself meanwhile, and another have its place.
+            if self.is_client(place) && self.clients[place.key].partner == Partner::Queued {
+                self.leave_queue(place.key, Some(Reason::QueueFull));
+            }
         }
         // As many as wait now: one that still finds no room waits again, behind the others.
         let waiting = if std::mem::take(&mut self.room) { self.queue.len() } else { 0 };

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, mem, os::fd::OwnedFd};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Forward, Master, counts::Counts, programs::Work, upstreams::Upstreams};
+use super::{Forward, Master, Sink, counts::Counts, programs::Work, upstreams::Upstreams};
 use crate::{
     balance::PolicyName,
     control::Known,
@@ -72,8 +72,8 @@ pub(super) struct Orders {
     rules: ForwardRules,
     /// Whom they run as, if not as this process's own user.
     pub(super) credentials: Option<Credentials>,
-    /// Whether their standard output is wanted.
-    pub(super) has_log: bool,
+    /// Where their standard output goes, if it is wanted.
+    pub(super) log: Option<Sink>,
 }
 
 /// How far a reload has come, in which workers are replaced first and lanes after them.
@@ -167,6 +167,15 @@ impl Lanes {
         all
     }
 
+    /// What only a new start changes is in these settings as it is: what is spoken, and where the access log goes.
+    fn keep_what_stays(&self, forward: &mut Forward) {
+        let Some(Orders { rules, log, .. }) = self.orders.values().next_back() else { return };
+        forward.rules.protocol = rules.protocol;
+        forward.access_log.clone_from(log);
+        let wanted = forward.rules.access_log.or(rules.access_log);
+        forward.rules.access_log = wanted.filter(|_| log.is_some());
+    }
+
     /// Where requests go now.
     pub(super) fn list(&self) -> &[Upstream] {
         &self.list
@@ -189,8 +198,7 @@ impl Lanes {
 
 impl Orders {
     fn of(forward: &Forward, credentials: Option<Credentials>) -> Self {
-        let has_log = forward.access_log.is_some();
-        Self { rules: forward.rules.clone(), credentials, has_log }
+        Self { rules: forward.rules.clone(), credentials, log: forward.access_log.clone() }
     }
 }
 
@@ -383,8 +391,9 @@ impl Master {
     }
 
     /// A reload is about to begin, which these settings are for.
-    pub(super) fn prepare_lanes(&mut self, generation: u32, work: Work) {
+    pub(super) fn prepare_lanes(&mut self, generation: u32, mut work: Work) {
         let Some(lanes) = &mut self.lanes else { return };
+        lanes.keep_what_stays(&mut work.forward);
         lanes.upstreams.add(generation, &work.forward);
         let before =
             mem::replace(&mut lanes.replacing, Replacing::Workers { began: self.now, next: Box::new(work) });

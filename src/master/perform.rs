@@ -55,8 +55,8 @@ impl Master {
             Output::CloseChannel(worker) => self.close_channel(worker),
             Output::Signal(worker, signal) => self.signal(worker, signal),
             Output::Event(event) => self.worker_happens(event),
-            // Done when lanes were told.
-            Output::Retire(_) => {}
+            // It is told to lanes with the next list.
+            Output::Retire(worker) => log::debug!("worker {worker} gets no more requests"),
         }
     }
 

@@ -90,7 +90,7 @@ impl Master {
             ("NODE_UNIQUE_ID", id.to_string()),
             ("POINTSMAN_SLOT", slot.to_string()),
         ];
-        let pipes = self.output.lane_pipes(orders.has_log, credentials.as_ref())?;
+        let pipes = self.output.lane_pipes(orders.log.is_some(), credentials.as_ref())?;
         let what = launch::Program {
             // To the trampoline that is the launcher.
             program: OsStr::new(launch::SELF),

@@ -357,6 +357,7 @@ impl Session {
     }
 
     /// How often the request was sent, or tried to be.
+    #[cfg(feature = "internals")]
     pub fn tries(&self) -> u32 {
         match &self.state {
             State::Busy(exchange) => exchange.record.tries,
@@ -366,11 +367,13 @@ impl Session {
     }
 
     /// No request is under way, nor begun.
+    #[cfg(feature = "internals")]
     pub fn is_idle(&self) -> bool {
         matches!(&self.state, State::Idle(idle) if idle.stage != Stage::Reading)
     }
 
     /// What goes by is not looked at.
+    #[cfg(feature = "internals")]
     pub fn is_tunnel(&self) -> bool {
         matches!(self.state, State::Tunnel(_))
     }
@@ -389,6 +392,7 @@ impl Session {
     }
 
     /// Bytes of the client that had to wait when they were given can be used now: they are to be given again.
+    #[cfg(feature = "internals")]
     pub fn wants_rest(&self) -> bool {
         self.left == Left::Later && self.wants_client()
     }
