@@ -100,8 +100,14 @@ fn judge(play: &Play, heard: Heard, requests: Vec<Message>) {
     let Play { case, cut, followed, client } = play;
     let name = format!("{} (cut at {cut:?}, followed: {followed})", case.name);
     let Heard { received, end } = heard;
+    let mut case = **case;
+    // Its end may come behind the answer; then there is no need for a sign of life.
+    let signs = case.ends && matches!(case.got, [sign, _] if sign.code == 100);
+    if signs && !received.starts_with(b"HTTP/1.1 100 ") {
+        case.got = &case.got[1..];
+    }
     let seen = Seen { requests, received, end, client: client.to_string(), name };
-    seen.judge(case, case.can_be_followed());
+    seen.judge(&case, case.can_be_followed());
 }
 
 #[test]
@@ -129,7 +135,9 @@ fn is_ordinary(case: &Case) -> bool {
 fn every_case_before_node() {
     for node in Node::matrix() {
         let plays = plays(cases::all().filter(|case| is_ordinary(case)));
-        let mut master = Pointsman::run().option("-m", "multiport").workers(1).node(node, "seen.js").start();
+        // Ports are everybody's.
+        let run = Pointsman::run().option("-m", "multiport").env("POINTSMAN_UPSTREAM", "unix");
+        let mut master = run.workers(1).node(node, "seen.js").start();
         master.wait_ready(1);
         let heard = perform(&plays, master.address());
         let seen = master.get("/").json()["seen"].clone();
