@@ -6,10 +6,12 @@
 
 #![cfg(test)]
 
+mod access_log;
 mod activation;
 mod addresses;
 mod admin;
 mod attributes;
+mod balancing;
 mod chaos;
 mod cli;
 mod control;
@@ -21,6 +23,8 @@ mod custody;
 mod demo;
 mod environment;
 mod first;
+mod forwarding_figures;
+mod forwarding_rules;
 mod harness;
 mod idle;
 mod inherited;
@@ -28,6 +32,7 @@ mod killed;
 mod lane_cost;
 mod leaving;
 mod life;
+mod limits;
 mod listen_options;
 mod load;
 mod load_report;
@@ -37,15 +42,20 @@ mod multiport;
 mod node_primary;
 mod node_programs;
 mod pressure;
+mod queueing;
 mod reloads;
 mod reports;
+mod request_heads;
 mod restarts;
 mod scheduling;
 mod shared;
+mod slow_clients;
 mod stderr;
 mod stop;
+mod streaming;
 mod supervision;
 mod systemd;
+mod tcp;
 mod terminal;
 #[path = "../traffic/mod.rs"]
 mod traffic;
@@ -54,6 +64,7 @@ mod udp;
 mod under_load;
 mod unit;
 mod unix;
+mod upstream_connections;
 mod user;
 mod websocket;
 mod wire;

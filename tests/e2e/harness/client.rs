@@ -3,13 +3,18 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     path::Path,
     time::Duration,
 };
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
+};
 use serde_json::Value;
 
 /// No answer takes this long.
@@ -38,6 +43,15 @@ impl Client {
         Self::on(stream)
     }
 
+    /// From this address of this machine.
+    pub(crate) fn connect_from(from: Ipv4Addr, to: SocketAddr) -> io::Result<Self> {
+        let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(from, 0)))?;
+        let SocketAddr::V4(to) = to else { return Err(io::ErrorKind::Unsupported.into()) };
+        connect(socket.as_raw_fd(), &SockaddrIn::from(to))?;
+        Self::on(socket.into())
+    }
+
     /// By the path of a Unix socket.
     pub(crate) fn connect_unix(path: &Path) -> io::Result<Self> {
         // What is done with a stream here, every kind of stream socket can do.
@@ -64,6 +78,31 @@ impl Client {
     /// Sends these bytes and nothing else.
     pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
+    }
+
+    /// Sends these bytes and reads a response.
+    pub(crate) fn ask(&mut self, bytes: &str) -> io::Result<Response> {
+        self.stream.write_all(bytes.as_bytes())?;
+        self.receive()
+    }
+
+    /// Reads what comes next; nothing at the end.
+    pub(crate) fn receive_some(&mut self) -> io::Result<Vec<u8>> {
+        if self.rest.is_empty() {
+            self.read_more()?;
+        }
+        Ok(std::mem::take(&mut self.rest))
+    }
+
+    /// Reads so many bytes.
+    pub(crate) fn receive_raw(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        self.take(length)
+    }
+
+    /// Reads everything up to the end of the connection.
+    pub(crate) fn receive_all(&mut self) -> io::Result<Vec<u8>> {
+        while self.read_more()? {}
+        Ok(std::mem::take(&mut self.rest))
     }
 
     /// Sends as many of these bytes as the kernel takes at once.
