@@ -37,7 +37,7 @@ fn requests_are_counted_by_code_and_by_who_answered() {
     let run = Pointsman::multiport().workers(2).option("--admin", "0").option("--lanes", "2");
     let run = run.option("--trusted-proxies", "loopback");
     let master = run.node(Node::DEFAULT, "plain.js").start();
-    master.wait_log("both workers listen");
+    master.wait_log("all 2 workers listen");
     let mut slots = BTreeMap::from([("0", 0.0), ("1", 0.0)]);
     let mut client = master.connect();
     for _ in 0..30 {

@@ -30,7 +30,8 @@ fn withstand(arguments: &[&str]) {
     });
     let run =
         Pointsman::before(&[&upstream]).option("--header-timeout", "20s").option("--body-timeout", "20s");
-    let master = run.start();
+    // Those would be counted with the connections of clients.
+    let master = run.option("--upstream-keepalive", "1").start();
     let lane = master.lane(1);
     let mut attackers = attack(&master, arguments);
     eventually("they are there", || lane.connections() >= CLIENTS);
@@ -76,7 +77,7 @@ fn who_is_too_slow_is_let_go() {
     let mut attackers = attack(&master, &["-H", "-i", "1"]);
     eventually("some are there", || lane.connections() > 100);
     eventually("and are let go", || lane.connections() < 10);
-    assert!(upstream.requests().is_empty());
+    assert!(upstream.requests().len() < 10, "those by which it looks whether we are still there");
     attackers.kill().unwrap();
     attackers.wait().unwrap();
     master.finish();

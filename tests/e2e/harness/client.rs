@@ -86,14 +86,6 @@ impl Client {
         self.receive()
     }
 
-    /// Reads what comes next; nothing at the end.
-    pub(crate) fn receive_some(&mut self) -> io::Result<Vec<u8>> {
-        if self.rest.is_empty() {
-            self.read_more()?;
-        }
-        Ok(std::mem::take(&mut self.rest))
-    }
-
     /// Reads so many bytes.
     pub(crate) fn receive_raw(&mut self, length: usize) -> io::Result<Vec<u8>> {
         self.take(length)
@@ -133,9 +125,12 @@ impl Client {
         self.receive()
     }
 
-    /// Reads the next response; one without a length is read to the end of the connection.
+    /// Reads the next response, past those that say to go on; one without a length is read to the end of the connection.
     pub(crate) fn receive(&mut self) -> io::Result<Response> {
         let mut response = self.receive_head()?;
+        while response.status == 100 {
+            response = self.receive_head()?;
+        }
         response.body = if response.headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked")
         {
             self.take_chunks()?
