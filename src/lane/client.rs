@@ -121,16 +121,15 @@ impl Lane {
         if event.is_writable() && self.clients[key].line.is_blocked() {
             self.flush_client(key);
         }
-        // Reset, or closed in both directions: there is nobody any more.
-        if event.is_error() || event.is_write_closed() && event.is_read_closed() {
-            if self.is_client(place) {
-                self.handle_client_gone(key);
-            }
-            return;
-        }
         let Some(client) = self.clients.get_mut(key).filter(|client| client.line.is_at(place)) else {
             return;
         };
+        // Reset, or closed in both directions and not by us: there is nobody any more.
+        let is_closed = event.is_write_closed() && event.is_read_closed() && !client.line.ends();
+        if event.is_error() || is_closed {
+            self.handle_client_gone(key);
+            return;
+        }
         if event.is_readable() || event.is_read_closed() {
             client.line.handle_event(event);
             self.read_client(key);
@@ -362,7 +361,7 @@ impl Lane {
             Some(ending @ (Ending::Linger | Ending::Close))
                 if !client.line.ended && (ending == Ending::Linger || !wire::is_quiet(&client.line)) =>
             {
-                let _ = net::shut_down(&client.line);
+                client.line.end_writing();
                 client.lingers_until = self.now + LINGER;
                 client.line.input = Vec::new();
                 client.line.readable = true;

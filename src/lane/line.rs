@@ -139,6 +139,11 @@ impl Line {
         self.sent < self.output.len()
     }
 
+    /// Whether nothing more is sent, or will be.
+    pub(super) fn ends(&self) -> bool {
+        self.ends
+    }
+
     /// Keeps what was not taken of `bytes`, which came behind what is kept already.
     pub(super) fn keep(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);

@@ -131,7 +131,13 @@ impl Lane {
         let hears = event.is_readable() || event.is_read_closed() || event.is_error();
         connection.line.handle_event(event);
         match connection.stage {
-            Stage::Connecting { client } => self.handle_connecting(key, client),
+            Stage::Connecting { client } => {
+                self.handle_connecting(key, client);
+                // One that speaks first may have said something already.
+                if self.is_upstream(place) {
+                    self.read_upstream(key);
+                }
+            }
             Stage::Busy { .. } => {
                 if event.is_writable() && connection.line.is_blocked() {
                     self.flush_upstream(key);

@@ -15,7 +15,7 @@ fn run() -> Pointsman {
 }
 
 /// Where it tells how it is, as its log says.
-fn admin(master: &Master) -> Place {
+pub(crate) fn admin(master: &Master) -> Place {
     let line = master.wait_log("admin on ");
     let place = line.rsplit_once("admin on ").unwrap().1;
     match place.strip_prefix("unix:") {

@@ -173,7 +173,7 @@ fn run(seed: u64) {
     let servers: Vec<_> = (0..SERVERS).map(|_| Server::start()).collect();
     let list: Vec<_> = servers.iter().map(|server| server.address.to_string()).collect();
     let node = Node::DEFAULT;
-    let run = Pointsman::run().option("-m", "multiport").workers(WORKERS);
+    let run = Pointsman::multiport().workers(WORKERS);
     let run = list.iter().fold(run, |run, address| run.option("--upstreams", address));
     let run = run.option("--response-timeout", "600ms").option("--connect-timeout", "300ms");
     let run = run.option("--upstream-idle-timeout", "2s").option("--restart-delay", "10ms");

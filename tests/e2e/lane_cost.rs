@@ -28,7 +28,7 @@ fn rss(process: Process) -> u64 {
 }
 
 fn run() -> Pointsman {
-    Pointsman::run().option("-m", "multiport").workers(2)
+    Pointsman::multiport().workers(2)
 }
 
 fn load(address: SocketAddr) {
@@ -120,7 +120,7 @@ fn who_does_not_read_costs_no_memory() {
             thread::spawn(move || serve_endlessly(stream));
         }
     });
-    let run = Pointsman::run().option("-m", "multiport").workers(0);
+    let run = Pointsman::multiport().workers(0);
     let master = run.option("--upstreams", address.to_string()).start();
     let mut ready = Client::connect(master.address()).unwrap();
     assert_eq!(ready.get("/").unwrap().status, 200);

@@ -6,7 +6,7 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU16, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
 };
@@ -14,23 +14,10 @@ use std::{
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Control, Master, Node, Place, Pointsman, Process, eventually, eventually_some};
-
-/// The first port of workers, which each test has to itself: below those that the system gives out.
-fn first_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Masters take ports by blocks of 32, which begin at multiples of it.
-    let start = u16::try_from(std::process::id() % 60).unwrap();
-    loop {
-        let port = 30_016 + 32 * ((start + NEXT.fetch_add(1, Ordering::Relaxed)) % 80);
-        if (0..32).all(|more| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port + more)).is_ok()) {
-            return port;
-        }
-    }
-}
+use crate::harness::{Control, Master, Node, Place, Pointsman, Process, eventually, eventually_some, first_port};
 
 fn multiport() -> Pointsman {
-    on(first_port())
+    Pointsman::multiport()
 }
 
 fn on(port: u16) -> Pointsman {

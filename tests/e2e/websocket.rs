@@ -11,7 +11,7 @@ const FRAMES: usize = 5_000;
 
 fn run(workers: usize) -> Pointsman {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/node_modules/ws");
-    let run = Pointsman::run().option("-m", "multiport").workers(workers);
+    let run = Pointsman::multiport().workers(workers);
     run.env("WS_PACKAGE", package).node(Node::DEFAULT, "ws_echo.js")
 }
 

@@ -3,13 +3,18 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     path::Path,
     time::Duration,
 };
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
+};
 use serde_json::Value;
 
 /// No answer takes this long.
@@ -36,6 +41,15 @@ impl Client {
         let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
         stream.set_nodelay(true)?;
         Self::on(stream)
+    }
+
+    /// From this address of this machine.
+    pub(crate) fn connect_from(from: Ipv4Addr, to: SocketAddr) -> io::Result<Self> {
+        let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(from, 0)))?;
+        let SocketAddr::V4(to) = to else { return Err(io::ErrorKind::Unsupported.into()) };
+        connect(socket.as_raw_fd(), &SockaddrIn::from(to))?;
+        Self::on(socket.into())
     }
 
     /// By the path of a Unix socket.
@@ -66,6 +80,23 @@ impl Client {
         self.stream.write_all(bytes)
     }
 
+    /// Sends these bytes and reads a response.
+    pub(crate) fn ask(&mut self, bytes: &str) -> io::Result<Response> {
+        self.stream.write_all(bytes.as_bytes())?;
+        self.receive()
+    }
+
+    /// Reads so many bytes.
+    pub(crate) fn receive_raw(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        self.take(length)
+    }
+
+    /// Reads everything up to the end of the connection.
+    pub(crate) fn receive_all(&mut self) -> io::Result<Vec<u8>> {
+        while self.read_more()? {}
+        Ok(std::mem::take(&mut self.rest))
+    }
+
     /// Sends as many of these bytes as the kernel takes at once.
     pub(crate) fn send_some(&mut self, bytes: &[u8]) {
         self.stream.set_nonblocking(true).unwrap();
@@ -94,9 +125,12 @@ impl Client {
         self.receive()
     }
 
-    /// Reads the next response; one without a length is read to the end of the connection.
+    /// Reads the next response, past those that say to go on; one without a length is read to the end of the connection.
     pub(crate) fn receive(&mut self) -> io::Result<Response> {
         let mut response = self.receive_head()?;
+        while response.status == 100 {
+            response = self.receive_head()?;
+        }
         response.body = if response.headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked")
         {
             self.take_chunks()?

@@ -12,6 +12,7 @@ mod primary;
 mod process;
 mod public;
 mod strace;
+mod upstream;
 mod v8;
 mod wait;
 
@@ -21,11 +22,12 @@ pub(crate) use log::Log;
 pub(crate) use master::Master;
 pub(crate) use node::{Form, Node};
 pub(crate) use place::Place;
-pub(crate) use pointsman::{Pointsman, free_port, python};
+pub(crate) use pointsman::{Pointsman, first_port, free_port, python};
 pub(crate) use primary::Primary;
 pub(crate) use process::Process;
 pub(crate) use public::Public;
 pub(crate) use strace::Strace;
+pub(crate) use upstream::{Request, Served, Upstream};
 pub(crate) use wait::{eventually, eventually_some, now};
 
 /// Whether the tests may become another user.

@@ -74,6 +74,11 @@ impl Pointsman {
         Self { listen: Some("127.0.0.1:0".into()), ..Self::verb("run") }
     }
 
+    /// The same, forwarding requests to workers on ports that are this test's alone.
+    pub(crate) fn multiport() -> Self {
+        Self::run().option("-m", "multiport").env("POINTSMAN_UPSTREAM_PORT", first_port().to_string())
+    }
+
     /// `pointsman VERB`.
     pub(crate) fn verb(verb: &str) -> Self {
         Self {
@@ -291,6 +296,19 @@ pub(crate) fn free_port() -> u16 {
     loop {
         let port = 12_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 18_000;
         if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// The first of twenty ports for the workers of a test, which nobody else has: below those that the system gives out.
+pub(crate) fn first_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Masters take ports by blocks of 32, which begin at multiples of it.
+    let start = u16::try_from(process::id() % 60).unwrap();
+    loop {
+        let port = 30_016 + 32 * ((start + NEXT.fetch_add(1, Ordering::Relaxed)) % 80);
+        if (0..32).all(|more| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port + more)).is_ok()) {
             return port;
         }
     }
