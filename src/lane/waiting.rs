@@ -30,7 +30,7 @@ impl Lane {
     /// The client waits no longer, nor is it told so: its key may soon be another's.
     pub(super) fn forget_waiting(&mut self, key: usize) {
         if !self.queue.remove(key) {
-            self.turned_away.retain(|other| *other != key);
+            self.turned_away.retain(|other| other.key != key);
         }
     }
 
