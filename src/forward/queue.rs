@@ -142,7 +142,6 @@ impl Queue {
     }
 
     /// Nobody waits.
-    #[cfg(any(test, feature = "internals"))]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -373,7 +373,6 @@ impl Session {
     }
 
     /// What goes by is not looked at.
-    #[cfg(feature = "internals")]
     pub fn is_tunnel(&self) -> bool {
         matches!(self.state, State::Tunnel(_))
     }
@@ -392,7 +391,6 @@ impl Session {
     }
 
     /// Bytes of the client that had to wait when they were given can be used now: they are to be given again.
-    #[cfg(feature = "internals")]
     pub fn wants_rest(&self) -> bool {
         self.left == Left::Later && self.wants_client()
     }
