@@ -45,7 +45,8 @@ plain_keys! {
 
     /// The first of the workers' ports
     ///
-    /// Each slot has two, which its workers use in turn: those of slot 0 are this one and the next.
+    /// Each slot has two, which its workers use in turn: those of slot 0 are this one and the next, or others that far
+    /// behind where another pointsman has these.
     upstream_port: u16 = 20_000, Form::Number, number("a port", PORTS);
 
     /// What is spoken: http, or tcp, which passes anything on, connection by connection
@@ -90,9 +91,9 @@ plain_keys! {
     /// How long a request may take in all, or off
     request_timeout: OrOff<Duration> = OrOff(None), Form::Time, or_off(value::at_least(SOME));
 
-    /// How many requests of each lane an upstream may have at once, or off
+    /// How many requests an upstream may have at once, of all lanes, or off
     ///
-    /// With more, requests wait in the lane.
+    /// With more, requests wait in their lanes.
     max_in_flight: OrOff<u32> = OrOff(None), Form::NumberOr("N|off", "off"),
         or_off(number("a number of requests", 1..=1_000_000));
 

@@ -35,7 +35,7 @@ pub struct ForwardRules {
     pub tunnel_timeout: Duration,
     /// From the first byte of a request to the last of its answer; `None` for any.
     pub request_timeout: Option<Duration>,
-    /// Requests that one upstream may have at once; `None` for any.
+    /// Requests that one upstream may have at once, of all lanes together; `None` for any.
     pub max_in_flight: Option<u32>,
     /// Requests that may wait for an upstream with room, in each lane.
     pub max_queue: usize,

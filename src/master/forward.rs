@@ -16,7 +16,8 @@ pub struct Forward {
     pub lanes: usize,
     /// What each worker listens on.
     pub upstream: UpstreamKind,
-    /// The first of the ports that workers listen on, each on its own two in turn: those of slot 0 are this one and the next.
+    /// The first of the ports that workers listen on, each on its own two in turn: those of slot 0 are this one and the next. Where
+    /// another cluster of this machine has them, they come later.
     pub upstream_port: u16,
     /// Who gets requests besides the workers, or instead of them where there are none.
     pub upstreams: Vec<UpstreamAddress>,

@@ -94,9 +94,10 @@ fn serve(mut stream: TcpStream, now: &AtomicUsize, most: &AtomicUsize, together:
 }
 
 fn start(lanes: usize, servers: &[Server], options: impl FnOnce(Pointsman) -> Pointsman) -> Master {
-    let addresses: Vec<_> = servers.iter().map(|server| server.address.to_string()).collect();
     let run = Pointsman::run().option("-m", "multiport").workers(0);
-    let run = run.option("--upstreams", addresses.join(",")).env("POINTSMAN_LANES", lanes.to_string());
+    let run = run.env("POINTSMAN_LANES", lanes.to_string());
+    let add = |run: Pointsman, server: &Server| run.option("--upstreams", server.address.to_string());
+    let run = servers.iter().fold(run, add);
     let master = options(run.env("POINTSMAN_MAX_IN_FLIGHT", LIMIT.to_string())).start();
     master.lane(lanes);
     let address = master.address();
