@@ -14,7 +14,9 @@ use std::{
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Control, Master, Node, Place, Pointsman, Process, eventually, eventually_some, first_port};
+use crate::harness::{
+    Control, Master, Node, Place, Pointsman, Process, eventually, eventually_some, first_port,
+};
 
 fn multiport() -> Pointsman {
     Pointsman::multiport()

@@ -247,7 +247,7 @@ impl Forwarded {
     fn operate(&mut self, random: &mut Random) {
         match random.below(6) {
             3.. => {
-                let slot = u32::try_from(random.index(WORKERS)).unwrap();
+                let slot = u32::try_from(random.index(WORKERS)).unwrap_or_default();
                 if self.drained.remove(&slot) {
                     self.totals.called_back += 1;
                 } else {
