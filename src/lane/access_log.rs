@@ -20,8 +20,14 @@ use crate::{
 const TOGETHER: usize = 32 << 10;
 const SOON: Duration = Duration::from_millis(200);
 
+/// When there was no room, it is tried again this long after.
+const AGAIN: Duration = Duration::from_millis(5);
+
 /// What waits for somebody who does not read: more is dropped.
 const MAX_WAITING: usize = 1 << 20;
+
+/// Bytes that its pipe may hold: as many as an ordinary user may ask for.
+const PIPE: i32 = 1 << 20;
 
 /// How long whoever reads the log is waited for at the end.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -42,6 +48,8 @@ impl Log {
         let open = |format| {
             let file = output::share(io::stdout())?;
             channel::set_nonblocking(&file, true)?;
+            // So that a moment in which nobody reads does not matter; where it cannot be, it is as it was.
+            let _ = output::enlarge(&file, PIPE);
             Ok((AccessLog::new(format, offset(now)), file))
         };
         let to = format.and_then(|format| {
@@ -73,18 +81,24 @@ impl Log {
             // The system's time may have been set.
             lines.set_offset(offset(now));
         }
-        self.flush_at = (!self.waiting.is_empty()).then(|| now + SOON);
+        self.flush_at = self.stuck.then(|| now + AGAIN);
     }
 
     /// Writes as much as there is room for. What is left of a line is written first the next time.
     fn push(&mut self) {
         let Some((_, file)) = &mut self.to else { return };
-        match file.write(&self.waiting) {
-            Ok(written) => drop(self.waiting.drain(..written)),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            // Whoever has read it is gone.
-            Err(_) => self.waiting.clear(),
+        let mut written = 0;
+        // A pipe takes less than a page or all that it has room for.
+        while written < self.waiting.len() {
+            match file.write(&self.waiting[written..]) {
+                Ok(bytes) => written += bytes,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // Whoever has read it is gone.
+                Err(_) => written = self.waiting.len(),
+            }
         }
+        self.waiting.drain(..written);
         self.stuck = !self.waiting.is_empty();
     }
 

@@ -1,6 +1,6 @@
 //! Clients: their connections, and what happens to them.
 
-use std::{net::SocketAddr, os::fd::OwnedFd, time::Duration};
+use std::{os::fd::OwnedFd, time::Duration};
 
 use mio::event::Event;
 
@@ -12,7 +12,7 @@ use crate::{
     },
     sys::{net, wire},
     time::Time,
-    worker::Connection,
+    worker::{Connection, ConnectionGuard},
 };
 
 /// What is kept of a client that sends on while it waits for an answer: about what a browser pipelines.
@@ -41,6 +41,10 @@ pub(super) struct Client {
     pub(super) waits_until: Option<Time>,
     /// Upstreams that have failed its request.
     pub(super) tried: Vec<u32>,
+    /// A kept connection has failed its request: the next is a new one.
+    pub(super) fresh: bool,
+    /// Counts it as one of those that there may be.
+    _guard: ConnectionGuard,
 }
 
 /// Who serves a client.
@@ -67,13 +71,12 @@ impl Partner {
 impl Lane {
     /// Takes a connection that was accepted.
     pub(super) fn welcome(&mut self, connection: Connection) {
-        let stream = connection.into_stream();
+        let (stream, guard) = connection.into_parts();
         let peer = match &stream {
             crate::worker::Stream::Tcp(stream) => {
-                let address: Option<SocketAddr> = stream.peer_addr().ok();
-                // It fails only on a connection that is gone.
-                let _ = net::send_at_once(stream);
-                Peer { address }
+                // Both fail only on a connection that is gone.
+                let (Ok(address), Ok(())) = (stream.peer_addr(), net::send_at_once(stream)) else { return };
+                Peer { address: Some(address) }
             }
             crate::worker::Stream::Unix(_) => Peer { address: None },
         };
@@ -94,6 +97,8 @@ impl Lane {
             lingers_until: NEVER,
             waits_until: None,
             tried: Vec::new(),
+            fresh: false,
+            _guard: guard,
         };
         let key = self.clients.insert(client);
         self.figures.accepted += 1;
@@ -124,9 +129,8 @@ impl Lane {
         let Some(client) = self.clients.get_mut(key).filter(|client| client.line.is_at(place)) else {
             return;
         };
-        // Reset, or closed in both directions and not by us: there is nobody any more.
-        let is_closed = event.is_write_closed() && event.is_read_closed() && !client.line.ends();
-        if event.is_error() || is_closed {
+        // Reset. One that has only ended in both directions may have left bytes behind, which are read first.
+        if event.is_error() {
             self.handle_client_gone(key);
             return;
         }
@@ -265,6 +269,9 @@ impl Lane {
         client.told_end = true;
         let mut flow = std::mem::take(&mut self.flow);
         client.session.handle_client_end(&mut turn!(self, client), &mut flow);
+        if client.partner == Partner::Queued {
+            client.session.probe(&mut flow);
+        }
         self.conclude(key, flow, &[]);
     }
 

@@ -1,5 +1,7 @@
 //! One request after another: what a session says is carried out, and an upstream found for what it wants.
 
+use std::{io, time::Duration};
+
 use super::{
     Lane,
     client::Partner,
@@ -13,8 +15,11 @@ use crate::{
         session::{Failure, Flow, Parting, Side},
         upstreams::{Ask, Outcome, Pick},
     },
-    sys::wire,
+    sys::{connect, wire},
 };
+
+/// How long to wait for what the system has none of just now, before asking again.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What is to be done after a session's words were carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +162,7 @@ impl Lane {
     fn finish(&mut self, key: usize, parting: Option<Parting>, record: Option<&Record>) {
         let Some(client) = self.clients.get_mut(key) else { return };
         client.tried.clear();
+        client.fresh = false;
         client.waits_until = None;
         match (client.partner, parting) {
             (Partner::Connected(other), Some(parting)) => {
@@ -187,30 +193,47 @@ impl Lane {
         };
         match self.upstreams.pick(self.now, &self.rules, &ask) {
             Pick::To(id) => self.connect(key, id, flow),
-            Pick::Full | Pick::Nobody => {
-                let address = client.peer.address.map(|address| address.ip());
-                // One that has waited before, and found that those with room have failed it, has no more time for that.
-                let until = *client.waits_until.get_or_insert(self.now + self.rules.queue_timeout);
-                match self.queue.push(until, &self.rules, key, address) {
-                    Push::Waits => {}
-                    Push::InsteadOf(other) => {
-                        self.turned_away
-                            .extend(self.clients.get(other).map(|client| client.line.place(other)));
-                    }
-                    Push::Full => return self.fail(key, self.why_waiting(Reason::QueueFull), flow),
-                }
-                if let Some(client) = self.clients.get_mut(key) {
-                    client.partner = Partner::Queued;
-                }
-                Next::Nothing
+            Pick::Full | Pick::Nobody => self.queue_up(key, flow),
+        }
+    }
+
+    /// The request waits for an upstream with room.
+    fn queue_up(&mut self, key: usize, flow: &mut Flow) -> Next {
+        let Some(client) = self.clients.get_mut(key) else { return Next::Nothing };
+        let whose = client.session.request().and_then(|asking| asking.client);
+        // One that has waited before, and found that those with room have failed it, has no more time for that.
+        let until = *client.waits_until.get_or_insert(self.now + self.rules.queue_timeout);
+        match self.queue.push(until, &self.rules, key, whose) {
+            Push::Waits => {}
+            Push::InsteadOf(other) => {
+                self.turned_away.extend(self.clients.get(other).map(|client| client.line.place(other)));
             }
+            Push::Full => return self.fail(key, self.why_waiting(Reason::QueueFull), flow),
+        }
+        let Some(client) = self.clients.get_mut(key) else { return Next::Nothing };
+        client.partner = Partner::Queued;
+        if client.told_end {
+            client.session.probe(flow);
+            if client.line.send(flow.to_client.slices(&[])).is_err() {
+                self.lose_client(key, flow);
+            }
+            flow.clear();
+        }
+        Next::Nothing
+    }
+
+    /// Says once that this process lacks something, until it has it again.
+    fn tell_shortage(&mut self, error: &io::Error) {
+        if error.kind() != io::ErrorKind::WouldBlock && !std::mem::replace(&mut self.short, true) {
+            log::warn!("cannot connect to upstreams: {error}; requests wait");
         }
     }
 
     /// Has an idle connection to this upstream serve a client, or begins one.
     fn connect(&mut self, key: usize, id: u32, flow: &mut Flow) -> Next {
         let idempotent = self.clients[key].session.request().is_some_and(|asking| asking.idempotent);
-        while let Some(other) = self.pool.take(self.now, id) {
+        let fresh = self.clients[key].fresh;
+        while let Some(other) = self.pool.take(self.now, id).filter(|_| !fresh) {
             let Some(connection) = self.upstream_connections.get_mut(other) else { continue };
             // What cannot be sent twice is not sent to one that has just been closed.
             if !idempotent && !wire::is_quiet(&connection.line) {
@@ -222,8 +245,15 @@ impl Lane {
         }
         match self.start_connection(key, id) {
             Ok(other) => {
+                self.short = false;
                 self.clients[key].partner = Partner::Connecting(other);
                 Next::Nothing
+            }
+            Err(error) if connect::is_for_later(&error) => {
+                self.tell_shortage(&error);
+                self.end_at(id, Outcome::Neither);
+                self.look_again.get_or_insert(self.now + LOOK_AGAIN);
+                self.queue_up(key, flow)
             }
             Err(error) => {
                 log::debug!("cannot connect to upstream {id}: {error}");
@@ -266,11 +296,13 @@ impl Lane {
         client.partner = Partner::Nobody;
         flow.clear();
         let failure = Failure { reason, unwritten, reused };
+        // That of a kept connection is for free: the next is a new one.
         let may = client.session.may_retry(&self.rules, failure)
             && (reused || self.budget.try_take(self.now, &self.rules));
         if !may {
             return self.fail(key, reason, flow);
         }
+        client.fresh = reused;
         if !reused {
             client.tried.push(id);
         }

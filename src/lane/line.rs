@@ -32,6 +32,8 @@ pub(super) struct Line {
     output: Vec<u8>,
     /// How much of that was written.
     sent: usize,
+    /// How much was written since the beginning.
+    written: u64,
     /// Nothing is sent behind that.
     ends: bool,
 }
@@ -48,6 +50,7 @@ impl Line {
             input: Vec::new(),
             output: Vec::new(),
             sent: 0,
+            written: 0,
             ends: false,
         }
     }
@@ -93,10 +96,9 @@ impl Line {
         }
     }
 
-    /// Writes as much as there is room for and keeps the rest. Returns how many bytes were written.
-    pub(super) fn send<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
+    /// Writes as much as there is room for and keeps the rest.
+    pub(super) fn send<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
         let mut pieces = pieces.filter(|piece| !piece.is_empty()).peekable();
-        let mut all = 0;
         while self.output.is_empty() && pieces.peek().is_some() {
             let mut batch = [[].as_slice(); PIECES];
             let mut count = 0;
@@ -106,7 +108,7 @@ impl Line {
             }
             let batch = &batch[..count];
             let mut written = wire::write(&self.socket, batch.iter().copied())?;
-            all += written;
+            self.written += written as u64;
             for piece in batch {
                 let gone = written.min(piece.len());
                 written -= gone;
@@ -114,7 +116,7 @@ impl Line {
             }
         }
         pieces.for_each(|piece| self.output.extend_from_slice(piece));
-        Ok(all)
+        Ok(())
     }
 
     /// Writes what waits, as far as there is room. Returns whether nothing waits any more.
@@ -125,6 +127,7 @@ impl Line {
                 return Ok(false);
             }
             self.sent += written;
+            self.written += written as u64;
         }
         self.output = Vec::new();
         self.sent = 0;
@@ -134,14 +137,14 @@ impl Line {
         Ok(true)
     }
 
+    /// How many bytes were written since the beginning.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Whether something waits for room.
     pub(super) fn is_blocked(&self) -> bool {
         self.sent < self.output.len()
-    }
-
-    /// Whether nothing more is sent, or will be.
-    pub(super) fn ends(&self) -> bool {
-        self.ends
     }
 
     /// Keeps what was not taken of `bytes`, which came behind what is kept already.
@@ -172,8 +175,8 @@ mod tests {
         here.set_nonblocking(true).unwrap();
         let mut line = Line::new(here.into(), 1);
         let pieces: Vec<Vec<u8>> = (0..40u8).map(|byte| vec![byte; 20_000]).collect();
-        let written = line.send(pieces.iter().map(Vec::as_slice)).unwrap();
-        assert!(line.is_blocked() && written > 0 && written < 800_000);
+        line.send(pieces.iter().map(Vec::as_slice)).unwrap();
+        assert!(line.is_blocked() && line.written() > 0 && line.written() < 800_000);
         line.send(std::iter::once(b"end".as_slice())).unwrap();
         let mut all = Vec::new();
         let mut buffer = vec![0; 100_000];
@@ -183,6 +186,7 @@ mod tests {
             all.extend_from_slice(&buffer[..read]);
         }
         assert!(line.flush().unwrap() && !line.is_blocked());
+        assert_eq!(line.written(), 800_003);
         let expected: Vec<u8> = pieces.concat().into_iter().chain(*b"end").collect();
         assert!(all == expected);
     }

@@ -37,7 +37,7 @@ use crate::{
         upstreams::Upstreams,
     },
     http::Date,
-    sys::{clock, launch::LANE},
+    sys::{clock, launch::LANE, limits},
     time::Time,
     worker::{ListenError, Worker, WorkerError},
 };
@@ -80,6 +80,12 @@ struct Lane {
     turned_away: Vec<Place>,
     /// An upstream may have room for one that waits.
     room: bool,
+    /// When to look whether the system has what it had none of.
+    look_again: Option<Time>,
+    /// It has been said that it has none.
+    short: bool,
+    /// The master may have said more, or more connections wait to be accepted.
+    pending: bool,
     /// It was told to leave.
     leaving: bool,
     /// The master is gone, or has let this lane go.
@@ -130,6 +136,9 @@ fn serve() -> Result<(), WorkerError> {
     poll.registry()
         .register(&mut worker, Source::Worker.token(), Interest::READABLE)
         .map_err(system("watch the channel"))?;
+    // Most clients have an upstream only now and then; what is left is for those connections.
+    let descriptors = limits::raise_descriptors().unwrap_or(1024);
+    worker.set_max_connections(usize::try_from(descriptors - descriptors / 4).unwrap_or(usize::MAX));
     let now = clock::now();
     let seed = now.0 ^ u64::from(std::process::id()).rotate_left(32);
     let mut lane = Lane {
@@ -156,6 +165,9 @@ fn serve() -> Result<(), WorkerError> {
         leftovers: VecDeque::new(),
         turned_away: Vec::new(),
         room: false,
+        look_again: None,
+        short: false,
+        pending: true,
         leaving: false,
         over: false,
         buffer: vec![0; BUFFER].into_boxed_slice(),
@@ -168,8 +180,6 @@ fn serve() -> Result<(), WorkerError> {
 impl Lane {
     fn run(&mut self) -> Result<(), WorkerError> {
         let mut events = Events::with_capacity(EVENTS);
-        // What came while it asked to listen.
-        self.serve_master()?;
         loop {
             if self.over || self.leaving && self.clients.is_empty() {
                 self.log.finish();
@@ -187,12 +197,21 @@ impl Lane {
     fn turn(&mut self, events: &Events) -> Result<(), WorkerError> {
         self.now = clock::now();
         self.date.set(clock::wall() / 1000);
+        // Upstreams first: one that has closed a kept connection, or says on it what nobody has asked for, gets no request there.
+        for event in events {
+            if let Source::Upstream(place) = Source::of(event.token()) {
+                self.handle_upstream_event(place, event);
+            }
+        }
         for event in events {
             match Source::of(event.token()) {
-                Source::Worker => self.serve_master()?,
+                Source::Worker => self.pending = true,
                 Source::Client(place) => self.handle_client_event(place, event),
-                Source::Upstream(place) => self.handle_upstream_event(place, event),
+                Source::Upstream(_) => {}
             }
+        }
+        if self.pending {
+            self.serve_master()?;
         }
         for _ in 0..self.leftovers.len() {
             match self.leftovers.pop_front() {
@@ -215,7 +234,7 @@ impl Lane {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.leftovers.is_empty() || !self.turned_away.is_empty() {
+        if !self.leftovers.is_empty() || !self.turned_away.is_empty() || self.pending {
             return Some(Duration::ZERO);
         }
         let own = [
@@ -225,6 +244,7 @@ impl Lane {
             self.upstreams.deadline(),
             self.log.deadline(),
             self.news.deadline(),
+            self.look_again,
         ];
         own.into_iter().flatten().min().map(|at| at - clock::now())
     }
@@ -239,12 +259,32 @@ impl Lane {
                 _ => {}
             }
         }
-        for token in self.pool.expire(self.now) {
-            self.close_upstream(token);
+        if self.pool.deadline().is_some_and(|at| at <= self.now) {
+            for token in self.pool.expire(self.now) {
+                self.close_upstream(token);
+            }
         }
+        self.room |= self.look_again.take_if(|at| *at <= self.now).is_some();
+        self.forget_old_timers();
         if self.upstreams.deadline().is_some_and(|at| at <= self.now) {
             self.room |= self.upstreams.come_back(self.now);
         }
+    }
+
+    /// Most deadlines never come, and those of connections that are gone would be kept until then.
+    fn forget_old_timers(&mut self) {
+        const FEW: usize = 4096;
+        let live = self.clients.len() + self.upstream_connections.len();
+        if self.timers.len() <= 2 * live + FEW {
+            return;
+        }
+        let mut timers = std::mem::take(&mut self.timers);
+        timers.retain(|source| match source {
+            Source::Client(place) => self.is_client(place),
+            Source::Upstream(place) => self.is_upstream(place),
+            Source::Worker => false,
+        });
+        self.timers = timers;
     }
 
     fn is_client(&self, place: Place) -> bool {

@@ -15,6 +15,9 @@ use crate::{
 /// How often the master is told what has been done, while something is.
 const NEWS: Duration = Duration::from_secs(1);
 
+/// Connections that are accepted, and words that are heard, before others have their turn.
+const EVENTS: usize = 64;
+
 /// When the master is to be told.
 #[derive(Debug, Default)]
 pub(super) struct News {
@@ -51,7 +54,11 @@ pub(super) fn await_settings(worker: &mut Worker) -> Result<Option<LaneSettings>
 impl Lane {
     /// Takes what the master says, and the connections that have come.
     pub(super) fn serve_master(&mut self) -> Result<(), WorkerError> {
-        while let Some(event) = self.worker.poll_event()? {
+        for _ in 0..EVENTS {
+            let Some(event) = self.worker.poll_event()? else {
+                self.pending = false;
+                break;
+            };
             match event {
                 WorkerEvent::Connection(connection) => self.welcome(connection),
                 WorkerEvent::Message(message) => match serde_json::from_value(message) {

@@ -32,6 +32,17 @@ impl Timers {
         self.heap.pop().map(|Reverse(entry)| entry)
     }
 
+    /// How many are set, those of connections that are gone included.
+    pub(super) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Forgets those of others than these.
+    pub(super) fn retain(&mut self, mut stays: impl FnMut(Source) -> bool) {
+        self.heap.retain(|Reverse((_, source))| stays(*source));
+        self.heap.shrink_to(2 * self.heap.len());
+    }
+
     pub(super) fn deadline(&self) -> Option<Time> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
@@ -57,5 +68,12 @@ mod tests {
         assert_eq!(timers.due(Time(9)), None);
         assert_eq!(timers.due(Time(10)), Some((Time(10), client)), "which the connection ignores");
         assert_eq!(timers.deadline(), None);
+
+        let other = Source::Client(Place { key: 2, serial: 2 });
+        for source in [client, other] {
+            timers.set(&mut NEVER.clone(), Some(Time(7)), source);
+        }
+        timers.retain(|source| source == other);
+        assert_eq!((timers.len(), timers.due(Time(7))), (1, Some((Time(7), other))));
     }
 }

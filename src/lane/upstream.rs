@@ -29,7 +29,7 @@ pub(super) struct Connection {
     /// Requests that it has begun to serve.
     requests: u64,
     /// Bytes of this request that were written.
-    written: usize,
+    written: u64,
     /// It takes nothing any more.
     deaf: bool,
     /// It has answered this request, or begun to.
@@ -64,10 +64,9 @@ impl Connection {
         if self.deaf {
             return;
         }
-        match self.line.send(pieces) {
-            Ok(written) => self.written += written,
-            Err(_) => self.deaf = true,
-        }
+        let before = self.line.written();
+        self.deaf = self.line.send(pieces).is_err();
+        self.written += self.line.written() - before;
     }
 
     pub(super) fn is_deaf(&self) -> bool {
@@ -175,7 +174,10 @@ impl Lane {
     fn flush_upstream(&mut self, key: usize) {
         let connection = &mut self.upstream_connections[key];
         let Some(client) = connection.client() else { return };
-        match connection.line.flush() {
+        let before = connection.line.written();
+        let flushed = connection.line.flush();
+        connection.written += connection.line.written() - before;
+        match flushed {
             Ok(done) => {
                 if let Some(client) = self.clients.get_mut(client) {
                     client.session.handle_blocked(self.now, &self.rules, Side::Upstream, !done);
@@ -188,12 +190,22 @@ impl Lane {
             Err(_) => {
                 connection.deaf = true;
                 connection.line.readable = true;
+                self.leave_upstream_over(key);
             }
         }
     }
 
     /// Reads what the session wants, a few times.
     pub(super) fn read_upstream(&mut self, key: usize) {
+        // One that takes nothing and says nothing.
+        if self
+            .upstream_connections
+            .get(key)
+            .is_some_and(|connection| connection.deaf && connection.line.ended)
+        {
+            self.handle_failure(key, Reason::UpstreamClosed);
+            return;
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut reads = 0;
         while reads < READS {

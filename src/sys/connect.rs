@@ -57,6 +57,15 @@ pub(crate) fn start(endpoint: &Endpoint) -> io::Result<OwnedFd> {
     }
 }
 
+/// Whether it failed for no reason of the other end: its queue is full, which a Unix socket says so, or this process or machine
+/// has no room for another connection just now.
+pub(crate) fn is_for_later(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EAGAIN | libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL)
+    )
+}
+
 fn begin_to(family: AddressFamily, address: &dyn SockaddrLike) -> io::Result<Begun> {
     let socket = socket(family, SockType::Stream, FLAGS, None)?;
     match connect(socket.as_raw_fd(), address) {

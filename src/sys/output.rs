@@ -10,6 +10,8 @@ use std::{
     path::Path,
 };
 
+use nix::fcntl::{FcntlArg, fcntl};
+
 use super::{account::Credentials, channel::set_nonblocking};
 
 /// A pipe whose reading end does not block. Both ends are close-on-exec. Its writer may be a process of `user`, who can
@@ -38,6 +40,12 @@ pub(crate) fn append(path: &Path) -> io::Result<(File, Metadata)> {
 /// Another descriptor of a standard stream, which std would buffer.
 pub(crate) fn share(stream: impl AsFd) -> io::Result<File> {
     Ok(stream.as_fd().try_clone_to_owned()?.into())
+}
+
+/// Has a pipe hold so many bytes.
+pub(crate) fn enlarge(pipe: &File, bytes: i32) -> io::Result<()> {
+    fcntl(pipe, FcntlArg::F_SETPIPE_SZ(bytes))?;
+    Ok(())
 }
 
 /// Whether two descriptors are of one file, terminal or pipe.

@@ -462,15 +462,16 @@ fn a_client_that_leaves() {
     let mut idle = world(ForwardRules::default(), "");
     assert_eq!(gone(&mut idle), (Some(Ending::Cut), vec![]));
 
-    // A sign of life is asked for once, and only of who knows what it means.
+    // A sign of life is asked for only of who has said all, and knows what it means.
     for (version, probes) in [("1.1", 1), ("1.0", 0)] {
         let mut queued = World::new(ForwardRules::default());
         let head = GET.replace("1.1", version);
         queued
             .call(head.as_bytes(), |session, turn, flow| session.handle_client(turn, head.as_bytes(), flow));
-        for _ in 0..2 {
-            queued.call(&[], |session, turn, flow| session.handle_client_end(turn, flow));
-        }
+        queued.call(&[], |session, _, flow| session.probe(flow));
+        queued.call(&[], |session, turn, flow| session.handle_client_end(turn, flow));
+        assert!(queued.codes().is_empty(), "one that has only said all is left in peace");
+        queued.call(&[], |session, _, flow| session.probe(flow));
         assert_eq!(queued.codes(), vec![100; probes]);
         assert!(queued.choosing, "it still wants its answer");
         assert_eq!(gone(&mut queued), (Some(Ending::Cut), vec![Reason::ClientGone]));

@@ -16,7 +16,7 @@ use crate::{
 impl Session {
     /// Bytes of the client; tells how many were taken. No call goes beyond the end of one request.
     pub fn handle_client(&mut self, turn: &mut Turn<'_>, input: &[u8], flow: &mut Flow) -> usize {
-        let (waits, awaited) = (!self.looks_at_client(), self.awaits_answer());
+        let waits = !self.looks_at_client();
         let (taken, next) = match &mut self.state {
             // Nobody is answered who does not take the answers there are: they would have to be kept.
             State::Idle(_) if self.blocked.is_some() => (0, Next::Stay),
@@ -32,9 +32,6 @@ impl Session {
         };
         self.follow(turn, next, flow);
         self.client_is_heard(turn, flow);
-        if self.ended && !awaited {
-            self.probe(flow);
-        }
         self.schedule(turn.rules);
         taken
     }
@@ -56,7 +53,6 @@ impl Session {
         if !self.ended {
             self.ended = true;
             self.client_is_heard(turn, flow);
-            self.probe(flow);
         }
         self.schedule(turn.rules);
     }
@@ -92,22 +88,14 @@ impl Session {
         }
     }
 
-    /// A client that says nothing more may have left, or wait for its answer. It is told to go on, which it ignores (RFC 9110
-    /// §15.2); if it has left, it resets the connection, and its place becomes free.
-    fn probe(&mut self, flow: &mut Flow) {
+    /// A client that says nothing more may have left, or wait for its answer. For one whose request waits for an upstream: it
+    /// is told to go on, which it ignores (RFC 9110 §15.2); if it has left, it resets the connection, and its place becomes
+    /// free. HTTP/1.0 knows no such word.
+    pub fn probe(&mut self, flow: &mut Flow) {
         let State::Busy(exchange) = &self.state else { return };
-        if self.awaits_answer() && exchange.manner.version == Version::Http11 && self.blocked.is_none() {
+        let waits = matches!(exchange.answer, Answer::Choosing);
+        if self.ended && waits && exchange.manner.version == Version::Http11 && self.blocked.is_none() {
             flow.to_client.make(|out| out.extend_from_slice(CONTINUE));
-        }
-    }
-
-    /// All of a request is there, and nothing of its answer.
-    fn awaits_answer(&self) -> bool {
-        match &self.state {
-            State::Busy(exchange) => {
-                matches!(exchange.body, Body::Done) && !matches!(exchange.answer, Answer::Passing { .. })
-            }
-            State::Idle(_) | State::Tunnel(_) | State::Over => false,
         }
     }
 

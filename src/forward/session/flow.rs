@@ -1,6 +1,9 @@
 //! What a session is told with everything that happens, and what leaves it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use super::exchange::Exchange;
 use crate::{
@@ -132,4 +135,6 @@ pub struct Asking {
     pub sticky: Option<u64>,
     /// It does the same however often it is sent (RFC 9110 §9.2.2).
     pub idempotent: bool,
+    /// Whose it is, as far as trusted proxies tell; `None` for somebody of this machine.
+    pub client: Option<IpAddr>,
 }

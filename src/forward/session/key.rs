@@ -18,7 +18,8 @@ pub(super) fn asking(head: &Head<'_, '_>, path: &str, origin: &Origin, rules: &F
         HashKey::Cookie(name) => cookie(head, name),
     };
     let idempotent = matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE");
-    Asking { key: own.map(hash).or_else(|| origin.client.map(of_address)), sticky, idempotent }
+    let key = own.map(hash).or_else(|| origin.client.map(of_address));
+    Asking { key, sticky, idempotent, client: origin.client }
 }
 
 /// The key of an address.

@@ -172,7 +172,10 @@ impl Session {
     /// Whether the request may be sent again after this failure; the caller has a budget too.
     pub fn may_retry(&self, rules: &ForwardRules, failure: Failure) -> bool {
         match &self.state {
-            State::Busy(exchange) => exchange.tries() < rules.tries && exchange.may_retry(failure),
+            // What a kept connection has failed is tried on a new one, which counts.
+            State::Busy(exchange) => {
+                (failure.reused || exchange.tries() < rules.tries) && exchange.may_retry(failure)
+            }
             State::Tunnel(tunnel) => tunnel.tries() < rules.tries && tunnel.may_retry(failure),
             State::Idle(_) | State::Over => false,
         }

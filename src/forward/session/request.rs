@@ -141,6 +141,15 @@ fn rewrite(
     Err(own)
 }
 
+/// Longest name of a request that is taken from a client: longer than any that is in use.
+const MAX_ID: usize = 128;
+
+/// Whether what a client calls its request can be written into logs as it is.
+fn is_id(value: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'<' | b'>');
+    (1..=MAX_ID).contains(&value.len()) && value.iter().all(plain)
+}
+
 /// `Max-Forwards` is used up.
 struct Last;
 
@@ -211,8 +220,9 @@ fn one_field(
             origin.trusted
         }
         Name::XRequestId => {
-            seen.id |= !field.value.is_empty();
-            !field.value.is_empty()
+            let stays = is_id(field.value);
+            seen.id |= stays;
+            stays
         }
         _ => true,
     };

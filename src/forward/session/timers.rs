@@ -83,14 +83,15 @@ fn exchange_due(exchange: &Exchange, rules: &ForwardRules) -> Option<(Time, Time
 }
 
 fn tunnel_due(tunnel: &Tunnel, rules: &ForwardRules) -> Option<(Time, Timer)> {
-    match (tunnel.stage, tunnel.blocked) {
-        (tunnel::Stage::Choosing(_), _) => None,
-        (_, Some(since)) => earlier(
-            Some((since + rules.stream_timeout, Timer::Stream)),
-            Some((tunnel.moved + rules.tunnel_timeout, Timer::Tunnel)),
-        ),
-        (_, None) => Some((tunnel.moved + rules.tunnel_timeout, Timer::Tunnel)),
-    }
+    let silence = match tunnel.stage {
+        tunnel::Stage::Choosing(_) => return None,
+        tunnel::Stage::Open => rules.tunnel_timeout,
+        // Half of it: an answer may be on its way, and who has nothing more to hear says soon whether it has more to say.
+        tunnel::Stage::ClientEnded => rules.tunnel_timeout.min(rules.stream_timeout),
+        tunnel::Stage::UpstreamEnded => rules.tunnel_timeout.min(rules.body_timeout),
+    };
+    let silent = Some((tunnel.moved + silence, Timer::Tunnel));
+    earlier(tunnel.blocked.map(|since| (since + rules.stream_timeout, Timer::Stream)), silent)
 }
 
 fn earlier(one: Option<(Time, Timer)>, other: Option<(Time, Timer)>) -> Option<(Time, Timer)> {

@@ -39,7 +39,8 @@ pub(super) type End = Option<Ending>;
 impl Tunnel {
     pub(super) fn choosing(turn: &Turn<'_>, record: Record) -> Self {
         let address = turn.peer.address.map(|address| address.ip().to_canonical());
-        let asking = Asking { key: address.map(key::of_address), sticky: None, idempotent: false };
+        let asking =
+            Asking { key: address.map(key::of_address), sticky: None, idempotent: false, client: address };
         Self { stage: Stage::Choosing(asking), record, moved: turn.now, blocked: None }
     }
 
