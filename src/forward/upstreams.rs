@@ -301,6 +301,11 @@ impl Upstreams {
         self.entry(id).map(|entry| &entry.endpoint)
     }
 
+    /// Whether one may get requests as far as the master is concerned.
+    pub fn serves(&self, id: u32) -> bool {
+        self.entry(id).is_some_and(|entry| entry.life == Life::Serves)
+    }
+
     /// What one is called.
     pub fn name(&self, id: u32) -> Option<&str> {
         self.entry(id).map(|entry| &*entry.name)

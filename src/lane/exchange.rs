@@ -339,7 +339,7 @@ impl Lane {
         let usable = !connection.line.ended && !connection.line.readable && connection.line.kept() == 0;
         match parting {
             Parting::Keep { idle }
-                if usable && !connection.line.is_blocked() && self.upstreams.endpoint(id).is_some() =>
+                if usable && !connection.line.is_blocked() && self.upstreams.serves(id) =>
             {
                 connection.stage = Stage::Idle;
                 if let Some(superfluous) = self.pool.put(self.now, &self.rules, id, other, idle) {

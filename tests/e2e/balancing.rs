@@ -86,14 +86,14 @@ fn least_connections_and_power_of_two_avoid_who_is_slow() {
         eventually("the slow one has a request", || {
             let mut client = master.connect();
             client.send_get("/").unwrap();
+            // One after the other: none of them is still with another when the rest is asked.
+            eventually("it is asked", || client.has_answer() || !slow.requests().is_empty());
             held.push(client);
             !slow.requests().is_empty()
         });
-        let has = slow.requests().len();
         let answers = asked(&master, 100);
-        let slow_share = shares(&answers).get("slow").copied().unwrap_or(0);
         // Chance never draws the same one twice, so the slow one loses each time.
-        assert_eq!((slow_share, slow.requests().len()), (0, has), "{policy}");
+        assert!(!answers.contains(&"slow".into()), "{policy}");
         gate.store(true, Ordering::SeqCst);
         drop(held);
         eventually("it has none any more", || asked(&master, 12).contains(&"slow".to_owned()));

@@ -272,3 +272,45 @@ fn who_leaves_in_the_middle_spoils_no_connection() {
     eventually("only the one that is kept is open", || upstream.open() == 1);
     master.finish();
 }
+
+/// Neither those that are idle nor the one that serves the last request: a server may wait for their end.
+#[test]
+fn who_is_drained_keeps_no_connection() {
+    let gate = Arc::new(AtomicBool::new(false));
+    let open = Arc::clone(&gate);
+    let upstream = Upstream::start(move |served| {
+        loop {
+            let request = served.request()?;
+            if request.line().contains("/slow") {
+                eventually("the gate opens", || open.load(Ordering::SeqCst));
+            }
+            served.answer("ok")?;
+        }
+    });
+    let master = Pointsman::before(&[&upstream, &Upstream::saying("other")]).option("-p", "hash").start();
+    let place = master.place();
+    let mut client = master.connect();
+    client.get("/").unwrap();
+    let mut control = master.control();
+    eventually("it is asked", || {
+        // By the address, so that it is always the same one: the other one is drained if need be.
+        client.get("/").unwrap();
+        !upstream.requests().is_empty() || {
+            let name = upstream.address().to_string();
+            let others = control.done(&serde_json::json!({ "verb": "status" }))["upstreams"].clone();
+            let other = others.as_array().unwrap().iter().find(|one| one["name"] != *name).unwrap();
+            control.done(&serde_json::json!({ "verb": "drain", "upstream": other["name"] }));
+            false
+        }
+    });
+    let mut slow = place.connect().unwrap();
+    slow.send_get("/slow").unwrap();
+    eventually("it is asked", || upstream.requests().iter().any(|request| request.line().contains("/slow")));
+    let name = upstream.address().to_string();
+    control.done(&serde_json::json!({ "verb": "drain", "upstream": name }));
+    gate.store(true, Ordering::SeqCst);
+    assert_eq!(slow.receive().unwrap().text(), "ok");
+    eventually("it has none any more", || upstream.open() == 0);
+    drop((control, client, slow));
+    master.finish();
+}
