@@ -52,6 +52,7 @@ mod scheduling;
 mod shared;
 mod shared_lanes;
 mod slow_clients;
+mod spoilt;
 mod stderr;
 mod stop;
 mod streaming;
