@@ -32,10 +32,7 @@ impl Lane {
     pub(super) fn offer(&mut self, key: usize, input: &[u8]) -> usize {
         let mut flow = std::mem::take(&mut self.flow);
         let mut at = 0;
-        loop {
-            let Some(client) = self.clients.get_mut(key).filter(|client| client.ending.is_none()) else {
-                break;
-            };
+        while let Some(client) = self.clients.get_mut(key).filter(|client| client.ending.is_none()) {
             let here = &input[at..];
             let taken = match here.is_empty() {
                 true => 0,

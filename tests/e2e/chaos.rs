@@ -104,7 +104,7 @@ fn serve(mut stream: TcpStream, mood: &AtomicU8) -> Option<()> {
             Mood::Slow => {
                 for part in answer.as_bytes().chunks(40) {
                     stream.write_all(part).ok()?;
-                    thread::sleep(Duration::from_millis(2));
+                    thread::park_timeout(Duration::from_millis(2));
                 }
             }
             Mood::Silent => {
