@@ -8,9 +8,12 @@ use crate::{
     metrics::{Format, Metrics},
 };
 
+/// A series by its name and labels, and what it is to be.
+type Sample<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
 /// Reads them until they are as expected, since lanes tell once a second.
 #[track_caller]
-fn wait(master: &Master, format: Format, expected: &[(&str, &[(&str, &str)], f64)]) -> Metrics {
+fn wait(master: &Master, format: Format, expected: &[Sample<'_>]) -> Metrics {
     let place = admin(master);
     let mut last = None;
     eventually("the figures are right", || {
@@ -78,7 +81,7 @@ fn requests_are_counted_by_code_and_by_who_answered() {
     drop(client);
     let mut control = master.control();
     control.done(&serde_json::json!({ "verb": "reload", "wait": true }));
-    let expected: [(&str, &[(&str, &str)], f64); 3] = [
+    let expected: [Sample<'_>; 3] = [
         ("pointsman_requests_total", &[("code", "200"), ("slot", "0")], slots["0"]),
         ("pointsman_requests_total", &[("code", "400")], 7.0),
         ("pointsman_client_connections", &[], 0.0),

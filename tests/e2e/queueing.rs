@@ -184,8 +184,7 @@ fn who_leaves_the_queue_is_not_served_and_frees_its_place() {
     assert!(!all.contains(&"/resets".to_owned()), "{all:?}");
     drop((served, ends, next));
     // Nothing of it is left: there is room for one at once.
-    let gone = gate.clone();
-    gone.open(1);
+    gate.open(1);
     assert_eq!(master.get("/last").status, 200);
     settle(&master);
     master.finish();
@@ -201,9 +200,9 @@ fn who_leaves_while_served_makes_room() {
         eventually("it is served", || asked(&upstream).len() == 2 * turn + 1);
         let mut next = send(&master, FIRST, &format!("/stays{turn}"));
         if turn % 2 == 0 {
-            served.reset()
+            served.reset();
         } else {
-            drop(served)
+            drop(served);
         }
         eventually("it is the next one's turn", || asked(&upstream).len() == 2 * turn + 2);
         // One for who has left, on a connection that is gone.

@@ -22,9 +22,9 @@ fn open(master: &Master) -> WebSocket<TcpStream> {
     client("ws://test/chat?room=1", stream).unwrap().0
 }
 
-fn echo(socket: &mut WebSocket<TcpStream>, message: Message) {
+fn echo(socket: &mut WebSocket<TcpStream>, message: &Message) {
     socket.send(message.clone()).unwrap();
-    assert_eq!(socket.read().unwrap(), message);
+    assert_eq!(socket.read().unwrap(), *message);
 }
 
 #[test]
@@ -33,9 +33,9 @@ fn thousands_of_frames_of_all_sizes_come_back() {
     master.wait_ready(2);
     let (mut one, mut other) = (open(&master), open(&master));
     for number in 0..FRAMES {
-        echo(&mut one, Message::text(format!("one {number}")));
+        echo(&mut one, &Message::text(format!("one {number}")));
         if number % 50 == 0 {
-            echo(&mut other, Message::binary(vec![number as u8; number * 20]));
+            echo(&mut other, &Message::binary(vec![number.to_le_bytes()[0]; number * 20]));
         }
     }
     // Many under way at once, in order.
@@ -59,7 +59,7 @@ fn a_connection_survives_a_reload_until_its_deadline() {
     master.wait_ready(1);
     let before = master.get("/").number("pid");
     let mut socket = open(&master);
-    echo(&mut socket, Message::text("before"));
+    echo(&mut socket, &Message::text("before"));
     let begun = now();
     master.signal(Signal::SIGHUP);
     eventually_some("requests go to the successor", || {
@@ -67,7 +67,7 @@ fn a_connection_survives_a_reload_until_its_deadline() {
         (pid != before).then_some(pid)
     });
     while begun.elapsed() < DEADLINE / 2 {
-        echo(&mut socket, Message::text("meanwhile"));
+        echo(&mut socket, &Message::text("meanwhile"));
     }
     eventually("its time is over", || socket.send(Message::text("after")).is_err() || socket.read().is_err());
     assert!(begun.elapsed() >= DEADLINE, "it was cut after {:?}", begun.elapsed());
