@@ -87,7 +87,8 @@ fn idle_clients_cost_little_memory() {
 
 #[test]
 fn an_idle_lane_sleeps() {
-    let mut master = run().option("--upstream-idle-timeout", "1s").start();
+    let mut master =
+        run().option("--upstream-idle-timeout", "1s").option("--connect-timeout", "500ms").start();
     master.wait_ready(2);
     let lane = master.lane(1);
     let switches = || -> u64 {
