@@ -18,6 +18,10 @@ use crate::{
 /// What is kept of a client that sends on while it waits for an answer: about what a browser pipelines.
 const KEPT: usize = 16 << 10;
 
+/// How long a client that has said all waits for its answer before it is asked whether it is still there: who only half-closes
+/// its connection, and is answered at once, is not bothered.
+const PROBE: Duration = Duration::from_secs(1);
+
 /// How long a client whose connection ends may send on, so that it reads the answer before it is reset.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -37,6 +41,8 @@ pub(super) struct Client {
     pub(super) timer: Time,
     /// Until when it is lingered for.
     lingers_until: Time,
+    /// When to ask one that has said all whether it is still there.
+    probe_at: Option<Time>,
     /// Until when its request may wait for an upstream with room, once it has begun to.
     pub(super) waits_until: Option<Time>,
     /// Upstreams that have failed its request.
@@ -95,6 +101,7 @@ impl Lane {
             told_end: false,
             timer: NEVER,
             lingers_until: NEVER,
+            probe_at: None,
             waits_until: None,
             tried: Vec::new(),
             fresh: false,
@@ -269,8 +276,9 @@ impl Lane {
         client.told_end = true;
         let mut flow = std::mem::take(&mut self.flow);
         client.session.handle_client_end(&mut turn!(self, client), &mut flow);
-        if client.partner == Partner::Queued {
-            client.session.probe(&mut flow);
+        match client.partner {
+            Partner::Queued => client.session.probe(&mut flow),
+            _ => client.probe_at = Some(self.now + PROBE),
         }
         self.conclude(key, flow, &[]);
     }
@@ -301,6 +309,12 @@ impl Lane {
             }
             return;
         }
+        if client.probe_at.take_if(|at| *at <= self.now).is_some() {
+            let mut flow = std::mem::take(&mut self.flow);
+            client.session.probe(&mut flow);
+            self.conclude(key, flow, &[]);
+        }
+        let Some(client) = self.clients.get_mut(key) else { return };
         if client.session.deadline().is_some_and(|at| at <= self.now) {
             let mut flow = std::mem::take(&mut self.flow);
             client.session.handle_timeout(&mut turn!(self, client), &mut flow);
@@ -314,7 +328,7 @@ impl Lane {
         let Some(client) = self.clients.get_mut(key) else { return };
         let deadline = match client.ending {
             Some(_) => Some(client.lingers_until),
-            None => client.session.deadline(),
+            None => client.session.deadline().into_iter().chain(client.probe_at).min(),
         };
         let place = client.line.place(key);
         self.timers.set(&mut client.timer, deadline, Source::Client(place));

@@ -88,12 +88,16 @@ impl Session {
         }
     }
 
-    /// A client that says nothing more may have left, or wait for its answer. For one whose request waits for an upstream: it
+    /// A client that says nothing more may have left, or wait for its answer. For one whose request waits: it
     /// is told to go on, which it ignores (RFC 9110 §15.2); if it has left, it resets the connection, and its place becomes
     /// free. HTTP/1.0 knows no such word.
     pub fn probe(&mut self, flow: &mut Flow) {
         let State::Busy(exchange) = &self.state else { return };
-        let waits = matches!(exchange.answer, Answer::Choosing);
+        let waits = match exchange.answer {
+            Answer::Choosing => true,
+            Answer::Waiting { .. } => matches!(exchange.body, Body::Done),
+            Answer::Passing { .. } => false,
+        };
         if self.ended && waits && exchange.manner.version == Version::Http11 && self.blocked.is_none() {
             flow.to_client.make(|out| out.extend_from_slice(CONTINUE));
         }
