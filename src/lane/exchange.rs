@@ -233,7 +233,7 @@ impl Lane {
     fn connect(&mut self, key: usize, id: u32, flow: &mut Flow) -> Next {
         let idempotent = self.clients[key].session.request().is_some_and(|asking| asking.idempotent);
         let fresh = self.clients[key].fresh;
-        while let Some(other) = self.pool.take(self.now, id).filter(|_| !fresh) {
+        while !fresh && let Some(other) = self.pool.take(self.now, id) {
             let Some(connection) = self.upstream_connections.get_mut(other) else { continue };
             // What cannot be sent twice is not sent to one that has just been closed.
             if !idempotent && !wire::is_quiet(&connection.line) {
