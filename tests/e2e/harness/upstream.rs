@@ -41,8 +41,13 @@ pub(crate) struct Served {
     pub(crate) stream: TcpStream,
     rest: Vec<u8>,
     pub(crate) number: usize,
-    seen: Arc<Seen>,
+    /// Behind the stream, and so dropped after it: what is counted as closed is.
+    open: Open,
 }
+
+/// Counts as a connection that is open.
+#[derive(Debug)]
+struct Open(Arc<Seen>);
 
 impl Upstream {
     /// Has each connection served by this, on a thread of its own. What fails there ends the connection, and is seen by who
@@ -63,7 +68,7 @@ impl Upstream {
                 seen.open.fetch_add(1, Ordering::SeqCst);
                 thread::spawn(move || {
                     let _ = stream.set_nodelay(true);
-                    let mut served = Served { stream, rest: Vec::new(), number, seen };
+                    let mut served = Served { stream, rest: Vec::new(), number, open: Open(seen) };
                     serve(&mut served);
                 });
             }
@@ -144,7 +149,7 @@ impl Served {
             (None, Some(_)) => self.chunks()?,
             (None, None) => Vec::new(),
         };
-        self.seen.requests.lock().unwrap().push(request.clone());
+        self.open.0.requests.lock().unwrap().push(request.clone());
         Some(request)
     }
 
@@ -211,9 +216,9 @@ impl Served {
     }
 }
 
-impl Drop for Served {
+impl Drop for Open {
     fn drop(&mut self) {
-        self.seen.open.fetch_sub(1, Ordering::SeqCst);
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
