@@ -16,7 +16,7 @@ use crate::{
         session::{Failure, Side},
         upstreams::Outcome,
     },
-    sys::connect,
+    sys::{connect, net},
     time::Time,
 };
 
@@ -257,6 +257,7 @@ impl Lane {
 
     fn take_from_upstream(&mut self, key: usize, client: usize, bytes: &[u8]) {
         let connection = &mut self.upstream_connections[key];
+        let is_first = !connection.answers;
         let kept = std::mem::take(&mut connection.line.input);
         if kept.is_empty() {
             let taken = self.offer_answer(key, client, bytes);
@@ -267,8 +268,18 @@ impl Lane {
             let taken = self.offer_answer(key, client, &all);
             self.keep_of_upstream(key, client, &all[taken..]);
         }
+        self.hurry(key, client, is_first);
         // An answer may be over, or allow a tunnel: what its client has sent on can be used now.
         self.resume_client(client);
+    }
+
+    /// A program that writes the head of an answer by itself may have the body wait until that was acknowledged, which takes 40 ms
+    /// where nobody has anything to send.
+    fn hurry(&self, key: usize, client: usize, is_first: bool) {
+        let Some(connection) = self.upstream_connections.get(key).filter(|_| is_first) else { return };
+        if connection.stage == (Stage::Busy { client }) && !connection.line.readable {
+            net::acknowledge(&connection.line);
+        }
     }
 
     fn keep_of_upstream(&mut self, key: usize, client: usize, rest: &[u8]) {

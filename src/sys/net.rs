@@ -74,6 +74,19 @@ pub(crate) fn send_at_once(connection: impl AsFd) -> io::Result<()> {
     Ok(setsockopt(&connection, sockopt::TcpNoDelay, &true)?)
 }
 
+/// Has the kernel acknowledge what has come now, and not with what is sent next: the other end may wait for that with the rest
+/// (RFC 896). Of a Unix socket it means nothing.
+#[allow(unsafe_code, reason = "TCP_QUICKACK is not among the options of nix")]
+pub(crate) fn acknowledge(connection: impl AsFd) {
+    let on: libc::c_int = 1;
+    let Ok(len) = libc::socklen_t::try_from(size_of_val(&on)) else { return };
+    let number = connection.as_fd().as_raw_fd();
+    // SAFETY: the pointer and the length describe `on`, which the kernel only reads.
+    let _ = unsafe {
+        libc::setsockopt(number, libc::IPPROTO_TCP, libc::TCP_QUICKACK, (&raw const on).cast(), len)
+    };
+}
+
 /// The kernel's queue of a listening TCP socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Queue {
