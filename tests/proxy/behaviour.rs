@@ -65,7 +65,7 @@ impl World {
 }
 
 fn failure(reason: Reason, unwritten: bool) -> Failure {
-    Failure { reason, unwritten, reused: true }
+    Failure { reason, unwritten, reused: false }
 }
 
 #[test]
