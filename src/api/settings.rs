@@ -55,6 +55,7 @@ pub struct Settings {
     pub(crate) control: Option<Control>,
     pub(crate) admin: Option<Listen>,
     pub(crate) base_env: Option<Vec<(OsString, OsString)>>,
+    absent: bool,
 }
 
 impl Settings {
@@ -85,6 +86,7 @@ impl Settings {
             control: None,
             admin: None,
             base_env: None,
+            absent: false,
         }
     }
 
@@ -321,12 +323,21 @@ impl Settings {
             affinity: self.affinity.clone(),
             serialization: self.serialization,
             base_env: self.base_env.clone(),
+            absent: self.absent,
         }
     }
 
     /// What workers run and go by.
     pub(crate) fn to_work(&self) -> Work {
         Work { program: self.to_program(), rules: self.rules.clone(), forward: self.forward.clone() }
+    }
+
+    /// There is no program: requests go to the servers of [`Forward::upstreams`] alone, and no worker is started, whoever asks for
+    /// one.
+    #[must_use]
+    pub fn no_program(mut self) -> Self {
+        self.absent = true;
+        self
     }
 
     /// The program to run.

@@ -237,7 +237,17 @@ impl Config {
 
     /// The program and all its arguments, for people.
     pub(crate) fn command_line(&self) -> String {
-        if self.program.is_some() { words(self.command()) } else { "the built-in demo worker".into() }
+        match &self.program {
+            Some(_) => words(self.command()),
+            None if self.serves_others_alone() => "none: requests go to the servers of upstreams".into(),
+            None => "the built-in demo worker".into(),
+        }
+    }
+
+    /// Requests go to servers that are no workers, and nobody has asked for the demo beside them.
+    pub(crate) fn serves_others_alone(&self) -> bool {
+        let others = self.mode.value == Mode::Multiport && !self.forward.lists.upstreams.value.is_empty();
+        others && self.program.is_none() && self.workers.value == 0
     }
 }
 

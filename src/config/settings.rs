@@ -14,6 +14,9 @@ impl Config {
     pub(crate) fn settings_without_listen(&self) -> Settings {
         let settings = match self.command().split_first() {
             Some((program, args)) => Settings::new(program).args(args.iter().copied()),
+            None if self.serves_others_alone() => {
+                Settings::new("/proc/self/exe").arg(DEMO_WORKER).no_program()
+            }
             None => Settings::new("/proc/self/exe").arg(DEMO_WORKER),
         };
         let settings = settings.workers(self.workers.value).policy(self.policy.value);

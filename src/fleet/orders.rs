@@ -32,6 +32,11 @@ pub enum Unable {
     /// There are as many slots as there may be.
     #[error("there are {MAX_SLOTS} workers, and more are not allowed")]
     Full,
+    /// There is nothing that workers would run.
+    #[error(
+        "there is no program for workers: requests go to the servers of upstreams; name a program and reload"
+    )]
+    NoProgram,
     /// The cluster stops.
     #[error("the cluster stops")]
     Stopping,

@@ -15,6 +15,9 @@ impl Master {
     /// Adds a worker, and returns it and its slot. What it runs otherwise than the others must have been
     /// [found](Program::find).
     pub(crate) fn fork(&mut self, fork: Fork) -> Result<(WorkerId, u32), Unable> {
+        if self.program_of(&fork).absent {
+            return Err(Unable::NoProgram);
+        }
         self.now = clock::now();
         let own = !fork.is_plain();
         let forked = self.fleet.fork(self.now, own);
@@ -124,6 +127,10 @@ impl Master {
     /// Wants another number of workers; not before those that were wanted at first have been started.
     pub(crate) fn scale(&mut self, count: usize) {
         if self.depends.is_some() {
+            return;
+        }
+        if count > self.fleet.wanted() && self.programs.latest().absent {
+            log::warn!("{}", Unable::NoProgram);
             return;
         }
         self.now = clock::now();

@@ -37,6 +37,8 @@ pub(crate) struct Program {
     pub(crate) serialization: Serialization,
     /// What `env` is on top of; `None` for this process's own environment.
     pub(crate) base_env: Option<Vec<(OsString, OsString)>>,
+    /// There is none: requests go to others alone, and no worker is to be started.
+    pub(crate) absent: bool,
 }
 
 /// What a generation of workers runs and goes by.
@@ -113,6 +115,7 @@ impl Fork {
     pub(super) fn apply(&self, mut program: Program) -> Program {
         if let Some((own, args)) = &self.program {
             (program.program, program.args) = (own.clone(), args.clone());
+            program.absent = false;
         }
         if let Some(path) = &self.cwd {
             program.attributes.cwd = Some(path.clone());
@@ -195,6 +198,9 @@ impl Program {
 
     /// As it is written for people.
     pub(super) fn shown(&self) -> String {
+        if self.absent {
+            return "none: requests go to the servers of upstreams".into();
+        }
         if self.is_self() {
             return "the built-in demo worker".into();
         }

@@ -331,7 +331,7 @@ fn server(text: &'static str) -> u16 {
 fn servers_that_are_no_workers_get_requests_by_name_and_without_any_worker() {
     let port = server("pid 1");
     let run = multiport().workers(0).env("POINTSMAN_UPSTREAMS", format!("localhost:{port}"));
-    let master = run.start();
+    let master = run.expect_log("there is no program for workers").start();
     let place = master.place();
     let answer = eventually_some("it answers", || {
         let answer = place.connect().ok()?.get("/").ok()?;
@@ -342,6 +342,15 @@ fn servers_that_are_no_workers_get_requests_by_name_and_without_any_worker() {
     let upstreams = status(&mut control)["upstreams"].clone();
     let names = |one: &Value| one["address"].as_str().unwrap().ends_with(&format!(":{port}"));
     assert!(upstreams.as_array().unwrap().iter().all(names), "{upstreams}");
+    // Nobody has named a program, and the demo is not meant.
+    assert_eq!(control.refused(&json!({ "verb": "scale", "by": 1 })), "refused");
+    assert_eq!(control.refused(&json!({ "verb": "fork" })), "refused");
+    assert_eq!(control.refused(&json!({ "verb": "fork", "env": { "A": "b" } })), "refused");
+    master.signal(Signal::SIGTTIN);
+    master.wait_log("there is no program for workers");
+    assert_eq!(status(&mut control)["workers"], json!([]));
+    control.done(&json!({ "verb": "fork", "program": ["sleep", "1000"] }));
+    eventually("a program of its own is started", || processes(&mut control, "workers").len() == 1);
     drop(control);
     master.finish();
 }

@@ -247,6 +247,9 @@ impl Master {
         if to > MAX_SLOTS {
             return refuse(Code::BadRequest, format!("{to} workers are too many: at most {MAX_SLOTS}"));
         }
+        if to > from && self.programs.latest().absent {
+            return refuse(Code::Refused, Unable::NoProgram.to_string());
+        }
         self.scale(to);
         if waits && self.fleet.errored() > 0 {
             let message = "a slot is given up, which a reload fills again, or `pointsman restart slot:N`";
