@@ -107,6 +107,18 @@ fn a_request_is_sent_again_whole_and_only_so_often() {
     assert_eq!((world.codes(), world.records[0].tries, world.session.tries()), (vec![200], 2, 0));
 }
 
+/// What meets a connection that was kept too long goes to a new one, and not from one of its kind to the next.
+#[test]
+fn a_kept_connection_that_is_gone_costs_no_try() {
+    let rules = ForwardRules { tries: 1, ..ForwardRules::default() };
+    for (given, may) in [(GET, true), (POST, false)] {
+        let world = world(rules.clone(), given);
+        let kept = Failure { reused: true, ..failure(Reason::UpstreamClosed, false) };
+        assert_eq!(world.session.may_retry(&world.rules, kept), may, "{given:?}");
+        assert!(!world.session.may_retry(&world.rules, failure(Reason::UpstreamClosed, false)));
+    }
+}
+
 #[test]
 fn connecting_that_fails_counts_as_a_try() {
     let mut world = World::new(ForwardRules { tries: 2, ..ForwardRules::default() });
