@@ -51,7 +51,8 @@ def connected():
 def exhausted(limit):
     """Silent connections that take all the descriptors of the master."""
     silent = []
-    held = lambda: len(os.listdir(f"/proc/{os.getppid()}/fd"))
+    # Those that it was started with beyond the limit take no room below it.
+    held = lambda: sum(int(number) < limit for number in os.listdir(f"/proc/{os.getppid()}/fd"))
     while (before := held()) < limit:
         silent.append(connected())
         while held() == before:
